@@ -1,0 +1,164 @@
+//! The control channel: what driver and peer say to each other beside the link under test.
+//!
+//! A `SOCK_SEQPACKET` socket pair; each packet is one message as JSON, with the descriptors that
+//! belong to it. The peer finds its end on standard input. Between two messages of the driver a
+//! peer is asleep in the kernel, so nothing here disturbs a measurement:
+//!
+//! ```text
+//!   driver                                   peer
+//!   Open(arm) + descriptors  ─────────────▶  joins the link
+//!                            ◀─────────────  Ready
+//!   Leg { ops }              ─────────────▶
+//!                            ◀─────────────  Ready
+//!                … ops operations on the link …
+//!                            ◀─────────────  Done { cpu_ns, bells }
+//!   Close                    ─────────────▶  drops the link
+//!                            ◀─────────────  Ready
+//!   (end of file)            ─────────────▶  exits
+//! ```
+
+use std::io::{self, IoSlice, IoSliceMut};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+
+use nix::errno::Errno;
+use nix::sys::socket::{
+    AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockType, recvmsg,
+    sendmsg, socketpair,
+};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::mem;
+use crate::transport::Arm;
+
+/// The longest message and the most descriptors in one packet.
+const PACKET: usize = 4096;
+const DESCRIPTORS: usize = 8;
+
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum Order {
+    /// Join the link of this arm; its descriptors come along.
+    Open(Arm),
+    /// Take part in `ops` operations.
+    Leg { ops: u64 },
+    /// Drop the link.
+    Close,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum Answer {
+    Ready,
+    /// The leg is over on this side.
+    Done(Spent),
+}
+
+/// What one process spent on a leg.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+pub(crate) struct Spent {
+    pub(crate) cpu_ns: u64,
+    pub(crate) bells: u64,
+}
+
+#[derive(Debug)]
+pub(crate) struct Control {
+    socket: OwnedFd,
+}
+
+impl Control {
+    /// The driver's channel, and the end that becomes the peer's standard input.
+    pub(crate) fn pair() -> io::Result<(Self, OwnedFd)> {
+        let flags = SockFlag::SOCK_CLOEXEC;
+        let (socket, peer) = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, flags)?;
+        Ok((Self { socket }, peer))
+    }
+
+    /// The peer's channel.
+    pub(crate) fn from_stdin() -> io::Result<Self> {
+        Ok(Self { socket: io::stdin().as_fd().try_clone_to_owned()? })
+    }
+
+    pub(crate) fn send(&self, message: &impl Serialize, fds: &[OwnedFd]) -> io::Result<()> {
+        let text = serde_json::to_vec(message)?;
+        let raw: Vec<RawFd> = fds.iter().map(AsRawFd::as_raw_fd).collect();
+        let rights = [ControlMessage::ScmRights(&raw)];
+        let rights = if raw.is_empty() { &[] } else { &rights[..] };
+        assert!(text.len() <= PACKET && raw.len() <= DESCRIPTORS);
+        let parts = [IoSlice::new(&text)];
+        sendmsg::<()>(self.socket.as_raw_fd(), &parts, rights, MsgFlags::MSG_NOSIGNAL, None)?;
+        Ok(())
+    }
+
+    /// The next message and its descriptors; `None` when the other process is gone.
+    pub(crate) fn recv<M: DeserializeOwned>(&self) -> io::Result<Option<(M, Vec<OwnedFd>)>> {
+        let mut text = [0; PACKET];
+        let mut space = nix::cmsg_space!([RawFd; DESCRIPTORS]);
+        let mut parts = [IoSliceMut::new(&mut text)];
+        let flags = MsgFlags::MSG_CMSG_CLOEXEC;
+        let packet = loop {
+            match recvmsg::<()>(self.socket.as_raw_fd(), &mut parts, Some(&mut space), flags) {
+                Err(Errno::EINTR) => {}
+                Err(Errno::ECONNRESET) => return Ok(None),
+                other => break other?,
+            }
+        };
+        let mut fds = Vec::new();
+        for message in packet.cmsgs()? {
+            if let ControlMessageOwned::ScmRights(raw) = message {
+                fds.extend(mem::own_received(&raw));
+            }
+        }
+        let len = packet.bytes;
+        if len == 0 {
+            return Ok(None);
+        }
+        Ok(Some((serde_json::from_slice(&text[..len])?, fds)))
+    }
+
+    /// Waits until the peer is ready.
+    pub(crate) fn expect_ready(&self) -> io::Result<()> {
+        match self.answer()? {
+            Answer::Ready => Ok(()),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// Waits until the peer has finished its leg.
+    pub(crate) fn expect_done(&self) -> io::Result<Spent> {
+        match self.answer()? {
+            Answer::Done(spent) => Ok(spent),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    fn answer(&self) -> io::Result<Answer> {
+        match self.recv()? {
+            Some((answer, _)) => Ok(answer),
+            None => Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the peer process is gone")),
+        }
+    }
+}
+
+fn unexpected(answer: &Answer) -> io::Error {
+    io::Error::other(format!("the peer process answered {answer:?} out of turn"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_keep_their_descriptors_and_end_with_the_other_side() {
+        let (driver, peer) = Control::pair().unwrap();
+        let peer = Control { socket: peer };
+        let (fd, _) = Control::pair().unwrap();
+        driver.send(&Order::Leg { ops: 5 }, &[fd.socket]).unwrap();
+        driver.send(&Order::Close, &[]).unwrap();
+        let (first, fds) = peer.recv::<Order>().unwrap().unwrap();
+        assert!(matches!(first, Order::Leg { ops: 5 }));
+        assert_eq!(fds.len(), 1);
+        let (second, fds) = peer.recv::<Order>().unwrap().unwrap();
+        assert!(matches!(second, Order::Close) && fds.is_empty());
+        drop(driver);
+        assert!(peer.recv::<Order>().unwrap().is_none());
+    }
+}

@@ -1,0 +1,79 @@
+//! `ipcbench`: how fast two processes exchange messages, through shmipc and through what else a
+//! user might pick.
+//!
+//! ```text
+//! ipcbench latency    --transport cacheline,bare-ring,shm-sync --size 64,4k
+//! ipcbench throughput --transport bare-ring,shm-sync --size 64 --batch 32 --json
+//! ```
+//!
+//! # Two processes
+//!
+//! The process that the user starts (the *driver*) executes itself once more as the *peer*. Each is
+//! pinned to a CPU. They share a control channel ([`control`]) over which the driver says what to
+//! do next, and one link ([`transport`]) at a time, which is what is measured:
+//!
+//! ```text
+//!   driver (CPU A) ── control: Open, Leg, Close ──▶ peer (CPU B)
+//!          │  ◀──────────── Ready, Done ──────────────  │
+//!          └──────────── the link under test ───────────┘
+//! ```
+//!
+//! # How a figure comes about
+//!
+//! * The arms of a comparison (a transport at a size) take turns: a *round* gives each arm one
+//!   *block*, and every other round runs them in reverse. Each round begins with two probes,
+//!   `cacheline` and `eventfd`, whose medians are printed beside every figure.
+//! * A block opens its link, warms it up, and measures for at least `--block-ms`. Nothing of an
+//!   arm lives on while another one is measured.
+//! * A block consists of *legs*: the driver announces how many operations come, so both sides know
+//!   without a word on the link when to stop. CPU time and bells are read at the ends of a leg.
+//! * The figure is the median over the blocks of the block's own median. Its `spread` is the
+//!   distance between the quartiles of those block values divided by their median. The higher
+//!   percentiles come from all blocks merged.
+//!
+//! # What an operation is
+//!
+//! * `latency`: one round trip at depth one, a request and a reply of `size` bytes. It counts as
+//!   one in `n`, `cpu_ns_per_op` and `bells_per_op` and as two messages in `msgs_per_s`.
+//! * `throughput`: one message from the peer to the driver, `--batch` of them per publication. The
+//!   receiver measures. Percentiles are of the nanoseconds per message in short runs of messages
+//!   ([`measure::Samples`]), the rate is the median of the blocks' rates, and so is its spread.
+//!
+//! Every payload byte is written by the sender and checked by the receiver ([`payload`]), with the
+//! same code for every transport, in place where the transport allows it.
+//!
+//! # Nothing hangs
+//!
+//! The death of one process ends the other ([`process`]); a message with a wrong byte panics; a
+//! run without progress is ended by a watchdog. All of these exit with a status other than zero.
+
+mod args;
+mod control;
+mod driver;
+mod measure;
+mod mem;
+mod payload;
+mod peer;
+mod process;
+mod transport;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use args::{Cli, Command};
+
+fn main() -> ExitCode {
+    let outcome = match Cli::parse().command {
+        Command::Latency(options) => driver::run(args::Bench::Latency, &options),
+        Command::Throughput(options) => driver::run(args::Bench::Throughput, &options),
+        Command::Peer { driver, cpu } => peer::run(driver, cpu),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("ipcbench: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,9 @@
+//! What is measured, and what figures are made of it.
+
+mod block;
+mod report;
+mod samples;
+
+pub(crate) use block::{Block, Measure};
+pub(crate) use report::{Figures, print_json, print_table};
+pub(crate) use samples::{Samples, median, spread};

@@ -1,0 +1,143 @@
+//! The figures of an arm, as JSON or as a line of a table.
+
+use serde::Serialize;
+
+use super::{Block, Samples, median, spread};
+use crate::args::{Bell, Bench, Touch, Trust, Wait};
+use crate::transport::Arm;
+
+/// What is said about one arm. The names are those of the JSON object.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Figures {
+    pub(crate) bench: Bench,
+    pub(crate) transport: crate::args::Transport,
+    pub(crate) wait: Wait,
+    pub(crate) trust: Trust,
+    pub(crate) bell: Bell,
+    pub(crate) touch: Touch,
+    pub(crate) size: usize,
+    pub(crate) batch: u64,
+    pub(crate) parked: usize,
+    /// Operations timed, in all blocks.
+    pub(crate) n: u64,
+    /// The median of the blocks' medians; the other durations are of all blocks merged.
+    pub(crate) p50_ns: f64,
+    pub(crate) p99_ns: f64,
+    pub(crate) p999_ns: f64,
+    pub(crate) max_ns: f64,
+    pub(crate) mean_ns: f64,
+    pub(crate) msgs_per_s: f64,
+    pub(crate) bytes_per_s: f64,
+    pub(crate) cpu_ns_per_op: f64,
+    pub(crate) bells_per_op: f64,
+    pub(crate) spread: f64,
+    pub(crate) probe_cacheline_ns: f64,
+    pub(crate) probe_eventfd_ns: f64,
+}
+
+impl Figures {
+    pub(crate) fn new(arm: &Arm, blocks: &[Block], cacheline_ns: f64, eventfd_ns: f64) -> Self {
+        let medians: Vec<f64> = blocks.iter().map(Block::median_ns).collect();
+        let rates: Vec<f64> = blocks.iter().map(Block::ops_per_s).collect();
+        let mut merged = Samples::new();
+        for block in blocks {
+            merged.add(&block.samples);
+        }
+        let (messages_per_op, judged) = match arm.bench {
+            Bench::Latency => (2.0, &medians),
+            Bench::Throughput => (1.0, &rates),
+        };
+        let n: u64 = blocks.iter().map(|block| block.timed_ops).sum();
+        let ops = blocks.iter().map(|block| block.ops).sum::<u64>() as f64;
+        let elapsed: f64 = blocks.iter().map(|block| block.elapsed.as_secs_f64()).sum();
+        let cpu_ns = blocks.iter().map(|block| block.cpu_ns).sum::<u64>() as f64;
+        let bells = blocks.iter().map(|block| block.bells).sum::<u64>() as f64;
+        let msgs_per_s = messages_per_op * median(&rates);
+        Self {
+            bench: arm.bench,
+            transport: arm.transport,
+            wait: arm.wait,
+            trust: arm.trust,
+            bell: arm.bell,
+            touch: arm.touch,
+            size: arm.size.0,
+            batch: arm.batch,
+            parked: arm.parked,
+            n,
+            p50_ns: median(&medians),
+            p99_ns: merged.quantile_ns(0.99),
+            p999_ns: merged.quantile_ns(0.999),
+            max_ns: merged.max_ns(),
+            mean_ns: elapsed * 1e9 / n as f64,
+            msgs_per_s,
+            bytes_per_s: msgs_per_s * arm.size.0 as f64,
+            cpu_ns_per_op: cpu_ns / ops,
+            bells_per_op: bells / ops,
+            spread: spread(judged),
+            probe_cacheline_ns: cacheline_ns,
+            probe_eventfd_ns: eventfd_ns,
+        }
+    }
+}
+
+/// One object a line.
+pub(crate) fn print_json(figures: &[Figures]) -> serde_json::Result<()> {
+    for line in figures {
+        println!("{}", serde_json::to_string(line)?);
+    }
+    Ok(())
+}
+
+pub(crate) fn print_table(figures: &[Figures]) {
+    println!(
+        "{:10} {:>6} {:8} {:9} {:7} {:>9} {:>9} {:>9} {:>9} {:>11} {:>10} {:>9} {:>8} {:>7} {:>8}",
+        "transport", "size", "wait", "trust", "bell", "p50", "p99", "p99.9", "max", "messages/s",
+        "bytes/s", "CPU/op", "bells/op", "spread", "p50/line",
+    );
+    for line in figures {
+        println!(
+            "{:10} {:>6} {:8} {:9} {:7} {:>9} {:>9} {:>9} {:>9} {:>11} {:>10} {:>9} {:>8.3} {:>6.1}% {:>7.2}x",
+            line.transport,
+            crate::args::Size(line.size),
+            line.wait,
+            line.trust,
+            line.bell,
+            duration(line.p50_ns),
+            duration(line.p99_ns),
+            duration(line.p999_ns),
+            duration(line.max_ns),
+            quantity(line.msgs_per_s),
+            quantity(line.bytes_per_s),
+            duration(line.cpu_ns_per_op),
+            line.bells_per_op,
+            line.spread * 100.0,
+            line.p50_ns / line.probe_cacheline_ns,
+        );
+    }
+    if let Some(line) = figures.first() {
+        println!(
+            "probes of every round: cacheline {}, eventfd {}; p50/line is relative to the former",
+            duration(line.probe_cacheline_ns),
+            duration(line.probe_eventfd_ns),
+        );
+    }
+}
+
+/// Nanoseconds with a fitting unit and about three digits.
+fn duration(ns: f64) -> String {
+    match ns {
+        ns if ns < 1e3 => format!("{ns:.1} ns"),
+        ns if ns < 1e6 => format!("{:.2} us", ns / 1e3),
+        ns if ns < 1e9 => format!("{:.2} ms", ns / 1e6),
+        ns => format!("{:.2} s", ns / 1e9),
+    }
+}
+
+fn quantity(number: f64) -> String {
+    match number {
+        number if number < 1e3 => format!("{number:.0}"),
+        number if number < 1e6 => format!("{:.2} k", number / 1e3),
+        number if number < 1e9 => format!("{:.2} M", number / 1e6),
+        number => format!("{:.2} G", number / 1e9),
+    }
+}

@@ -1,0 +1,127 @@
+//! The two processes: starting the peer, pinning, CPU time, and that neither outlives the other.
+//!
+//! Measuring loops wait for the link alone and look at nothing else. What ends them when something
+//! goes wrong are two threads of the driver that sleep meanwhile, and the kernel:
+//!
+//! * The driver waits for the peer's process in a thread of its own and exits when it ends.
+//! * The kernel kills the peer when the driver is gone (`PR_SET_PDEATHSIG`).
+//! * The [`Watchdog`] exits when nothing has been finished for long.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::process::{Child, Command, Stdio, exit};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use nix::sched::{CpuSet, sched_setaffinity};
+use nix::sys::prctl;
+use nix::sys::signal::Signal;
+use nix::time::{ClockId, clock_gettime};
+use nix::unistd::{Pid, getppid};
+
+/// Restricts this process to one CPU. Threads started later inherit it.
+pub(crate) fn pin(cpu: usize) -> io::Result<()> {
+    let mut set = CpuSet::new();
+    let pinned = set.set(cpu).and_then(|()| sched_setaffinity(Pid::from_raw(0), &set));
+    pinned.map_err(|error| {
+        io::Error::other(format!("cannot run on CPU {cpu} ({error}); choose others with --pin A,B"))
+    })
+}
+
+/// Nanoseconds of CPU that all threads of this process have used.
+pub(crate) fn cpu_ns() -> u64 {
+    let time = clock_gettime(ClockId::CLOCK_PROCESS_CPUTIME_ID).map_or(Duration::ZERO, Duration::from);
+    time.as_nanos() as u64
+}
+
+/// Asks the kernel to kill this process together with the driver.
+pub(crate) fn die_with(driver: i32) -> io::Result<()> {
+    prctl::set_pdeathsig(Signal::SIGKILL)?;
+    if getppid() != Pid::from_raw(driver) {
+        return Err(io::Error::other("the driver is gone"));
+    }
+    Ok(())
+}
+
+/// The other process, seen from the driver.
+#[derive(Debug)]
+pub(crate) struct Peer {
+    leaving: Arc<AtomicBool>,
+    reaper: JoinHandle<bool>,
+}
+
+impl Peer {
+    /// Starts this program once more as the peer, with `control` as its standard input.
+    pub(crate) fn start(cpu: usize, control: OwnedFd) -> io::Result<(Self, u32)> {
+        let child = Command::new("/proc/self/exe")
+            .arg("peer")
+            .args(["--driver", &std::process::id().to_string()])
+            .args(["--cpu", &cpu.to_string()])
+            .stdin(Stdio::from(control))
+            .spawn()?;
+        let pid = child.id();
+        let leaving = Arc::new(AtomicBool::new(false));
+        let expected = Arc::clone(&leaving);
+        let reaper = thread::Builder::new().name("reaper".into()).spawn(move || reap(child, &expected))?;
+        Ok((Self { leaving, reaper }, pid))
+    }
+
+    /// From now on the peer may end; [`Peer::join`] waits for it.
+    pub(crate) fn leave(&self) {
+        self.leaving.store(true, Ordering::Release);
+    }
+
+    pub(crate) fn join(self) -> io::Result<()> {
+        match self.reaper.join() {
+            Ok(true) => Ok(()),
+            _ => Err(io::Error::other("the peer process did not end well")),
+        }
+    }
+}
+
+fn reap(mut child: Child, expected: &AtomicBool) -> bool {
+    let status = child.wait();
+    if !expected.load(Ordering::Acquire) {
+        // Let a reason that is already on the control channel be told first.
+        thread::sleep(Duration::from_millis(200));
+        match status {
+            Ok(status) => eprintln!("ipcbench: the peer process ended early: {status}"),
+            Err(error) => eprintln!("ipcbench: lost the peer process: {error}"),
+        }
+        exit(1);
+    }
+    status.is_ok_and(|status| status.success())
+}
+
+/// Ends the process when nothing has been finished for too long.
+#[derive(Clone, Debug)]
+pub(crate) struct Watchdog {
+    finished: Arc<AtomicU64>,
+}
+
+impl Watchdog {
+    pub(crate) fn start(patience: Duration) -> io::Result<Self> {
+        let finished = Arc::new(AtomicU64::new(0));
+        let seen = Arc::clone(&finished);
+        thread::Builder::new().name("watchdog".into()).spawn(move || {
+            let mut last = 0;
+            loop {
+                thread::sleep(patience);
+                let now = seen.load(Ordering::Relaxed);
+                if now == last {
+                    eprintln!("ipcbench: no progress for {patience:?}, giving up");
+                    exit(1);
+                }
+                last = now;
+            }
+        })?;
+        Ok(Self { finished })
+    }
+
+    /// Something was finished.
+    pub(crate) fn pat(&self) {
+        self.finished.fetch_add(1, Ordering::Relaxed);
+    }
+}

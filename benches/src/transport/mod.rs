@@ -1,0 +1,145 @@
+//! What can carry messages between the two processes.
+//!
+//! A [`Transport`] makes a pair of [`Link`]s for an [`Arm`]: the driver offers, the peer joins. A
+//! link writes and checks the payload itself, because where that happens is the difference between
+//! transports: in place in shared memory, or in a private buffer that is then copied.
+//!
+//! [`visit`] turns the name of a transport into its type, so that the measuring loops are compiled
+//! for each transport and a 20 ns message pays for no dynamic call.
+
+mod bare_map;
+mod bare_ring;
+mod byte_stream;
+mod cacheline;
+mod eventfd;
+mod shm_sync;
+
+use std::hint;
+use std::io;
+use std::os::fd::OwnedFd;
+
+use serde::{Deserialize, Serialize};
+
+use crate::args::{self, Bell, Bench, Size, Touch, Trust, Wait};
+use crate::payload::Payload;
+
+/// One transport at one size with everything that describes how it runs.
+///
+/// These are the settings in effect: what the user asked for where the transport leaves a choice,
+/// and what the transport does where it does not.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Arm {
+    pub(crate) bench: Bench,
+    pub(crate) transport: args::Transport,
+    pub(crate) size: Size,
+    pub(crate) wait: Wait,
+    pub(crate) trust: Trust,
+    pub(crate) bell: Bell,
+    pub(crate) touch: Touch,
+    pub(crate) batch: u64,
+    pub(crate) parked: usize,
+    /// Where a transport that needs a name in the file system puts its socket.
+    pub(crate) socket: String,
+}
+
+impl Arm {
+    pub(crate) fn payload(&self) -> Payload {
+        Payload::new(self.touch)
+    }
+}
+
+/// A way to carry messages.
+pub(crate) trait Transport {
+    type Link: Link;
+
+    /// Fixes the settings that are not the user's to choose. `Err` says why the arm cannot run.
+    fn settle(arm: &mut Arm) -> Result<(), String>;
+
+    /// The driver's part of making a link.
+    fn offer(arm: &Arm) -> io::Result<Offer<Self::Link>>;
+
+    /// The peer's part, with the descriptors of the offer.
+    fn join(arm: &Arm, fds: Vec<OwnedFd>) -> io::Result<Self::Link>;
+}
+
+/// A link that the peer has yet to join.
+pub(crate) struct Offer<L> {
+    pub(crate) fds: Vec<OwnedFd>,
+    /// Completes the driver's end while the peer joins.
+    pub(crate) complete: Box<dyn FnOnce() -> io::Result<L>>,
+}
+
+impl<L: Link + 'static> Offer<L> {
+    fn ready(link: L, fds: Vec<OwnedFd>) -> Self {
+        Self { fds, complete: Box::new(|| Ok(link)) }
+    }
+}
+
+/// One end of a connection, in both directions.
+pub(crate) trait Link {
+    /// Writes the messages `first..first + count` and publishes them once.
+    fn send(&mut self, first: u64, count: u64) -> io::Result<()>;
+
+    /// Waits for message `seq` and checks it.
+    fn recv(&mut self, seq: u64) -> io::Result<()>;
+
+    /// How often this side has woken the other through a bell of its own.
+    fn bells(&self) -> u64 {
+        0
+    }
+}
+
+/// Code that is compiled for each transport.
+pub(crate) trait Visitor {
+    type Output;
+
+    fn visit<T: Transport>(self) -> Self::Output;
+}
+
+/// Calls `visitor` with the type that `transport` names.
+pub(crate) fn visit<V: Visitor>(transport: args::Transport, visitor: V) -> V::Output {
+    match transport {
+        args::Transport::Cacheline => visitor.visit::<cacheline::Cacheline>(),
+        args::Transport::BareMap => visitor.visit::<bare_map::BareMap>(),
+        args::Transport::BareRing => visitor.visit::<bare_ring::BareRing>(),
+        args::Transport::Eventfd => visitor.visit::<eventfd::Eventfd>(),
+        args::Transport::Pipe => visitor.visit::<byte_stream::Pipe>(),
+        args::Transport::Uds => visitor.visit::<byte_stream::Uds>(),
+        args::Transport::ShmSync => visitor.visit::<shm_sync::ShmSync>(),
+    }
+}
+
+/// Whose end of a link this is; the two directions are laid out the same for both.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Side {
+    Driver,
+    Peer,
+}
+
+impl Side {
+    /// Puts what belongs to (driver to peer, peer to driver) in the order (outgoing, incoming).
+    fn orient<D>(self, to_peer: D, to_driver: D) -> (D, D) {
+        match self {
+            Self::Driver => (to_peer, to_driver),
+            Self::Peer => (to_driver, to_peer),
+        }
+    }
+}
+
+/// Waits until `ready` gives something, spinning.
+#[inline]
+fn spin<R>(mut ready: impl FnMut() -> Option<R>) -> R {
+    loop {
+        if let Some(result) = ready() {
+            return result;
+        }
+        hint::spin_loop();
+    }
+}
+
+/// The one descriptor of an offer that has one.
+fn only<const N: usize>(fds: Vec<OwnedFd>) -> io::Result<[OwnedFd; N]> {
+    fds.try_into().map_err(|fds: Vec<_>| {
+        io::Error::other(format!("{N} descriptors were expected, not {}", fds.len()))
+    })
+}

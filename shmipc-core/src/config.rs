@@ -1,0 +1,330 @@
+//! What a user may choose, each limit with its unit, its default and its bounds.
+//!
+//! Limits are *offers*: the handshake takes, direction by direction, what both sides can live with
+//! (see [`crate::layout::negotiate`]).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::error::ConfigError;
+use crate::mem::PeerTrust;
+
+/// How a thread waits for the peer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum WaitMode {
+    /// Spin for as long as that has lately paid, then sleep (the default).
+    #[default]
+    Adaptive,
+    /// Never sleep while waiting. Burns a CPU per waiting thread; the lowest latency.
+    Spin,
+    /// Sleep at once. Costs a wake-up per message of a quiet session, and no CPU while waiting.
+    Block,
+}
+
+/// What wakes a sleeping peer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum BellKind {
+    /// A byte on the session's socket (the default): safe against any peer.
+    #[default]
+    Socket,
+    /// An eventfd. Used only if both sides ask for it and both trust their peer, since a peer could
+    /// make a write to a shared eventfd block; otherwise the socket is used.
+    Eventfd,
+}
+
+/// Who is on the other end of a socket, as the kernel says (`SO_PEERCRED`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct PeerCred {
+    /// Process id at connect or listen time. For logs only: it may be stale after a handoff.
+    pub pid: i32,
+    /// User id.
+    pub uid: u32,
+    /// Group id.
+    pub gid: u32,
+}
+
+impl PeerCred {
+    /// Credentials from their parts.
+    pub const fn new(pid: i32, uid: u32, gid: u32) -> Self {
+        Self { pid, uid, gid }
+    }
+}
+
+/// Decides whether a peer with these credentials may talk to us.
+pub trait Authorizer: Send + Sync {
+    /// `true` lets the peer in.
+    fn authorize(&self, peer: PeerCred) -> bool;
+}
+
+impl<F: Fn(PeerCred) -> bool + Send + Sync> Authorizer for F {
+    fn authorize(&self, peer: PeerCred) -> bool {
+        self(peer)
+    }
+}
+
+/// The limits of one side, in the units of the field names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Limits {
+    /// Bytes of the record ring. A power of two, 4 KiB to 64 MiB. Default 128 KiB.
+    pub ring_bytes: u32,
+    /// Streams the peer may have open at one time. 1 to 1 Mi. Default 256.
+    pub max_streams: u32,
+    /// Largest payload carried inside a record, bytes. Default 4,080; at most `ring_bytes/16 - 16`.
+    pub inline_max: u32,
+    /// Extents lent, held, and segments not yet acknowledged, together. A power of two. Default 16,384.
+    pub max_lent: u32,
+    /// Unread bytes of one stream that the peer may send ahead. A multiple of 128. Default 256 KiB.
+    pub stream_window: u32,
+    /// Unread bytes of a whole session that the peer may send ahead: our promise of heap.
+    /// A multiple of 512. Default 16 MiB.
+    pub unread_max: u32,
+    /// Bytes of shared memory for payload, this side's. A power of two, at least 8 MiB or 0 segments
+    /// are ever made for a session that stays small. Default 64 MiB.
+    pub arena_max: u32,
+    /// Largest message in one contiguous extent, bytes. At most `arena_max / 8`. Default 4 MiB.
+    pub max_message: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            ring_bytes: 128 << 10,
+            max_streams: 256,
+            inline_max: 4080,
+            max_lent: 16 << 10,
+            stream_window: 256 << 10,
+            unread_max: 16 << 20,
+            arena_max: 64 << 20,
+            max_message: 4 << 20,
+        }
+    }
+}
+
+/// Everything a session is created with. Made by [`Config::builder`]; cheap to clone.
+#[derive(Clone)]
+pub struct Config {
+    pub(crate) limits: Limits,
+    pub(crate) wait: WaitMode,
+    pub(crate) bell: BellKind,
+    pub(crate) trust: Option<PeerTrust>,
+    pub(crate) authorizer: Option<Arc<dyn Authorizer>>,
+    pub(crate) app_name: String,
+    pub(crate) app_version: u32,
+    pub(crate) connect_timeout: Duration,
+    pub(crate) handshake_timeout: Duration,
+    pub(crate) max_handshakes: usize,
+    pub(crate) max_handshakes_per_uid: usize,
+}
+
+impl std::fmt::Debug for Config {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Config")
+            .field("limits", &self.limits)
+            .field("wait", &self.wait)
+            .field("bell", &self.bell)
+            .field("trusted", &self.trust.is_some())
+            .field("app", &(&self.app_name, self.app_version))
+            .field("connect_timeout", &self.connect_timeout)
+            .field("handshake_timeout", &self.handshake_timeout)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            limits: Limits::default(),
+            wait: WaitMode::default(),
+            bell: BellKind::default(),
+            trust: None,
+            authorizer: None,
+            app_name: String::new(),
+            app_version: 0,
+            connect_timeout: Duration::from_secs(5),
+            handshake_timeout: Duration::from_secs(5),
+            max_handshakes: 256,
+            max_handshakes_per_uid: 64,
+        }
+    }
+}
+
+impl Config {
+    /// A builder that starts from the defaults.
+    pub fn builder() -> ConfigBuilder {
+        ConfigBuilder { config: Self::default() }
+    }
+
+    /// The limits this side offers.
+    pub fn limits(&self) -> Limits {
+        self.limits
+    }
+
+    /// How threads of this side wait.
+    pub fn wait_mode(&self) -> WaitMode {
+        self.wait
+    }
+
+    /// The bell this side asks for.
+    pub fn bell(&self) -> BellKind {
+        self.bell
+    }
+
+    /// Whether the peer is trusted not to write what it lent us (see [`PeerTrust`]).
+    pub fn is_trusted(&self) -> bool {
+        self.trust.is_some()
+    }
+}
+
+/// Builds a [`Config`]; see [`Limits`] for units and bounds.
+#[derive(Clone, Debug)]
+#[must_use = "a builder does nothing until `build` is called"]
+pub struct ConfigBuilder {
+    config: Config,
+}
+
+macro_rules! limit_setters {
+    ($($(#[$doc:meta])* $name:ident),* $(,)?) => {$(
+        $(#[$doc])*
+        pub fn $name(mut self, value: u32) -> Self {
+            self.config.limits.$name = value;
+            self
+        }
+    )*};
+}
+
+impl ConfigBuilder {
+    limit_setters! {
+        /// Sets [`Limits::ring_bytes`].
+        ring_bytes,
+        /// Sets [`Limits::max_streams`].
+        max_streams,
+        /// Sets [`Limits::inline_max`].
+        inline_max,
+        /// Sets [`Limits::max_lent`].
+        max_lent,
+        /// Sets [`Limits::stream_window`].
+        stream_window,
+        /// Sets [`Limits::unread_max`].
+        unread_max,
+        /// Sets [`Limits::arena_max`].
+        arena_max,
+        /// Sets [`Limits::max_message`].
+        max_message,
+    }
+
+    /// How threads wait. Default [`WaitMode::Adaptive`].
+    pub fn wait(mut self, mode: WaitMode) -> Self {
+        self.config.wait = mode;
+        self
+    }
+
+    /// What wakes us. Default [`BellKind::Socket`].
+    pub fn bell(mut self, bell: BellKind) -> Self {
+        self.config.bell = bell;
+        self
+    }
+
+    /// Trusts the peer, which makes reading zero-copy. See [`PeerTrust::promise`].
+    pub fn trust(mut self, promise: PeerTrust) -> Self {
+        self.config.trust = Some(promise);
+        self
+    }
+
+    /// Who may be our peer. Default: root and our own effective uid.
+    pub fn authorizer(mut self, authorizer: impl Authorizer + 'static) -> Self {
+        self.config.authorizer = Some(Arc::new(authorizer));
+        self
+    }
+
+    /// Also lets in peers of this uid, beside root and our own.
+    pub fn allow_uid(self, uid: u32) -> Self {
+        self.authorizer(move |peer: PeerCred| {
+            peer.uid == uid || crate::config::default_authorizer(peer)
+        })
+    }
+
+    /// Name and version of the application protocol; both sides must agree on the name, the version
+    /// is for them to compare. Default: empty, which agrees with an empty name only.
+    pub fn application(mut self, name: impl Into<String>, version: u32) -> Self {
+        self.config.app_name = name.into();
+        self.config.app_version = version;
+        self
+    }
+
+    /// How long `connect` may take, handshake included. Default 5 s.
+    pub fn connect_timeout(mut self, timeout: Duration) -> Self {
+        self.config.connect_timeout = timeout;
+        self
+    }
+
+    /// How long a client may take for its handshake with a listener. Default 5 s.
+    pub fn handshake_timeout(mut self, timeout: Duration) -> Self {
+        self.config.handshake_timeout = timeout;
+        self
+    }
+
+    /// Handshakes a listener has in progress at one time: in all, and per uid. Default 256 and 64.
+    pub fn max_handshakes(mut self, all: usize, per_uid: usize) -> Self {
+        self.config.max_handshakes = all;
+        self.config.max_handshakes_per_uid = per_uid;
+        self
+    }
+
+    /// Checks every limit against its bounds.
+    ///
+    /// # Errors
+    /// [`ConfigError`] names the first limit out of bounds and what it may be.
+    pub fn build(self) -> Result<Config, ConfigError> {
+        self.config.limits.check()?;
+        Ok(self.config)
+    }
+}
+
+impl Limits {
+    /// Checks every limit against its bounds.
+    ///
+    /// # Errors
+    /// [`ConfigError`] names the first limit out of bounds and what it may be.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        let ensure = |ok: bool, limit: &'static str, must: &'static str| {
+            if ok { Ok(()) } else { Err(ConfigError { limit, must }) }
+        };
+        let power = |v: u32, min: u32, max: u32| v.is_power_of_two() && (min..=max).contains(&v);
+        ensure(power(self.ring_bytes, 4 << 10, 64 << 20), "ring_bytes", "be a power of two from 4 KiB to 64 MiB")?;
+        ensure((1..=1 << 20).contains(&self.max_streams), "max_streams", "lie between 1 and 1,048,576")?;
+        ensure(
+            u64::from(self.max_streams) * 128 + 256 <= u64::from(self.ring_bytes) * 3 / 8,
+            "max_streams",
+            "leave room for the control reserve: 128 * max_streams + 256 <= ring_bytes * 3/8; raise ring_bytes",
+        )?;
+        ensure(self.inline_max <= self.ring_bytes / 16 - 16, "inline_max", "be at most ring_bytes/16 - 16")?;
+        ensure(power(self.arena_max, 8 << 20, 1 << 31), "arena_max", "be a power of two from 8 MiB to 2 GiB")?;
+        ensure((1..=self.arena_max / 8).contains(&self.max_message), "max_message", "lie between 1 and arena_max/8")?;
+        ensure(self.inline_max <= self.max_message, "inline_max", "be at most max_message")?;
+        ensure(power(self.max_lent, 256, 1 << 20), "max_lent", "be a power of two from 256 to 1,048,576")?;
+        ensure(
+            self.max_lent / 4 >= crate::layout::max_segments(self.arena_max),
+            "max_lent",
+            "be at least four times the segments that arena_max allows (4 + arena_max / 2 MiB)",
+        )?;
+        ensure(
+            self.stream_window >= 128 && self.stream_window % 128 == 0 && self.stream_window <= 1 << 30,
+            "stream_window",
+            "be a multiple of 128 from 128 to 1 GiB",
+        )?;
+        ensure(
+            self.unread_max >= 4096 && self.unread_max % 512 == 0 && self.unread_max <= 1 << 30,
+            "unread_max",
+            "be a multiple of 512 from 4,096 to 1 GiB",
+        )
+    }
+}
+
+/// Root and our own effective uid.
+pub(crate) fn default_authorizer(peer: PeerCred) -> bool {
+    peer.uid == 0 || peer.uid == nix::unistd::geteuid().as_raw()
+}

@@ -1,0 +1,41 @@
+//! Whether this process is a fork of the one that made our mappings.
+//!
+//! A child of `fork` has none of the mappings (`MADV_DONTFORK`), so it must not touch them. The
+//! kernel clears one page of ours in the child (`MADV_WIPEONFORK`, Linux 4.14), which makes the
+//! question one load.
+#![allow(unsafe_code)]
+
+use std::num::NonZeroUsize;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use nix::sys::mman::{MapFlags, ProtFlags, mmap_anonymous};
+
+/// True in a child of `fork` that has not called `exec`, for everything made before the fork.
+#[inline]
+pub fn in_forked_child() -> bool {
+    marker().is_some_and(|word| word.load(Ordering::Relaxed) == 0)
+}
+
+/// The word that `fork` wipes; `None` if the kernel refused it, in which case nobody is told.
+#[inline]
+fn marker() -> Option<&'static AtomicU32> {
+    static MARKER: OnceLock<Option<&'static AtomicU32>> = OnceLock::new();
+    *MARKER.get_or_init(make_marker)
+}
+
+fn make_marker() -> Option<&'static AtomicU32> {
+    let size = NonZeroUsize::new(4096)?;
+    let prot = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
+    // SAFETY: a fresh anonymous mapping at an address of the kernel's choosing aliases nothing.
+    let page = unsafe { mmap_anonymous(None, size, prot, MapFlags::MAP_PRIVATE) }.ok()?;
+    // SAFETY: the range is the page just mapped, and only its copy in a child is affected.
+    let wiped = unsafe { nix::libc::madvise(page.as_ptr(), 4096, nix::libc::MADV_WIPEONFORK) };
+    if wiped != 0 {
+        return None;
+    }
+    // SAFETY: M1, the page is never unmapped; it is aligned, zeroed, and used as this atomic alone.
+    let word = unsafe { AtomicU32::from_ptr(page.as_ptr().cast()) };
+    word.store(1, Ordering::Relaxed);
+    Some(word)
+}

@@ -1,0 +1,134 @@
+//! Mapped segments, and atomic words in them.
+#![allow(unsafe_code)]
+
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
+
+use memmap2::MmapRaw;
+
+use super::{Memory, MemoryMut, copy};
+
+/// A segment of our outbox: only this process writes it (M2).
+pub struct OwnMapping {
+    map: MmapRaw,
+}
+
+/// A segment of the peer's outbox: read-only here, written by the peer at any time (M3).
+pub struct PeerMapping {
+    map: MmapRaw,
+}
+
+impl OwnMapping {
+    /// Takes a writable mapping over.
+    pub(super) fn new(map: MmapRaw) -> Self {
+        Self { map }
+    }
+
+    /// Pointer to `len` bytes at `at`, after M4's check.
+    pub(super) fn range_ptr(&self, at: usize, len: usize) -> *mut u8 {
+        range(self.map.as_mut_ptr(), self.map.len(), at, len)
+    }
+}
+
+impl PeerMapping {
+    /// Takes a read-only mapping over.
+    pub(super) fn new(map: MmapRaw) -> Self {
+        Self { map }
+    }
+
+    /// Pointer to `len` bytes at `at`, after M4's check.
+    pub(super) fn range_ptr(&self, at: usize, len: usize) -> *const u8 {
+        range(self.map.as_mut_ptr(), self.map.len(), at, len)
+    }
+}
+
+/// M4: `at..at + len` lies inside of `size`.
+#[inline]
+fn range(base: *mut u8, size: usize, at: usize, len: usize) -> *mut u8 {
+    assert!(at <= size && len <= size - at, "access outside of the mapping");
+    base.wrapping_add(at)
+}
+
+/// The 4-byte word at `at`.
+#[inline]
+fn word32(map: &MmapRaw, at: usize) -> &AtomicU32 {
+    assert!(at.is_multiple_of(4), "misaligned word");
+    let pointer = range(map.as_mut_ptr(), map.len(), at, 4);
+    // SAFETY: M1 and M4: mapped for as long as `map` is borrowed, in bounds; mappings start at a page,
+    // so the word is aligned. M3: words are only ever accessed atomically. A shared reference to an
+    // atomic in a read-only mapping is used for relaxed loads only, by `PeerMapping` below.
+    unsafe { AtomicU32::from_ptr(pointer.cast()) }
+}
+
+/// The 8-byte word at `at`.
+#[inline]
+fn word64(map: &MmapRaw, at: usize) -> &AtomicU64 {
+    assert!(at.is_multiple_of(8), "misaligned word");
+    let pointer = range(map.as_mut_ptr(), map.len(), at, 8);
+    // SAFETY: as for `word32`.
+    unsafe { AtomicU64::from_ptr(pointer.cast()) }
+}
+
+macro_rules! memory {
+    ($mapping:ty) => {
+        impl Memory for $mapping {
+            #[inline]
+            fn size(&self) -> usize {
+                self.map.len()
+            }
+            #[inline]
+            fn load32(&self, at: usize) -> u32 {
+                word32(&self.map, at).load(Ordering::Relaxed)
+            }
+            #[inline]
+            fn load64(&self, at: usize) -> u64 {
+                word64(&self.map, at).load(Ordering::Relaxed)
+            }
+            #[inline]
+            fn read(&self, at: usize, out: &mut [u8]) {
+                let from = self.range_ptr(at, out.len());
+                // SAFETY: M1 and M4: `from` is readable for `out.len()` bytes; `out` is ours alone.
+                unsafe { copy::out(from, out.as_mut_ptr(), out.len()) }
+            }
+            #[inline]
+            fn fence_acquire(&self) {
+                fence(Ordering::Acquire);
+            }
+            #[inline]
+            fn fence_seq_cst(&self) {
+                fence(Ordering::SeqCst);
+            }
+        }
+
+        impl std::fmt::Debug for $mapping {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.debug_struct(stringify!($mapping)).field("bytes", &self.map.len()).finish()
+            }
+        }
+    };
+}
+
+memory!(OwnMapping);
+memory!(PeerMapping);
+
+impl MemoryMut for OwnMapping {
+    #[inline]
+    fn store32(&self, at: usize, value: u32) {
+        word32(&self.map, at).store(value, Ordering::Relaxed);
+    }
+    #[inline]
+    fn store64(&self, at: usize, value: u64) {
+        word64(&self.map, at).store(value, Ordering::Relaxed);
+    }
+    #[inline]
+    fn publish64(&self, at: usize, value: u64) {
+        word64(&self.map, at).store(value, Ordering::Release);
+    }
+    #[inline]
+    fn write(&self, at: usize, data: &[u8]) {
+        let to = self.range_ptr(at, data.len());
+        // SAFETY: M1 and M4: `to` is writable for `data.len()` bytes. M2: no other process writes
+        // them, and the caller, who owns the unpublished part of the ring, is their only user here.
+        // `data` cannot overlap: no `&[u8]` is ever made into the words of segment 0.
+        unsafe { copy::into(data.as_ptr(), to, data.len()) }
+    }
+}

@@ -1,0 +1,154 @@
+//! Segments: creating and sealing our own, checking and mapping the peer's.
+#![allow(unsafe_code)]
+
+use std::ffi::CStr;
+use std::fs::File;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::sync::{Arc, OnceLock};
+
+use memmap2::{Advice, MmapOptions};
+use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, SealFlag, fcntl};
+use nix::libc;
+use nix::sys::memfd::{MFdFlags, memfd_create};
+use nix::sys::stat::{FileStat, fstat};
+
+use super::{OwnMapping, PeerMapping};
+use crate::error::{OsError, PeerMisbehaved};
+
+/// Why a segment of ours could not be created.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CreateError {
+    /// The kernel lacks the seal (Linux 5.1).
+    #[error("this kernel lacks F_SEAL_FUTURE_WRITE; Linux 5.1 or newer is needed")]
+    SealUnsupported,
+    /// The operating system refused it, for lack of memory or descriptors.
+    #[error(transparent)]
+    Os(#[from] OsError),
+}
+
+/// Why a segment of the peer's could not be mapped.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum AdoptError {
+    /// The file is not what a peer that keeps the rules sends.
+    #[error(transparent)]
+    Misbehaved(#[from] PeerMisbehaved),
+    /// The operating system refused the mapping.
+    #[error(transparent)]
+    Os(#[from] OsError),
+}
+
+fn seals() -> SealFlag {
+    SealFlag::F_SEAL_SHRINK
+        | SealFlag::F_SEAL_GROW
+        | SealFlag::F_SEAL_SEAL
+        | SealFlag::from_bits_retain(libc::F_SEAL_FUTURE_WRITE)
+}
+
+/// Whether the kernel has the seals we need. Asked once per process.
+pub fn probe_seals() -> bool {
+    static PROBE: OnceLock<bool> = OnceLock::new();
+    *PROBE.get_or_init(|| !matches!(create(c"shmipc-probe", 4096), Err(CreateError::SealUnsupported)))
+}
+
+/// Creates a segment of `size` bytes: mapped, all pages present, sealed. Blocks while the kernel
+/// clears the pages.
+///
+/// # Errors
+/// [`CreateError::SealUnsupported`] on kernels before 5.1; [`CreateError::Os`] without memory,
+/// descriptors or address space.
+pub fn create(name: &CStr, size: usize) -> Result<(Arc<OwnMapping>, OwnedFd), CreateError> {
+    let fd = memfd(name)?;
+    let file = File::from(fd);
+    file.set_len(size as u64).map_err(|e| OsError::from_io("ftruncate", &e))?;
+    let map = MmapOptions::new()
+        .len(size)
+        .map_raw(&file)
+        .map_err(|e| OsError::from_io("mmap", &e))?;
+    // Both only keep the mapping out of children and core dumps; without them all else holds.
+    let _ = map.advise(Advice::DontFork);
+    let _ = map.advise(Advice::DontDump);
+    let mapping = OwnMapping::new(map);
+    mapping.populate()?;
+    match fcntl(&file, FcntlArg::F_ADD_SEALS(seals())) {
+        Ok(_) => Ok((Arc::new(mapping), file.into())),
+        Err(Errno::EINVAL) => Err(CreateError::SealUnsupported),
+        Err(errno) => Err(OsError::new("fcntl(F_ADD_SEALS)", errno).into()),
+    }
+}
+
+/// A sealable memfd that can never be executed, where the kernel knows how (Linux 6.3).
+fn memfd(name: &CStr) -> Result<OwnedFd, OsError> {
+    let flags = MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING;
+    let noexec = MFdFlags::from_bits_retain(libc::MFD_NOEXEC_SEAL);
+    match memfd_create(name, flags | noexec) {
+        Err(Errno::EINVAL) => memfd_create(name, flags),
+        other => other,
+    }
+    .map_err(|errno| OsError::new("memfd_create", errno))
+}
+
+impl OwnMapping {
+    /// Makes every page present, so that the cost is ours and no reader meets a hole (M7).
+    fn populate(&self) -> Result<(), OsError> {
+        match self.advise_populate() {
+            Ok(()) => Ok(()),
+            // Linux before 5.14: a store to each page does the same.
+            Err(libc::EINVAL) => {
+                use super::{Memory, MemoryMut};
+                (0..self.size()).step_by(4096).for_each(|page| self.store64(page, 0));
+                Ok(())
+            }
+            // EFAULT is what the kernel says when a page could not be had (a full cgroup, a poisoned page).
+            Err(libc::EFAULT) => Err(OsError { call: "madvise(MADV_POPULATE_WRITE)", code: libc::ENOMEM }),
+            Err(code) => Err(OsError { call: "madvise(MADV_POPULATE_WRITE)", code }),
+        }
+    }
+
+    fn advise_populate(&self) -> Result<(), i32> {
+        use super::Memory;
+        let start = self.range_ptr(0, self.size());
+        // SAFETY: M1: the range is this mapping; populating it changes no byte.
+        match unsafe { libc::madvise(start.cast(), self.size(), libc::MADV_POPULATE_WRITE) } {
+            0 => Ok(()),
+            _ => Err(Errno::last_raw()),
+        }
+    }
+}
+
+/// Checks a segment that the peer passed and maps it read-only.
+///
+/// `own` are segments of ours, for refusing our own file handed back.
+///
+/// # Errors
+/// [`AdoptError::Misbehaved`] names what is wrong with the file; [`AdoptError::Os`] if mapping it
+/// fails.
+pub fn adopt(fd: OwnedFd, size: usize, own: &[FileStat]) -> Result<Arc<PeerMapping>, AdoptError> {
+    let have = fcntl(&fd, FcntlArg::F_GET_SEALS).map_err(|_| PeerMisbehaved::NotSealed)?;
+    if !SealFlag::from_bits_retain(have).contains(seals()) {
+        return Err(PeerMisbehaved::NotSealed.into());
+    }
+    let stat = fstat(&fd).map_err(|errno| OsError::new("fstat", errno))?;
+    let ours = own.iter().any(|own| own.st_dev == stat.st_dev && own.st_ino == stat.st_ino);
+    // A hugetlb file has blocks larger than a page, and its pages can be taken away by others.
+    if stat.st_size != i64::try_from(size).unwrap_or(-1) || ours || stat.st_blksize > 4096 * 16 {
+        return Err(PeerMisbehaved::WrongMemory.into());
+    }
+    if !is_present(&fd, stat.st_size) {
+        return Err(PeerMisbehaved::SegmentNotPresent.into());
+    }
+    let map = MmapOptions::new()
+        .len(size)
+        .map_raw_read_only(fd.as_raw_fd())
+        .map_err(|e| OsError::from_io("mmap", &e))?;
+    let _ = map.advise(Advice::DontFork);
+    let _ = map.advise(Advice::DontDump);
+    Ok(Arc::new(PeerMapping::new(map)))
+}
+
+/// True if no page of the file is a hole: the first hole is its end (M7).
+fn is_present(fd: &OwnedFd, size: i64) -> bool {
+    // SAFETY: `lseek` takes numbers only; the descriptor is open.
+    let hole = unsafe { libc::lseek(fd.as_fd().as_raw_fd(), 0, libc::SEEK_HOLE) };
+    hole == size
+}

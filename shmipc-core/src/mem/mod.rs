@@ -1,0 +1,118 @@
+//! Shared memory: the only module of the workspace with `unsafe` code.
+//!
+//! ```text
+//!        our process                                the peer's process
+//!   OwnMapping (read-write) ──── sealed memfd ────▶ PeerMapping (read-only)
+//!   PeerMapping (read-only) ◀─── sealed memfd ───── OwnMapping (read-write)
+//! ```
+//!
+//! A memfd is mapped read-write by its creator, then sealed against growing, shrinking, further
+//! writable mappings and further seals, then passed. Whoever receives it can only ever read it.
+//! Algorithms above this module see memory through [`Memory`] and [`MemoryMut`]: words of 4 and 8
+//! bytes, bulk copies, and fences. The same code therefore runs on a mapping, on the heap, under
+//! loom and on an adversarial memory (see [`crate::testing`]).
+//!
+//! # Invariants
+//! * **M1** A [`Mapping`](mapping) is mapped for as long as its value lives; everything that points
+//!   into it owns a reference to it.
+//! * **M2** Every byte of a session has one writing process: the one that holds the `OwnMapping`.
+//!   The kernel enforces it by the seals.
+//! * **M3** The other process behaves like relaxed atomic stores of arbitrary value to the bytes of a
+//!   `PeerMapping`. We read them with relaxed atomic loads of at most 8 bytes, or with a copying
+//!   instruction that the compiler cannot see through, and never make a reference to them, except as
+//!   **M6** allows.
+//! * **M4** Offsets are checked against the length of the mapping on every access.
+//! * **M5** An [`ExtentMut`] is the only thing in this process that touches its bytes: the table of
+//!   extents hands a range out once, and checks that it overlaps no other.
+//! * **M6** A `&[u8]` into a `PeerMapping` is made only with a [`PeerTrust`], by which the
+//!   application promises that the peer leaves bytes alone that it has lent.
+//! * **M7** Sealed and present pages stay: a file can neither shrink nor lose pages while the seals
+//!   hold, and presence was checked before the first read, so no access faults.
+
+mod copy;
+mod extent;
+mod fds;
+mod fork;
+mod heap;
+mod mapping;
+mod memfd;
+mod raw;
+mod trust;
+
+//pub use extent::{ExtentId, ExtentMut, ExtentTable, LentBytes};
+//pub use fds::{pidfd_of_self, receive, Received};
+pub use fork::in_forked_child;
+pub use heap::HeapMemory;
+pub use mapping::{OwnMapping, PeerMapping};
+pub use memfd::{create, adopt, probe_seals, AdoptError, CreateError};
+pub use raw::Raw;
+pub use trust::PeerTrust;
+
+use std::sync::Arc;
+
+/// Memory that may be written by somebody else at any time.
+///
+/// Offsets are in bytes and must be aligned to the word; accesses outside of the memory panic, so
+/// callers validate what came from the peer first.
+pub trait Memory: Send + Sync {
+    /// Bytes.
+    fn size(&self) -> usize;
+    /// Relaxed load of the 4-byte word at `at`.
+    fn load32(&self, at: usize) -> u32;
+    /// Relaxed load of the 8-byte word at `at`.
+    fn load64(&self, at: usize) -> u64;
+    /// Copies bytes out. Tearing is possible if the writer breaks its word.
+    fn read(&self, at: usize, out: &mut [u8]);
+    /// `fence(Acquire)`: what was published before a word that was loaded is visible after it.
+    fn fence_acquire(&self);
+    /// `fence(SeqCst)`: orders our stores before our later loads, against the same on the other side.
+    fn fence_seq_cst(&self);
+}
+
+/// Memory that only we write.
+pub trait MemoryMut: Memory {
+    /// Relaxed store of the 4-byte word at `at`.
+    fn store32(&self, at: usize, value: u32);
+    /// Relaxed store of the 8-byte word at `at`.
+    fn store64(&self, at: usize, value: u64);
+    /// Release store of the 8-byte word at `at`: publishes everything written before.
+    fn publish64(&self, at: usize, value: u64);
+    /// Copies bytes in. Nobody else may use them until they are published.
+    fn write(&self, at: usize, data: &[u8]);
+}
+
+impl<M: Memory + ?Sized> Memory for Arc<M> {
+    fn size(&self) -> usize {
+        (**self).size()
+    }
+    fn load32(&self, at: usize) -> u32 {
+        (**self).load32(at)
+    }
+    fn load64(&self, at: usize) -> u64 {
+        (**self).load64(at)
+    }
+    fn read(&self, at: usize, out: &mut [u8]) {
+        (**self).read(at, out);
+    }
+    fn fence_acquire(&self) {
+        (**self).fence_acquire();
+    }
+    fn fence_seq_cst(&self) {
+        (**self).fence_seq_cst();
+    }
+}
+
+impl<M: MemoryMut + ?Sized> MemoryMut for Arc<M> {
+    fn store32(&self, at: usize, value: u32) {
+        (**self).store32(at, value);
+    }
+    fn store64(&self, at: usize, value: u64) {
+        (**self).store64(at, value);
+    }
+    fn publish64(&self, at: usize, value: u64) {
+        (**self).publish64(at, value);
+    }
+    fn write(&self, at: usize, data: &[u8]) {
+        (**self).write(at, data);
+    }
+}

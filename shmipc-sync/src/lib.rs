@@ -1,0 +1,1 @@
+//! Blocking sessions and streams over shared memory (see the workspace README).
