@@ -118,10 +118,12 @@ fn settle(arm: &mut Arm) -> Result<(), String> {
 /// Says what is about to happen, and loudly what makes figures worthless.
 fn introduce(bench: Bench, options: &Options, peer: u32) {
     eprintln!(
-        "{bench}: driver {} on CPU {}, peer {peer} on CPU {}; shm-sync waits {}, {}, bell {}",
+        "{bench}: driver {} on CPU {}, peer {peer} on CPU {}; batches of {}; \
+         shm-sync waits {}, {}, bell {}",
         std::process::id(),
         options.pin.driver,
         options.pin.peer,
+        options.batch,
         options.wait,
         options.trust,
         options.bell,
@@ -130,7 +132,9 @@ fn introduce(bench: Bench, options: &Options, peer: u32) {
         eprintln!("both on one CPU: a transport that only spins waits for the end of a time slice");
     }
     if options.touch == Touch::None {
-        eprintln!("*** --touch none: NO PAYLOAD IS WRITTEN OR CHECKED, transports that copy still copy ***");
+        eprintln!(
+            "*** --touch none: NO PAYLOAD IS WRITTEN OR CHECKED, transports that copy still copy ***"
+        );
     }
     if options.blocks < ENOUGH_BLOCKS || options.block_ms < ENOUGH_MS {
         eprintln!(

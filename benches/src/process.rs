@@ -32,7 +32,8 @@ pub(crate) fn pin(cpu: usize) -> io::Result<()> {
 
 /// Nanoseconds of CPU that all threads of this process have used.
 pub(crate) fn cpu_ns() -> u64 {
-    let time = clock_gettime(ClockId::CLOCK_PROCESS_CPUTIME_ID).map_or(Duration::ZERO, Duration::from);
+    let time =
+        clock_gettime(ClockId::CLOCK_PROCESS_CPUTIME_ID).map_or(Duration::ZERO, Duration::from);
     time.as_nanos() as u64
 }
 
@@ -64,7 +65,8 @@ impl Peer {
         let pid = child.id();
         let leaving = Arc::new(AtomicBool::new(false));
         let expected = Arc::clone(&leaving);
-        let reaper = thread::Builder::new().name("reaper".into()).spawn(move || reap(child, &expected))?;
+        let reaper =
+            thread::Builder::new().name("reaper".into()).spawn(move || reap(child, &expected))?;
         Ok((Self { leaving, reaper }, pid))
     }
 

@@ -53,7 +53,8 @@ impl PeerCred {
     }
 }
 
-/// Decides whether a peer with these credentials may talk to us.
+/// Decides whether a peer with these credentials may talk to us. Called once per connection, by a
+/// thread that serves others too, so it must not wait for anything.
 pub trait Authorizer: Send + Sync {
     /// `true` lets the peer in.
     fn authorize(&self, peer: PeerCred) -> bool;
@@ -112,6 +113,7 @@ pub struct Config {
     pub(crate) bell: BellKind,
     pub(crate) trust: Option<PeerTrust>,
     pub(crate) authorizer: Option<Arc<dyn Authorizer>>,
+    pub(crate) allowed_uids: Vec<u32>,
     pub(crate) app_name: String,
     pub(crate) app_version: u32,
     pub(crate) connect_timeout: Duration,
@@ -142,6 +144,7 @@ impl Default for Config {
             bell: BellKind::default(),
             trust: None,
             authorizer: None,
+            allowed_uids: Vec::new(),
             app_name: String::new(),
             app_version: 0,
             connect_timeout: Duration::from_secs(5),
@@ -234,21 +237,22 @@ impl ConfigBuilder {
         self
     }
 
-    /// Who may be our peer. Default: root and our own effective uid.
+    /// Who may be our peer. Default: root and our own effective uid, the overflow uid excepted (the
+    /// kernel shows it in place of users that are not mapped in our user namespace).
     pub fn authorizer(mut self, authorizer: impl Authorizer + 'static) -> Self {
         self.config.authorizer = Some(Arc::new(authorizer));
         self
     }
 
-    /// Also lets in peers of this uid, beside root and our own.
-    pub fn allow_uid(self, uid: u32) -> Self {
-        self.authorizer(move |peer: PeerCred| {
-            peer.uid == uid || crate::config::default_authorizer(peer)
-        })
+    /// Also lets in peers of this uid, beside those that the authorizer lets in. May be repeated.
+    pub fn allow_uid(mut self, uid: u32) -> Self {
+        self.config.allowed_uids.push(uid);
+        self
     }
 
     /// Name and version of the application protocol; both sides must agree on the name, the version
-    /// is for them to compare. Default: empty, which agrees with an empty name only.
+    /// is for them to compare. At most 255 bytes without control characters. Default: empty, which
+    /// agrees with an empty name only.
     pub fn application(mut self, name: impl Into<String>, version: u32) -> Self {
         self.config.app_name = name.into();
         self.config.app_version = version;
@@ -280,6 +284,11 @@ impl ConfigBuilder {
     /// [`ConfigError`] names the first limit out of bounds and what it may be.
     pub fn build(self) -> Result<Config, ConfigError> {
         self.config.limits.check()?;
+        let name = &self.config.app_name;
+        if name.len() > crate::wire::MAX_NAME || name.contains(char::is_control) {
+            let must = "be at most 255 bytes without control characters";
+            return Err(ConfigError { limit: "application", must });
+        }
         Ok(self.config)
     }
 }
@@ -322,9 +331,4 @@ impl Limits {
             "be a multiple of 512 from 4,096 to 1 GiB",
         )
     }
-}
-
-/// Root and our own effective uid.
-pub(crate) fn default_authorizer(peer: PeerCred) -> bool {
-    peer.uid == 0 || peer.uid == nix::unistd::geteuid().as_raw()
 }

@@ -156,20 +156,20 @@ pub enum SessionError {
     Forked,
 }
 
-/// Why a handshake was refused by the other side, as told on the wire.
+/// Why one side refused a handshake, as told on the wire. `theirs` is always the other side's.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Refusal {
     /// The authorizer of the other side said no.
-    #[error("uid {uid} is not authorized; allow it with `Config::builder().allow_uid({uid})` on the other side")]
+    #[error("uid {uid} is not authorized; allow it with `Config::builder().allow_uid({uid})` on the side that refused")]
     Unauthorized {
-        /// The uid that the other side saw.
+        /// The uid that the refusing side saw.
         uid: u32,
     },
     /// The other side speaks another version of the protocol.
     #[error("protocol version {theirs} meets {ours}; update the older side")]
     Version {
-        /// Version of the refusing side.
+        /// Version of the other side.
         theirs: u32,
         /// Our version.
         ours: u32,
@@ -177,7 +177,7 @@ pub enum Refusal {
     /// The application protocols differ.
     #[error("application protocol `{theirs}` meets `{ours}`; connect to the right socket or set `application` alike")]
     Application {
-        /// Name at the refusing side.
+        /// Name at the other side.
         theirs: String,
         /// Our name.
         ours: String,
@@ -229,6 +229,40 @@ pub enum HandshakeError {
     Os(#[from] OsError),
 }
 
+impl From<crate::wire::WireError> for HandshakeError {
+    fn from(error: crate::wire::WireError) -> Self {
+        use crate::wire::{OLDER_DIALECTS, VERSION, WireError};
+        match error {
+            WireError::Version(version) if OLDER_DIALECTS.contains(&version) => {
+                Self::Dialect(version)
+            }
+            WireError::Version(version) => Self::RefusedPeer(Refusal::Version {
+                theirs: version.into(),
+                ours: VERSION.into(),
+            }),
+            WireError::Misbehaved(rule) => Self::Misbehaved(rule),
+        }
+    }
+}
+
+impl From<crate::mem::CreateError> for HandshakeError {
+    fn from(error: crate::mem::CreateError) -> Self {
+        match error {
+            crate::mem::CreateError::SealUnsupported => Self::SealUnsupported,
+            crate::mem::CreateError::Os(error) => Self::Os(error),
+        }
+    }
+}
+
+impl From<crate::mem::AdoptError> for HandshakeError {
+    fn from(error: crate::mem::AdoptError) -> Self {
+        match error {
+            crate::mem::AdoptError::Misbehaved(rule) => Self::Misbehaved(rule),
+            crate::mem::AdoptError::Os(error) => Self::Os(error),
+        }
+    }
+}
+
 /// Why `connect` failed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -240,6 +274,12 @@ pub enum ConnectError {
         address: String,
         /// The error of the last attempt.
         error: OsError,
+    },
+    /// The address is empty or longer than a socket address can be (107 bytes).
+    #[error("`{address}` cannot be a socket address: it is empty or longer than 107 bytes")]
+    BadAddress {
+        /// The address.
+        address: String,
     },
     /// The handshake failed.
     #[error(transparent)]
@@ -253,6 +293,12 @@ pub enum ListenError {
     /// Another process listens on the path and is alive.
     #[error("{path} belongs to a running server; stop it or choose another path")]
     InUse {
+        /// The path.
+        path: String,
+    },
+    /// Something that is not a socket has this name.
+    #[error("{path} exists and is no socket; remove it or choose another path")]
+    Occupied {
         /// The path.
         path: String,
     },
@@ -271,4 +317,180 @@ pub enum ListenError {
     /// The operating system refused something.
     #[error(transparent)]
     Os(#[from] OsError),
+}
+
+/// What is known of a message after its operation failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Delivery {
+    /// The peer has seen nothing of it: safe to repeat.
+    NotSent,
+    /// The peer may or may not have acted on it.
+    Unknown,
+    /// The peer has said that it does not want it.
+    Refused,
+}
+
+/// Why `reserve`, `commit`, `send`, `write` or `finish` failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SendError {
+    /// The session is over.
+    #[error(transparent)]
+    Session(#[from] SessionError),
+    /// The peer stopped reading this stream, with its application's code.
+    #[error("the peer does not read this stream any more (code {0})")]
+    Stopped(u32),
+    /// This side already ended the stream with `finish` or `reset`.
+    #[error("this direction of the stream has already ended; open another stream")]
+    Ended,
+    /// The message can never fit.
+    #[error("a message of {len} bytes exceeds the limit of {max}; raise `max_message` on both sides or send it in parts")]
+    TooLarge {
+        /// Bytes asked for.
+        len: usize,
+        /// Bytes possible.
+        max: usize,
+    },
+    /// Memory for the message could not be had, and none is out that could come back.
+    #[error("no memory for the message: {0}; lower `arena_max` or give the process more")]
+    NoMemory(OsError),
+    /// The deadline passed; nothing was sent.
+    #[error("timed out waiting for credit, queue space or memory; the peer reads too slowly or not at all")]
+    TimedOut,
+}
+
+impl SendError {
+    /// What is known of the message that was to be sent: the operation either published it and
+    /// returned `Ok`, or published nothing.
+    pub fn delivery(&self) -> Delivery {
+        match self {
+            Self::Stopped(_) => Delivery::Refused,
+            _ => Delivery::NotSent,
+        }
+    }
+}
+
+/// Why `recv` or `read` failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum RecvError {
+    /// The session is over, and everything published before has been delivered.
+    #[error(transparent)]
+    Session(#[from] SessionError),
+    /// The peer broke its direction off without finishing it, with its application's code (0 if it
+    /// merely dropped the stream).
+    #[error("the peer reset the stream before finishing it (code {0})")]
+    Reset(u32),
+    /// A message in several parts exceeds `max_message`; read it as a stream of bytes instead.
+    #[error("a message exceeds {max} bytes; use `Read` instead of `recv`, or raise `max_message`")]
+    TooLarge {
+        /// Bytes possible.
+        max: usize,
+    },
+    /// The announcement of the stream could not be sent.
+    #[error(transparent)]
+    Open(SendError),
+    /// The deadline passed; nothing was lost.
+    #[error("timed out waiting for a message")]
+    TimedOut,
+}
+
+/// Why `open` failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum OpenError {
+    /// The session is over.
+    #[error(transparent)]
+    Session(#[from] SessionError),
+    /// As many streams are open as the peer allows.
+    #[error("all {limit} streams that the peer allows are in use; close some, or raise its `max_streams`")]
+    TooManyStreams {
+        /// The peer's limit.
+        limit: u32,
+    },
+}
+
+/// Why `accept` of a stream failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum AcceptError {
+    /// The session is over, and every stream opened before has been accepted.
+    #[error(transparent)]
+    Session(#[from] SessionError),
+    /// The deadline passed.
+    #[error("timed out waiting for the peer to open a stream")]
+    TimedOut,
+}
+
+/// The one table from errors to kinds of `std::io`.
+mod to_io {
+    use std::io::{Error, ErrorKind};
+
+    use super::*;
+
+    fn session_kind(error: SessionError) -> ErrorKind {
+        match error {
+            SessionError::PeerDied | SessionError::ClosedByPeer(_) => ErrorKind::ConnectionReset,
+            SessionError::Closed => ErrorKind::NotConnected,
+            SessionError::Misbehaved(_) => ErrorKind::InvalidData,
+            SessionError::Os(os) => os.kind(),
+            SessionError::Forked => ErrorKind::NotConnected,
+        }
+    }
+
+    fn send_kind(error: SendError) -> ErrorKind {
+        match error {
+            SendError::Session(error) => session_kind(error),
+            SendError::Stopped(_) | SendError::Ended => ErrorKind::BrokenPipe,
+            SendError::TooLarge { .. } => ErrorKind::InvalidInput,
+            SendError::NoMemory(_) => ErrorKind::OutOfMemory,
+            SendError::TimedOut => ErrorKind::TimedOut,
+        }
+    }
+
+    impl From<SessionError> for Error {
+        fn from(error: SessionError) -> Self {
+            Self::new(session_kind(error), error)
+        }
+    }
+
+    impl From<SendError> for Error {
+        fn from(error: SendError) -> Self {
+            Self::new(send_kind(error), error)
+        }
+    }
+
+    impl From<RecvError> for Error {
+        fn from(error: RecvError) -> Self {
+            let kind = match error {
+                RecvError::Session(error) => session_kind(error),
+                RecvError::Reset(_) => ErrorKind::ConnectionReset,
+                RecvError::TooLarge { .. } => ErrorKind::InvalidData,
+                RecvError::Open(error) => send_kind(error),
+                RecvError::TimedOut => ErrorKind::TimedOut,
+            };
+            Self::new(kind, error)
+        }
+    }
+
+    impl From<OpenError> for Error {
+        fn from(error: OpenError) -> Self {
+            let kind = match error {
+                OpenError::Session(error) => session_kind(error),
+                OpenError::TooManyStreams { .. } => ErrorKind::QuotaExceeded,
+            };
+            Self::new(kind, error)
+        }
+    }
+
+    impl From<AcceptError> for Error {
+        fn from(error: AcceptError) -> Self {
+            let kind = match error {
+                AcceptError::Session(error) => session_kind(error),
+                AcceptError::TimedOut => ErrorKind::TimedOut,
+            };
+            Self::new(kind, error)
+        }
+    }
 }

@@ -15,6 +15,7 @@
 //! | [`pool`] | segments, the private allocator, the return queue |
 //! | [`notify`] | event words, who waits where, bells, spinning |
 //! | [`wire`], [`handshake`] | control frames on the socket; how a session comes to be |
+//! | [`listen`] | socket files, and many handshakes side by side |
 //! | [`session`] | streams, credit, sending and receiving, the state machines |
 //! | [`link`] | every non-blocking system call on a session's descriptors |
 //! | [`handle`] | the runtime-neutral session: locks, wakers, `drive`, `poll_*` |
@@ -27,5 +28,14 @@ compile_error!("shmipc supports 64-bit targets (x86-64, aarch64): cursors are 64
 
 pub mod config;
 pub mod error;
+pub mod handshake;
 pub mod layout;
+pub mod link;
+pub mod listen;
 pub mod mem;
+pub mod notify;
+pub mod pool;
+pub mod queue;
+pub mod session;
+pub mod handle;
+pub mod wire;

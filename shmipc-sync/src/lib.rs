@@ -1,1 +1,53 @@
-//! Blocking sessions and streams over shared memory (see the workspace README).
+//! Zero-copy inter-process communication over shared memory, for threads.
+//!
+//! A [`Session`] joins two processes, many [`Stream`]s run over it, and a stream carries messages
+//! or bytes. What is sent is written into shared memory once; the kernel is entered only to wake a
+//! peer that really sleeps.
+//!
+//! ```no_run
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! use shmipc_sync::{Listener, Session};
+//!
+//! // One process:
+//! let listener = Listener::bind("/run/app.sock")?;
+//! let session = listener.accept()?;
+//! let mut stream = session.accept()?;
+//! if let Some(request) = stream.recv()? {
+//!     stream.send(&request.to_vec())?;
+//! }
+//!
+//! // The other:
+//! let session = Session::connect("/run/app.sock")?;
+//! let mut stream = session.open()?;
+//! let mut request = stream.reserve(5)?;
+//! request.copy_from_slice(b"hello");
+//! request.commit()?;
+//! let reply = stream.recv()?;
+//! # Ok(()) }
+//! ```
+//!
+//! There is no background thread: whoever waits drives the session for all its threads. While no
+//! thread is inside a call, the peer may have to wait for queue space or for memory to come back, but
+//! never for something this side has already done (credit of what was taken, finish, reset).
+
+#![forbid(unsafe_code)]
+
+mod block;
+mod listener;
+mod session;
+mod stream;
+
+pub use listener::{Listener, ListenerBuilder};
+pub use session::Session;
+pub use stream::{Messages, RecvStream, Reservation, SendStream, Stream};
+
+pub use shmipc_core::config::{
+    Authorizer, BellKind, Config, ConfigBuilder, Limits, PeerCred, WaitMode,
+};
+pub use shmipc_core::error::{
+    AcceptError, ConfigError, ConnectError, Delivery, HandshakeError, ListenError, OpenError, OsError,
+    PeerMisbehaved, RecvError, Refusal, SendError, SessionError,
+};
+pub use shmipc_core::handle::{Message, Trust, Trusted, Untrusted};
+pub use shmipc_core::mem::PeerTrust;
+pub use shmipc_core::session::{Stats, StreamId};

@@ -205,7 +205,7 @@ impl Block {
 
     /// The middle of this block's durations.
     pub(crate) fn median_ns(&self) -> f64 {
-        self.samples.quantile_ns(0.5)
+        self.samples.median_ns()
     }
 
     pub(crate) fn ops_per_s(&self) -> f64 {

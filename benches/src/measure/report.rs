@@ -91,8 +91,21 @@ pub(crate) fn print_json(figures: &[Figures]) -> serde_json::Result<()> {
 pub(crate) fn print_table(figures: &[Figures]) {
     println!(
         "{:10} {:>6} {:8} {:9} {:7} {:>9} {:>9} {:>9} {:>9} {:>11} {:>10} {:>9} {:>8} {:>7} {:>8}",
-        "transport", "size", "wait", "trust", "bell", "p50", "p99", "p99.9", "max", "messages/s",
-        "bytes/s", "CPU/op", "bells/op", "spread", "p50/line",
+        "transport",
+        "size",
+        "wait",
+        "trust",
+        "bell",
+        "p50",
+        "p99",
+        "p99.9",
+        "max",
+        "messages/s",
+        "bytes/s",
+        "CPU/op",
+        "bells/op",
+        "spread",
+        "p50/line",
     );
     for line in figures {
         println!(
@@ -115,6 +128,9 @@ pub(crate) fn print_table(figures: &[Figures]) {
         );
     }
     if let Some(line) = figures.first() {
+        if line.bench == Bench::Throughput {
+            println!("durations are those of one message");
+        }
         println!(
             "probes of every round: cacheline {}, eventfd {}; p50/line is relative to the former",
             duration(line.probe_cacheline_ns),

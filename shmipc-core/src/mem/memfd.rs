@@ -77,6 +77,21 @@ pub fn create(name: &CStr, size: usize) -> Result<(Arc<OwnMapping>, OwnedFd), Cr
     }
 }
 
+/// A segment for extents. Its bytes are reached through an [`ExtentTable`](super::ExtentTable) only
+/// (M5), which is why there is no way to copy the handle or to get at the mapping.
+#[derive(Debug)]
+pub struct ArenaSegment {
+    pub(super) mapping: Arc<OwnMapping>,
+}
+
+/// As [`create`], for extents.
+///
+/// # Errors
+/// As [`create`].
+pub fn create_arena(name: &CStr, size: usize) -> Result<(ArenaSegment, OwnedFd), CreateError> {
+    create(name, size).map(|(mapping, fd)| (ArenaSegment { mapping }, fd))
+}
+
 /// A sealable memfd that can never be executed, where the kernel knows how (Linux 6.3).
 fn memfd(name: &CStr) -> Result<OwnedFd, OsError> {
     let flags = MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING;

@@ -28,6 +28,8 @@
 //!   application promises that the peer leaves bytes alone that it has lent.
 //! * **M7** Sealed and present pages stay: a file can neither shrink nor lose pages while the seals
 //!   hold, and presence was checked before the first read, so no access faults.
+//! * **M8** A descriptor that the kernel gives us is an `OwnedFd` before anything else happens to it:
+//!   it is closed once, on every path, and its number is never used by anybody else.
 
 mod copy;
 mod extent;
@@ -39,12 +41,12 @@ mod memfd;
 mod raw;
 mod trust;
 
-//pub use extent::{ExtentId, ExtentMut, ExtentTable, LentBytes};
-//pub use fds::{pidfd_of_self, receive, Received};
+pub use extent::{ ExtentMut, ExtentTable, LentBytes, Range};
+pub use fds::{MAX_RECEIVED, Received, Truncated, accept, is_pidfd, pidfd_of_self, receive};
 pub use fork::in_forked_child;
 pub use heap::HeapMemory;
 pub use mapping::{OwnMapping, PeerMapping};
-pub use memfd::{create, adopt, probe_seals, AdoptError, CreateError};
+pub use memfd::{ArenaSegment, create, create_arena, adopt, probe_seals, AdoptError, CreateError};
 pub use raw::Raw;
 pub use trust::PeerTrust;
 
@@ -63,6 +65,12 @@ pub trait Memory: Send + Sync {
     fn load64(&self, at: usize) -> u64;
     /// Copies bytes out. Tearing is possible if the writer breaks its word.
     fn read(&self, at: usize, out: &mut [u8]);
+    /// Copies `len` bytes out into a vector of its own.
+    fn read_to_vec(&self, at: usize, len: usize) -> Vec<u8> {
+        let mut out = vec![0; len];
+        self.read(at, &mut out);
+        out
+    }
     /// `fence(Acquire)`: what was published before a word that was loaded is visible after it.
     fn fence_acquire(&self);
     /// `fence(SeqCst)`: orders our stores before our later loads, against the same on the other side.
@@ -93,6 +101,9 @@ impl<M: Memory + ?Sized> Memory for Arc<M> {
     }
     fn read(&self, at: usize, out: &mut [u8]) {
         (**self).read(at, out);
+    }
+    fn read_to_vec(&self, at: usize, len: usize) -> Vec<u8> {
+        (**self).read_to_vec(at, len)
     }
     fn fence_acquire(&self) {
         (**self).fence_acquire();

@@ -29,6 +29,12 @@ impl<T: PartialEq> PartialEq<T> for Raw<T> {
     }
 }
 
+impl<T: PartialEq> PartialEq for Raw<T> {
+    fn eq(&self, other: &Self) -> bool {
+        self.0 == other.0
+    }
+}
+
 impl<T: std::fmt::Debug> std::fmt::Debug for Raw<T> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Raw({:?})", self.0)

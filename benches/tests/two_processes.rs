@@ -1,0 +1,167 @@
+//! `ipcbench` as a user runs it: real processes, short blocks. No duration is judged.
+
+use std::io::{BufRead, BufReader, Read};
+use std::process::{Child, Command, Output, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::Value;
+
+/// What a line of JSON consists of, in this order.
+const KEYS: [&str; 22] = [
+    "bench",
+    "transport",
+    "wait",
+    "trust",
+    "bell",
+    "touch",
+    "size",
+    "batch",
+    "parked",
+    "n",
+    "p50_ns",
+    "p99_ns",
+    "p999_ns",
+    "max_ns",
+    "mean_ns",
+    "msgs_per_s",
+    "bytes_per_s",
+    "cpu_ns_per_op",
+    "bells_per_op",
+    "spread",
+    "probe_cacheline_ns",
+    "probe_eventfd_ns",
+];
+
+const CONTROLS: &str = "cacheline,bare-map,bare-ring,eventfd,pipe,uds";
+
+fn ipcbench(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_ipcbench"));
+    command.args(arguments).stdin(Stdio::null());
+    // A machine with one CPU runs this as well, only slower.
+    if thread::available_parallelism().is_ok_and(|cpus| cpus.get() < 2) {
+        command.args(["--pin", "0,0"]);
+    }
+    command
+}
+
+fn run(arguments: &[&str]) -> Output {
+    let output = ipcbench(arguments).output().unwrap();
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{arguments:?}: {}\n{told}", output.status);
+    output
+}
+
+fn lines(output: &Output) -> Vec<Value> {
+    let text = String::from_utf8(output.stdout.clone()).unwrap();
+    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+fn check(line: &Value) {
+    let text = line.to_string();
+    assert_eq!(line.as_object().unwrap().len(), KEYS.len(), "{text}");
+    for key in KEYS {
+        assert!(line.get(key).is_some(), "{key} is missing in {text}");
+    }
+    for key in ["n", "p50_ns", "p99_ns", "max_ns", "mean_ns", "msgs_per_s", "cpu_ns_per_op"] {
+        assert!(line[key].as_f64().unwrap() > 0.0, "{key} of {text}");
+    }
+}
+
+#[test]
+fn controls_measure_latency() {
+    let short = ["latency", "--blocks", "2", "--block-ms", "20", "--json"];
+    let output = run(&[&short[..], &["--transport", CONTROLS, "--size", "64,4k,64K"]].concat());
+    let lines = lines(&output);
+    // The cache line has one size, and the ring has no room for 64 KiB.
+    assert_eq!(lines.len(), 1 + 3 + 2 + 3 + 3 + 3);
+    for line in &lines {
+        check(line);
+        assert_eq!(line["bench"], "latency");
+    }
+    let told = String::from_utf8(output.stderr).unwrap();
+    assert!(told.contains("bare-ring 64K: not supported"), "{told}");
+    assert!(told.contains("these figures do not count"), "{told}");
+    assert!(!told.contains("NO PAYLOAD"), "{told}");
+}
+
+#[test]
+fn controls_measure_throughput_in_batches() {
+    for batch in ["1", "32"] {
+        let short = ["throughput", "--blocks", "2", "--block-ms", "20", "--json"];
+        let what = ["--transport", CONTROLS, "--size", "100,4k", "--batch", batch];
+        let lines = lines(&run(&[&short[..], &what].concat()));
+        assert_eq!(lines.len(), 1 + 5 * 2);
+        lines.iter().for_each(check);
+    }
+}
+
+#[test]
+fn a_table_says_what_was_not_touched() {
+    let short = ["latency", "--blocks", "1", "--block-ms", "20", "--size", "1M"];
+    let output = run(&[&short[..], &["--transport", "bare-map,uds", "--touch", "none"]].concat());
+    let table = String::from_utf8(output.stdout).unwrap();
+    assert!(table.lines().any(|line| line.starts_with("bare-map") && line.contains("1M")));
+    assert!(String::from_utf8(output.stderr).unwrap().contains("NO PAYLOAD"));
+}
+
+#[test]
+fn nonsense_is_refused() {
+    for wrong in [["--size", "12q"], ["--pin", "0"], ["--transport", "smoke"], ["--batch", "0"]] {
+        let output = ipcbench(&["latency"]).args(wrong).output().unwrap();
+        assert!(!output.status.success(), "{wrong:?}");
+    }
+    let output = ipcbench(&["latency", "--size", "64"]).args(["--pin", "0,1023"]).output().unwrap();
+    assert!(!output.status.success());
+    assert!(String::from_utf8_lossy(&output.stderr).contains("cannot run on CPU 1023"));
+}
+
+/// Starts a run that would take minutes, and returns it with its peer once it measures.
+fn long_run(transport: &str) -> (Child, Pid) {
+    let long = ["latency", "--blocks", "1000", "--size", "64", "--transport", transport];
+    let mut driver = ipcbench(&long).stderr(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
+    let mut told = BufReader::new(driver.stderr.take().unwrap());
+    let mut line = String::new();
+    told.read_line(&mut line).unwrap();
+    let peer = line.split("peer ").nth(1).and_then(|rest| rest.split(' ').next());
+    let peer = Pid::from_raw(peer.and_then(|pid| pid.parse().ok()).expect(&line));
+    thread::spawn(move || told.read_to_end(&mut Vec::new()));
+    thread::sleep(Duration::from_millis(200));
+    (driver, peer)
+}
+
+fn within_ten_seconds(what: &str, mut done: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !done() {
+        assert!(start.elapsed() < Duration::from_secs(10), "{what}");
+        thread::sleep(Duration::from_millis(10));
+    }
+}
+
+#[test]
+fn a_killed_peer_ends_the_driver() {
+    for transport in ["cacheline", "eventfd", "uds"] {
+        let (mut driver, peer) = long_run(transport);
+        kill(peer, Signal::SIGKILL).unwrap();
+        let mut status = None;
+        within_ten_seconds("the driver lives on", || {
+            status = driver.try_wait().unwrap();
+            status.is_some()
+        });
+        assert!(!status.unwrap().success(), "{transport}");
+    }
+}
+
+#[test]
+fn a_killed_driver_ends_the_peer() {
+    let (mut driver, peer) = long_run("cacheline");
+    driver.kill().unwrap();
+    driver.wait().unwrap();
+    within_ten_seconds("the peer lives on", || {
+        // Nobody may wait for the orphan; then it stays as a zombie.
+        let stat = std::fs::read_to_string(format!("/proc/{peer}/stat")).unwrap_or_default();
+        stat.rsplit(") ").next().is_none_or(|rest| rest.is_empty() || rest.starts_with('Z'))
+    });
+}

@@ -1,0 +1,125 @@
+//! Two processes exchange messages through shared memory.
+//!
+//! ```text
+//! cargo run --release --example helloworld                  both ends, one command
+//! cargo run --release --example helloworld -- server PATH   each end in its own terminal
+//! cargo run --release --example helloworld -- client PATH
+//! ```
+
+use std::error::Error;
+use std::path::Path;
+use std::process;
+
+use examples::round_trip::{self, ROUNDS};
+use examples::two_processes;
+use shmipc_sync::{Listener, Session, Stream};
+
+/// Size of the large message, bytes: the default limit of one contiguous message.
+const LARGE: usize = 4 << 20;
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        [] => two_processes::run("server", "client"),
+        ["server", path] => server(Path::new(path)),
+        ["client", path] => client(Path::new(path)),
+        _ => Err("usage: helloworld [server PATH | client PATH]".into()),
+    }
+}
+
+fn server(path: &Path) -> Result<(), Box<dyn Error>> {
+    let listener = Listener::bind(path)?;
+    println!("server {}: listening on {}", process::id(), path.display());
+
+    let session = listener.accept()?;
+    println!("server {}: session with process {}", process::id(), session.peer().pid);
+
+    let mut stream = session.accept()?;
+    let greeting = stream.recv()?.ok_or("the client said nothing")?;
+    println!(
+        "server {}: received \"{}\" ({} bytes, inside its record)",
+        process::id(),
+        String::from_utf8_lossy(&greeting.to_vec()),
+        greeting.len(),
+    );
+    stream.send(b"Hello, client!")?;
+
+    let large = stream.recv()?.ok_or("the client sent no large message")?;
+    println!(
+        "server {}: received {} bytes in place: {}, contents right: {}",
+        process::id(),
+        large.len(),
+        large.is_zero_copy(),
+        is_pattern(&large.to_vec(), 1),
+    );
+    drop(large);
+    send_large(&mut stream, 2)?;
+
+    // Small requests, until the client is done measuring.
+    while let Some(request) = stream.recv()? {
+        let mut bytes = [0; 64];
+        request.copy_to_slice(&mut bytes);
+        stream.send(&bytes)?;
+    }
+    stream.finish()?;
+    println!("server {}: bells rung {}", process::id(), session.stats().bells_rung);
+    Ok(())
+}
+
+fn client(path: &Path) -> Result<(), Box<dyn Error>> {
+    let session = Session::connect(path)?;
+    let mut stream = session.open()?;
+
+    stream.send(b"Hello, server!")?;
+    let greeting = stream.recv()?.ok_or("the server said nothing")?;
+    println!(
+        "client {}: received \"{}\" ({} bytes, inside its record)",
+        process::id(),
+        String::from_utf8_lossy(&greeting.to_vec()),
+        greeting.len(),
+    );
+
+    send_large(&mut stream, 1)?;
+    let large = stream.recv()?.ok_or("the server sent no large message")?;
+    println!(
+        "client {}: received {} bytes in place: {}, contents right: {}",
+        process::id(),
+        large.len(),
+        large.is_zero_copy(),
+        is_pattern(&large.to_vec(), 2),
+    );
+    drop(large);
+
+    let shared_memory = round_trip::measure(|request, reply| {
+        stream.send(request)?;
+        let message = stream.recv()?.ok_or("the server finished early")?;
+        message.copy_to_slice(reply);
+        Ok(())
+    })?;
+    stream.finish()?;
+    println!("client {}: bells rung {}", process::id(), session.stats().bells_rung);
+
+    let socket = round_trip::unix_socket()?;
+    println!("\n64 B round trip, median of {ROUNDS}, this machine, this run:");
+    println!("  shared memory {:>8.2} µs", shared_memory.as_secs_f64() * 1e6);
+    println!("  Unix socket   {:>8.2} µs", socket.as_secs_f64() * 1e6);
+    Ok(())
+}
+
+/// Sends a large message, written where the peer will read it.
+fn send_large(stream: &mut Stream, seed: u8) -> Result<(), Box<dyn Error>> {
+    let mut message = stream.reserve(LARGE)?;
+    for (i, byte) in message.iter_mut().enumerate() {
+        *byte = pattern(i, seed);
+    }
+    message.commit()?;
+    Ok(())
+}
+
+fn is_pattern(bytes: &[u8], seed: u8) -> bool {
+    bytes.len() == LARGE && bytes.iter().enumerate().all(|(i, byte)| *byte == pattern(i, seed))
+}
+
+fn pattern(i: usize, seed: u8) -> u8 {
+    ((i * 31) >> 3) as u8 ^ seed
+}

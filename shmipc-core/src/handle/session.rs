@@ -1,0 +1,221 @@
+//! The session handle.
+
+use std::sync::Arc;
+use std::task::{Poll, Waker};
+use std::time::Instant;
+
+use crate::config::{Config, PeerCred};
+use crate::error::{AcceptError, OpenError, OsError, SessionError};
+use crate::handshake::Established;
+use crate::layout::Geometry;
+use crate::mem::{Memory, Raw, in_forked_child};
+use crate::notify::event::Cursor;
+use crate::session::{Effects, Stats, StreamId};
+
+use super::message::{Trust, Trusted, Untrusted};
+use super::recv::RecvHalf;
+use super::send::SendHalf;
+use super::shared::Shared;
+use super::spin::Spinner;
+use super::waiting::{Active, Waiting};
+
+/// Closes the session when the last handle goes (H4).
+pub(super) struct Owner {
+    pub(super) shared: Arc<Shared>,
+}
+
+impl Drop for Owner {
+    fn drop(&mut self) {
+        self.shared.close(0);
+    }
+}
+
+impl std::fmt::Debug for Owner {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.shared.fmt(f)
+    }
+}
+
+/// A session with one peer, for flavours to build upon. Cheap to clone; all methods may be called by
+/// any thread.
+#[derive(Clone, Debug)]
+pub struct Session {
+    owner: Arc<Owner>,
+    peer: PeerCred,
+    app_version: u32,
+}
+
+impl Session {
+    /// The session of a completed handshake.
+    ///
+    /// # Errors
+    /// [`OsError`] without descriptors for its wait set.
+    pub fn new(established: Established, config: &Config) -> Result<Self, OsError> {
+        let (peer, app_version) = (established.peer_cred, established.peer_app_version);
+        let shared = Arc::new(Shared::new(established, config.wait, config.trust)?);
+        Ok(Self { owner: Arc::new(Owner { shared }), peer, app_version })
+    }
+
+    /// Opens a stream. The peer learns of it with its first record, at the latest before we first
+    /// wait on it. Never blocks, makes no system call.
+    ///
+    /// # Errors
+    /// [`OpenError::TooManyStreams`], [`OpenError::Session`].
+    pub fn open(&self) -> Result<(SendHalf, RecvHalf), OpenError> {
+        if in_forked_child() {
+            return Err(SessionError::Forked.into());
+        }
+        let shared = &self.owner.shared;
+        let (key, id) = {
+            let mut rx = shared.rx();
+            let mut tx = shared.tx();
+            rx.open(&mut tx)?
+        };
+        Ok(self.halves(key, id, false))
+    }
+
+    /// Takes the next stream that the peer opened. Drives the session inline.
+    pub fn poll_accept(
+        &self,
+        waker: Option<&Waker>,
+    ) -> Poll<Result<(SendHalf, RecvHalf), AcceptError>> {
+        if in_forked_child() {
+            return Poll::Ready(Err(SessionError::Forked.into()));
+        }
+        let shared = &self.owner.shared;
+        let mut effects = Effects::default();
+        let mut result = Ok(false);
+        let accepted = {
+            let mut rx = shared.rx();
+            let mut accepted = rx.accept();
+            if accepted.is_none() {
+                result = shared.drain(&mut rx, &mut effects);
+                accepted = rx.accept();
+            }
+            match (accepted, rx.over) {
+                (Some(accepted), _) => Poll::Ready(Ok(accepted)),
+                (None, Some(error)) => Poll::Ready(Err(error)),
+                (None, None) => {
+                    if let Some(waker) = waker {
+                        rx.wait_accept(waker);
+                        rx.publish_head(&mut effects);
+                    }
+                    Poll::Pending
+                }
+            }
+        };
+        let again = !matches!(result, Ok(false));
+        shared.complete(effects, result);
+        match accepted {
+            Poll::Pending if again => self.poll_accept(waker),
+            Poll::Pending => Poll::Pending,
+            Poll::Ready(Err(error)) => Poll::Ready(Err(error.into())),
+            Poll::Ready(Ok((key, id))) => Poll::Ready(Ok(self.halves(key, id, true))),
+        }
+    }
+
+    fn halves(&self, key: usize, id: StreamId, announced: bool) -> (SendHalf, RecvHalf) {
+        let send = SendHalf { owner: Arc::clone(&self.owner), key, id };
+        let recv = RecvHalf::new(Arc::clone(&self.owner), key, id, announced);
+        (send, recv)
+    }
+
+    /// Drives the session: drains what the peer has published and answers whoever waits for it.
+    /// Never blocks.
+    pub fn drive(&self) {
+        if !in_forked_child() {
+            self.owner.shared.drive();
+        }
+    }
+
+    /// The peer's record cursor as it stands, for comparing with an earlier look: what was published
+    /// before a look is handled by a poll after it. Takes no lock.
+    #[inline]
+    pub fn tail(&self) -> Raw<u64> {
+        Raw::new(self.owner.shared.peer.load64(Cursor::Tail.cursor_at()))
+    }
+
+    /// All cursors of the peer, as [`tail`](Self::tail).
+    pub fn cursors(&self) -> [Raw<u64>; 3] {
+        Cursor::ALL.map(|cursor| Raw::new(self.owner.shared.peer.load64(cursor.cursor_at())))
+    }
+
+    /// Whether the session is over.
+    pub fn is_over(&self) -> bool {
+        self.owner.shared.is_over()
+    }
+
+    /// Closes the session. The peer reads what was published before, then learns `code`.
+    pub fn close(&self, code: u32) {
+        self.owner.shared.close(code);
+    }
+
+    /// Begins a spin of the calling thread, as the session's mode allows.
+    pub fn spin(&self, deadline: Option<Instant>) -> Spinner<'_> {
+        Spinner::new(&self.owner.shared, deadline)
+    }
+
+    /// Counts the calling thread as one that drives, until the result is dropped, if another one
+    /// sleeps in the kernel.
+    pub fn active(&self) -> Option<impl Sized + '_> {
+        Active::begin(&self.owner.shared)
+    }
+
+    /// Takes a place among the threads that sleep.
+    pub fn wait_here(&self) -> Waiting<'_> {
+        Waiting::new(&self.owner.shared)
+    }
+
+    /// Who the peer is.
+    pub fn peer(&self) -> PeerCred {
+        self.peer
+    }
+
+    /// The peer's version of the application protocol.
+    pub fn app_version(&self) -> u32 {
+        self.app_version
+    }
+
+    /// The agreed layout and limits of what we send.
+    pub fn geometry(&self) -> Geometry {
+        *self.owner.shared.out()
+    }
+
+    /// What the session has done so far.
+    pub fn stats(&self) -> Stats {
+        self.owner.shared.stats()
+    }
+
+    /// Whether the configuration carries the promise to trust the peer.
+    pub fn is_trusted(&self) -> bool {
+        self.owner.shared.promise.is_some()
+    }
+}
+
+impl RecvHalf<Untrusted> {
+    /// The same half with zero-copy reading, if the session's configuration carries the promise;
+    /// else the half back.
+    ///
+    /// # Errors
+    /// The half itself, of a session without the promise.
+    pub fn into_trusted(self) -> Result<RecvHalf<Trusted>, Self> {
+        if self.owner.shared.promise.is_some() { Ok(self.retrust()) } else { Err(self) }
+    }
+}
+
+impl RecvHalf<Trusted> {
+    /// The same half without zero-copy reading.
+    pub fn into_untrusted(self) -> RecvHalf<Untrusted> {
+        self.retrust()
+    }
+}
+
+const _: () = {
+    const fn is_shareable<T: Send + Sync>() {}
+    const fn of<T: Trust>() {
+        is_shareable::<RecvHalf<T>>();
+    }
+    is_shareable::<Session>();
+    is_shareable::<SendHalf>();
+    of::<Untrusted>();
+};

@@ -1,0 +1,523 @@
+//! What all handles of a session share: the two halves behind their locks, and what is done after
+//! a lock is released.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use crossbeam_utils::sync::Unparker;
+use nix::sys::stat::FileStat;
+
+use crate::config::WaitMode;
+use crate::error::{OsError, PeerMisbehaved, SendError, SessionError};
+use crate::handshake::Established;
+use crate::layout::Geometry;
+use crate::link::{Link, Receive, Sent, Woken};
+use crate::mem::{self, AdoptError, CreateError, OwnMapping, PeerMapping, PeerTrust};
+use crate::notify::event::{Checks, Cursor};
+use crate::notify::wait::WaitBook;
+use crate::pool::{Plan, Region, ReturnWriter};
+use crate::session::{Effects, Feeds, Payload, Rx, Stats, Tx};
+use crate::wire::{self, Decoder, Frame, SegmentClass};
+
+use super::spin::SpinBudget;
+
+/// Rings that a peer may send without our having slept.
+const FREE_RINGS: u64 = 100_000;
+
+/// See [the module](super).
+pub(crate) struct Shared {
+    pub(super) own: Arc<OwnMapping>,
+    pub(super) peer: Arc<PeerMapping>,
+    rx: Mutex<Rx>,
+    tx: Mutex<Tx>,
+    returns: Mutex<Returns>,
+    socket: Mutex<SocketIn>,
+    pub(super) gate: Mutex<WaitBook<Unparker>>,
+    checks: Checks,
+    pub(super) link: Link,
+    out: Geometry,
+    pub(super) incoming: Geometry,
+    pub(super) promise: Option<PeerTrust>,
+    pub(super) wait_mode: WaitMode,
+    pub(super) spin: SpinBudget,
+    /// Position up to which the peer's records have been drained, for looks without the lock.
+    drained: AtomicU64,
+    /// Reservations that wait: only then do drives look at head and returns.
+    waiting: AtomicUsize,
+    /// Messages in the peer's memory that the application holds.
+    held: Held,
+    over: AtomicBool,
+    own_files: Mutex<Vec<FileStat>>,
+    bells_rung: AtomicU64,
+    pub(super) sleeps: AtomicU64,
+    copies_forced: AtomicU64,
+}
+
+#[derive(Default)]
+struct Held {
+    bytes: AtomicU64,
+    count: AtomicU32,
+}
+
+/// Extents lent to us and the queue by which they go back.
+struct Returns {
+    writer: ReturnWriter<Arc<OwnMapping>>,
+    lent: u32,
+    by_segment: HashMap<u32, u32>,
+}
+
+/// What reads the socket; used under the lock of the receiving half only.
+struct SocketIn {
+    decoder: Decoder,
+    closed_with: Option<u32>,
+    ended: bool,
+    bells: u64,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // No foreign code runs under our locks, so a poisoned one means a bug that has been reported.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Shared {
+    /// Makes the session of a completed handshake.
+    pub(super) fn new(
+        established: Established,
+        wait_mode: WaitMode,
+        promise: Option<PeerTrust>,
+    ) -> Result<Self, OsError> {
+        let Established { socket, own, peer, out, incoming, peer_pidfd, bell, role, decoder, own_file, .. } =
+            established;
+        let returns = ReturnWriter::new(Arc::clone(&own), &out, &incoming);
+        Ok(Self {
+            rx: Mutex::new(Rx::new(&own, &peer, role, &out, &incoming)),
+            tx: Mutex::new(Tx::new(&own, &peer, &out, &incoming)),
+            returns: Mutex::new(Returns { writer: returns, lent: 0, by_segment: HashMap::new() }),
+            socket: Mutex::new(SocketIn { decoder, closed_with: None, ended: false, bells: 0 }),
+            gate: Mutex::new(WaitBook::new()),
+            checks: Checks::new(),
+            link: Link::new(socket, bell, peer_pidfd)?,
+            own,
+            peer,
+            out,
+            incoming,
+            promise,
+            wait_mode,
+            spin: SpinBudget::default(),
+            drained: AtomicU64::new(0),
+            waiting: AtomicUsize::new(0),
+            held: Held::default(),
+            over: AtomicBool::new(false),
+            own_files: Mutex::new(vec![own_file]),
+            bells_rung: AtomicU64::new(0),
+            sleeps: AtomicU64::new(0),
+            copies_forced: AtomicU64::new(0),
+        })
+    }
+
+    pub(super) fn rx(&self) -> MutexGuard<'_, Rx> {
+        lock(&self.rx)
+    }
+
+    pub(super) fn gate(&self) -> MutexGuard<'_, WaitBook<Unparker>> {
+        lock(&self.gate)
+    }
+
+    // --- looking and driving -------------------------------------------------------------------
+
+    /// Position up to which the peer's records have been drained.
+    pub(super) fn drained(&self) -> u64 {
+        self.drained.load(Ordering::Acquire)
+    }
+
+    pub(super) fn is_over(&self) -> bool {
+        self.over.load(Ordering::Acquire)
+    }
+
+    /// Drains the peer's records under the lock `rx`; errors are left in the result for
+    /// [`Shared::complete`].
+    #[inline]
+    pub(super) fn drain(&self, rx: &mut Rx, effects: &mut Effects) -> Result<bool, PeerMisbehaved> {
+        let result = rx.drain(self, effects);
+        self.drained.store(rx.drained(), Ordering::Release);
+        result
+    }
+
+    /// Drives: drains records and answers reservations that wait. What was published before the call
+    /// has an effect after it.
+    pub(super) fn drive(&self) {
+        let mut effects = Effects::default();
+        let mut result = Ok(true);
+        while matches!(result, Ok(true)) {
+            result = self.drain(&mut self.rx(), &mut effects);
+        }
+        let result = result.and_then(|_| self.settle(&mut effects));
+        self.complete(effects, result);
+    }
+
+    /// Answers reservations that wait, if there are any.
+    pub(super) fn settle(&self, effects: &mut Effects) -> Result<(), PeerMisbehaved> {
+        if self.waiting.load(Ordering::Acquire) == 0 {
+            return Ok(());
+        }
+        self.tx().settle(effects)
+    }
+
+    /// Counts reservations that wait.
+    pub(super) fn count_waiting(&self, more: bool) {
+        if more {
+            self.waiting.fetch_add(1, Ordering::AcqRel);
+        } else {
+            self.waiting.fetch_sub(1, Ordering::AcqRel);
+        }
+    }
+
+    /// Does what was left to be done after the locks: hands back, rings, wakes; ends the session if
+    /// the peer broke a rule.
+    #[inline]
+    pub(super) fn complete(&self, mut effects: Effects, result: Result<impl Sized, PeerMisbehaved>) {
+        for payload in effects.dropped.drain(..) {
+            if let Payload::Lent { id, segment, bytes } = payload {
+                self.hand_back(id, segment, bytes.len(), false);
+            }
+        }
+        self.signal(&effects);
+        for waker in effects.wakers.drain(..) {
+            waker.wake();
+        }
+        if let Err(misdeed) = result {
+            self.end(misdeed.into());
+        }
+    }
+
+    /// P2 to P4 for everything a call has published: one fence, at most one ring.
+    #[inline]
+    fn signal(&self, effects: &Effects) {
+        let moved = [
+            (Cursor::Tail, effects.tail),
+            (Cursor::Head, effects.head),
+            (Cursor::Returned, effects.returned),
+        ];
+        if moved.iter().all(|(_, position)| position.is_none()) {
+            return;
+        }
+        self.checks.fence(&self.peer);
+        for (cursor, position) in moved {
+            let Some(position) = position else { continue };
+            if self.checks.check(&self.peer, cursor, position) {
+                self.ring();
+                self.checks.rung(cursor, position);
+            }
+        }
+    }
+
+    #[cold]
+    fn ring(&self) {
+        self.bells_rung.fetch_add(1, Ordering::Relaxed);
+        // A bell that cannot be rung belongs to a peer that is gone; the socket says so.
+        let _ = self.link.ring();
+    }
+
+    // --- memory lent and borrowed --------------------------------------------------------------
+
+    /// Hands an extent back to the peer.
+    pub(super) fn hand_back(&self, id: u32, segment: u32, len: usize, was_held: bool) {
+        if mem::in_forked_child() {
+            return;
+        }
+        if was_held {
+            self.held.bytes.fetch_sub(len as u64, Ordering::Relaxed);
+            self.held.count.fetch_sub(1, Ordering::Relaxed);
+        }
+        if self.is_over() {
+            return;
+        }
+        let position = {
+            let mut returns = lock(&self.returns);
+            returns.lent -= 1;
+            if let Some(count) = returns.by_segment.get_mut(&segment) {
+                *count -= 1;
+            }
+            returns.writer.extent(id)
+        };
+        self.signal(&Effects { returned: Some(position), ..Effects::default() });
+    }
+
+    /// Whether the application may hold one more extent: a quarter of the arena and of the cap are
+    /// its own, beyond that messages are delivered as copies.
+    pub(super) fn may_hold(&self, len: usize) -> bool {
+        let bytes = self.held.bytes.load(Ordering::Relaxed);
+        let count = self.held.count.load(Ordering::Relaxed);
+        if bytes >= u64::from(self.incoming.arena_max / 4) || count >= self.incoming.max_lent / 4 {
+            self.copies_forced.fetch_add(1, Ordering::Relaxed);
+            return false;
+        }
+        self.held.bytes.fetch_add(len as u64, Ordering::Relaxed);
+        self.held.count.fetch_add(1, Ordering::Relaxed);
+        true
+    }
+
+    /// Creates the segment of `plan`, which the caller has reserved the right to, and announces it.
+    /// Blocks while the kernel clears the pages.
+    pub(super) fn grow(&self, plan: Plan, effects: &mut Effects) -> Result<(), SendError> {
+        let created = mem::create_arena(c"shmipc-arena", plan.bytes as usize);
+        let mut tx = self.tx();
+        let (segment, fd) = match created {
+            Ok(created) => created,
+            Err(error) => {
+                tx.arena.give_up(plan);
+                let _ = tx.settle(effects);
+                // Waiting makes sense only if something can come back.
+                return match error {
+                    CreateError::Os(os) if tx.arena.is_idle() => Err(SendError::NoMemory(os)),
+                    CreateError::Os(_) => Ok(()),
+                    CreateError::SealUnsupported => {
+                        Err(SendError::NoMemory(OsError { call: "fcntl(F_ADD_SEALS)", code: nix::libc::EINVAL }))
+                    }
+                };
+            }
+        };
+        if let Ok(stat) = nix::sys::stat::fstat(&fd) {
+            lock(&self.own_files).push(stat);
+        }
+        let id = tx.arena.add(plan, segment);
+        drop(tx);
+        self.announce(id, plan, &fd)?;
+        let mut tx = self.tx();
+        tx.arena.announced(id);
+        let _ = tx.settle(effects);
+        Ok(())
+    }
+
+    /// Puts a segment's frame on the socket. A peer that does not read lets the socket fill up; then
+    /// the one caller who grows this region looks again until there is room or the session ends.
+    fn announce(&self, id: u32, plan: Plan, fd: &std::os::fd::OwnedFd) -> Result<(), SendError> {
+        use std::os::fd::AsFd;
+        let class = match plan.region {
+            Region::Small => SegmentClass::Small,
+            Region::Dedicated => SegmentClass::Dedicated,
+        };
+        let frame = wire::add_segment(id, plan.bytes, class);
+        loop {
+            match self.link.send_frame(&frame, &[fd.as_fd()]) {
+                Ok(Sent::Whole | Sent::Gone) => return Ok(()),
+                Ok(Sent::Full | Sent::Later) => {
+                    if self.is_over() {
+                        return Err(SendError::Session(SessionError::PeerDied));
+                    }
+                    self.look_at_socket();
+                    std::thread::sleep(Duration::from_millis(1));
+                }
+                Err(error) => {
+                    self.end(error.into());
+                    return Err(SendError::Session(error.into()));
+                }
+            }
+        }
+    }
+
+    // --- the socket ----------------------------------------------------------------------------
+
+    /// What a kernel wait reported: reads the socket, notices a death.
+    pub(super) fn on_woken(&self, woken: Woken) {
+        if woken.socket || woken.peer_died {
+            self.look_at_socket();
+        }
+        if woken.peer_died {
+            self.end_after_drain(SessionError::PeerDied);
+        }
+        if woken.bell {
+            lock(&self.socket).bells += 1;
+        }
+    }
+
+    /// Reads the socket until it is empty.
+    pub(super) fn look_at_socket(&self) {
+        let mut effects = Effects::default();
+        let result = self.read_socket(&mut self.rx(), &mut effects);
+        self.complete(effects, result);
+        let closed = {
+            let socket = lock(&self.socket);
+            socket.ended.then_some(socket.closed_with)
+        };
+        if let Some(code) = closed {
+            self.end_after_drain(code.map_or(SessionError::PeerDied, SessionError::ClosedByPeer));
+        }
+    }
+
+    /// A look at the socket from a thread that is not inside: a bell it takes is passed on (N4).
+    pub(super) fn glance(&self) {
+        let bells = lock(&self.socket).bells;
+        self.look_at_socket();
+        if lock(&self.socket).bells != bells && self.gate().another_inside(None) {
+            self.link.kick();
+        }
+    }
+
+    fn on_frame(&self, frame: Frame, socket: &mut SocketIn, rx: &mut Rx, effects: &mut Effects) -> Result<(), PeerMisbehaved> {
+        match frame {
+            Frame::Bell => {
+                socket.bells += 1;
+                // Each arming may be answered by one ring of each publishing thread.
+                if socket.bells > FREE_RINGS + 1024 * self.sleeps.load(Ordering::Relaxed) {
+                    return Err(PeerMisbehaved::BellFlood);
+                }
+            }
+            Frame::Close(code) => socket.closed_with = Some(code),
+            Frame::AddSegment(add) => {
+                let expected = rx.last_segment.checked_add(1).ok_or(PeerMisbehaved::SegmentLimits)?;
+                let (live, bytes) = rx.segments();
+                let room = (self.incoming.arena_max as usize).saturating_sub(bytes);
+                let most = self.incoming.max_segments() as usize;
+                let id = add.id.parse(|id| (id == expected).then_some(id), PeerMisbehaved::SegmentLimits)?;
+                let fits = |size: u32| {
+                    let size = size as usize;
+                    (size >= 4096 && size.is_multiple_of(4096) && size <= room && live < most).then_some(size)
+                };
+                let size = add.bytes.parse(fits, PeerMisbehaved::SegmentLimits)?;
+                let mapping = match mem::adopt(add.segment, size, &lock(&self.own_files)) {
+                    Ok(mapping) => mapping,
+                    Err(AdoptError::Misbehaved(misdeed)) => return Err(misdeed),
+                    // Without the mapping the session cannot go on.
+                    Err(AdoptError::Os(_)) => return Err(PeerMisbehaved::SegmentLimits),
+                };
+                rx.add_segment(id, mapping);
+                let mut returns = lock(&self.returns);
+                returns.by_segment.insert(id, 0);
+                effects.returned = Some(returns.writer.segment(id));
+            }
+            Frame::RetireSegment(id) => {
+                let mut returns = lock(&self.returns);
+                let id = id.parse(
+                    |id| returns.by_segment.contains_key(&id).then_some(id),
+                    PeerMisbehaved::UnknownSegment,
+                )?;
+                if returns.by_segment.remove(&id) != Some(0) {
+                    return Err(PeerMisbehaved::RetiredWhileLent);
+                }
+                rx.remove_segment(id)?;
+            }
+            Frame::Hello(_) | Frame::Refuse(_) | Frame::Outbox(_) | Frame::Ready => {
+                return Err(PeerMisbehaved::Frame);
+            }
+        }
+        Ok(())
+    }
+
+    // --- the end -------------------------------------------------------------------------------
+
+    /// Closes the session: the peer reads what was published and learns the code.
+    pub(super) fn close(&self, code: u32) {
+        if mem::in_forked_child() || self.is_over() {
+            return;
+        }
+        let _ = self.link.send_frame(&wire::close(code), &[]);
+        self.end(SessionError::Closed);
+    }
+
+    /// The peer is gone: everything it published is delivered first.
+    fn end_after_drain(&self, error: SessionError) {
+        if !self.is_over() {
+            self.drive();
+            self.end(error);
+        }
+    }
+
+    /// Ends the session for everybody, once.
+    pub(super) fn end(&self, error: SessionError) {
+        let mut effects = Effects::default();
+        {
+            let mut rx = self.rx();
+            if self.over.swap(true, Ordering::AcqRel) {
+                return;
+            }
+            tracing::debug!(%error, "session over");
+            rx.finish(error, &mut effects);
+            self.tx().end(error, &mut effects);
+        }
+        self.link.shutdown();
+        for waker in effects.wakers {
+            waker.wake();
+        }
+        // Whoever is inside looks at its result.
+        self.link.kick();
+    }
+
+    /// What the session has done.
+    pub(super) fn stats(&self) -> Stats {
+        let mut stats = Stats::default();
+        {
+            let rx = self.rx();
+            (stats.records_received, stats.bytes_received) = (rx.records, rx.bytes);
+        }
+        {
+            let tx = self.tx();
+            (stats.records_sent, stats.bytes_sent) = (tx.records, tx.bytes);
+            stats.reserve_waits = tx.waits;
+            stats.lent = tx.arena.lent();
+            stats.arena_bytes = tx.arena.mapped();
+            stats.arena_high_water = tx.arena.high_water();
+        }
+        stats.bells_rung = self.bells_rung.load(Ordering::Relaxed);
+        stats.bells_received = lock(&self.socket).bells;
+        stats.sleeps = self.sleeps.load(Ordering::Relaxed);
+        stats.copies_forced = self.copies_forced.load(Ordering::Relaxed);
+        (stats.spins_paid, stats.spins_failed) = self.spin.counts();
+        stats
+    }
+
+    /// Largest payload of one record to the peer.
+    pub(super) fn out(&self) -> &Geometry {
+        &self.out
+    }
+
+    pub(super) fn tx(&self) -> MutexGuard<'_, Tx> {
+        lock(&self.tx)
+    }
+}
+
+impl Feeds for Shared {
+    fn tx(&self) -> MutexGuard<'_, Tx> {
+        lock(&self.tx)
+    }
+
+    fn borrowed(&self, segment: u32) -> Result<(), PeerMisbehaved> {
+        let mut returns = lock(&self.returns);
+        if returns.lent >= self.incoming.max_lent {
+            return Err(PeerMisbehaved::LentTooMany);
+        }
+        returns.lent += 1;
+        *returns.by_segment.entry(segment).or_default() += 1;
+        Ok(())
+    }
+
+    fn read_socket(&self, rx: &mut Rx, effects: &mut Effects) -> Result<(), PeerMisbehaved> {
+        let mut guard = lock(&self.socket);
+        let socket = &mut *guard;
+        while !socket.ended {
+            match self.link.receive(&mut socket.decoder) {
+                Ok(Receive::Bytes) => {
+                    while let Some(frame) = socket.decoder.next_frame()? {
+                        self.on_frame(frame, socket, rx, effects)?;
+                    }
+                }
+                Ok(Receive::Empty) => break,
+                Ok(Receive::End) => socket.ended = true,
+                Err(crate::link::LinkError::Misbehaved(misdeed)) => return Err(misdeed),
+                Err(crate::link::LinkError::Os(error)) => {
+                    tracing::warn!(%error, "reading the session's socket failed");
+                    socket.ended = true;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+impl std::fmt::Debug for Shared {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Shared").field("over", &self.is_over()).finish_non_exhaustive()
+    }
+}

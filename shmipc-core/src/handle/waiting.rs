@@ -1,0 +1,194 @@
+//! A thread that waits: leader inside the kernel wait, or follower parked (steps W3 to X of
+//! [`crate::notify::wait`]).
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::Waker;
+use std::time::Instant;
+
+use crossbeam_utils::sync::Parker;
+
+use crate::error::SessionError;
+use crate::notify::event::{self, Cursor};
+use crate::notify::wait::{PlaceId, Post, Wake};
+
+use super::shared::Shared;
+use super::spin::show_cpu;
+
+/// A thread's place among those that wait in a session; leaves it on drop, also in a panic (X).
+///
+/// ```text
+/// let waiting = session.wait_here();
+/// loop {
+///     if let Ready(result) = poll(waiting.waker()) { return result }
+///     if !waiting.sleep(deadline) { return timed out }
+/// }
+/// ```
+pub struct Waiting<'a> {
+    shared: &'a Arc<Shared>,
+    me: PlaceId,
+    parker: Parker,
+    told: Arc<Told>,
+    waker: Waker,
+}
+
+/// The waker of a waiting thread.
+struct Told {
+    shared: Arc<Shared>,
+    me: PlaceId,
+    /// Something was delivered since the thread last looked.
+    flag: AtomicBool,
+}
+
+impl std::task::Wake for Told {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    /// D3: what was delivered is in its place; now the gate says where the thread is.
+    fn wake_by_ref(self: &Arc<Self>) {
+        self.flag.store(true, Ordering::Release);
+        let gate = self.shared.gate();
+        match gate_wake(gate, self.me) {
+            Action::Kick => self.shared.link.kick(),
+            Action::Token(unparker) => unparker.unpark(),
+            Action::Nothing => {}
+        }
+    }
+}
+
+enum Action {
+    Kick,
+    Token(crossbeam_utils::sync::Unparker),
+    Nothing,
+}
+
+fn gate_wake(
+    mut gate: std::sync::MutexGuard<'_, crate::notify::wait::WaitBook<crossbeam_utils::sync::Unparker>>,
+    who: PlaceId,
+) -> Action {
+    match gate.wake(who) {
+        Wake::Kick => Action::Kick,
+        Wake::Token => Action::Token(gate.token(who).clone()),
+        Wake::Nothing => Action::Nothing,
+    }
+}
+
+impl<'a> Waiting<'a> {
+    /// Takes a place, running.
+    pub(super) fn new(shared: &'a Arc<Shared>) -> Self {
+        let parker = Parker::new();
+        let me = shared.gate().join(parker.unparker().clone());
+        let told = Arc::new(Told { shared: Arc::clone(shared), me, flag: AtomicBool::new(false) });
+        let waker = Waker::from(Arc::clone(&told));
+        Self { shared, me, parker, told, waker }
+    }
+
+    /// What wakes this thread, to be given to `poll_*` before each [`sleep`](Self::sleep).
+    pub fn waker(&self) -> &Waker {
+        // Whatever is delivered from here on is seen by the look in `sleep`.
+        self.told.flag.store(false, Ordering::Release);
+        &self.waker
+    }
+
+    /// **Blocks** until something was delivered, may have been, or `deadline` is over; false in the
+    /// last case. Whoever is inside drives for all when it comes out.
+    pub fn sleep(&self, deadline: Option<Instant>) -> bool {
+        if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+            return false;
+        }
+        show_cpu(self.shared);
+        let (posted, armed) = self.post();
+        // The fence is in `news`; the flag was set before its waker looks for us at the gate.
+        let news = armed.is_some_and(|at| event::news(&self.shared.own, &self.shared.peer, Cursor::Tail, at));
+        if !news && !self.told.flag.load(Ordering::Acquire) {
+            let began = Instant::now();
+            match posted {
+                Post::Inside { .. } => self.wait_inside(deadline),
+                Post::Follower => match deadline {
+                    Some(deadline) => self.parker.park_deadline(deadline),
+                    None => self.parker.park(),
+                },
+            }
+            self.shared.spin.on_woken(began.elapsed());
+        }
+        self.shared.gate().come_out(self.me);
+        self.shared.drive();
+        true
+    }
+
+    /// W3: takes the lead and arms, or follows.
+    fn post(&self) -> (Post, Option<u64>) {
+        let mut gate = self.shared.gate();
+        let posted = gate.post(self.me);
+        let armed = (posted == Post::Inside { arm: true }).then(|| {
+            let at = self.shared.drained();
+            event::arm(&self.shared.own, Cursor::Tail, at);
+            at
+        });
+        (posted, armed)
+    }
+
+    /// W6 and W7. If the kernel refuses to wait, the session cannot go on.
+    fn wait_inside(&self, deadline: Option<Instant>) {
+        self.shared.sleeps.fetch_add(1, Ordering::Relaxed);
+        let timeout = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+        match self.shared.link.wait(timeout) {
+            Ok(woken) => self.shared.on_woken(woken),
+            Err(error) => self.shared.end(SessionError::Os(error)),
+        }
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        let next = {
+            let mut gate = self.shared.gate();
+            gate.leave(self.me).map(|next| gate.token(next).clone())
+        };
+        if let Some(unparker) = next {
+            unparker.unpark();
+        }
+    }
+}
+
+impl std::fmt::Debug for Waiting<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Waiting").field("place", &self.me).finish_non_exhaustive()
+    }
+}
+
+/// A call that drives while another thread is inside: as long as it is active, records need not wake
+/// the one inside (notify, N8).
+pub(super) struct Active<'a> {
+    shared: &'a Shared,
+}
+
+impl<'a> Active<'a> {
+    /// Becomes active if somebody is inside.
+    pub(super) fn begin(shared: &'a Shared) -> Option<Self> {
+        let mut gate = shared.gate();
+        gate.activate().then(|| {
+            event::disarm(&shared.own, Cursor::Tail);
+            Self { shared }
+        })
+    }
+}
+
+impl Drop for Active<'_> {
+    fn drop(&mut self) {
+        let armed = {
+            let mut gate = self.shared.gate();
+            gate.retire().then(|| {
+                let at = self.shared.drained();
+                event::arm(&self.shared.own, Cursor::Tail, at);
+                at
+            })
+        };
+        let news = |at| event::news(&self.shared.own, &self.shared.peer, Cursor::Tail, at);
+        if armed.is_some_and(news) {
+            self.shared.link.kick();
+        }
+    }
+}
+

@@ -1,0 +1,62 @@
+//! Who may be our peer.
+
+use std::sync::OnceLock;
+
+use crate::config::{Config, PeerCred};
+use crate::error::{HandshakeError, Refusal};
+
+/// The answer to "may this user talk to us?".
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Authorization {
+    /// Yes.
+    Granted,
+    /// No.
+    Denied(PeerCred),
+    /// No, and the uid says nothing: the user has no name in our user namespace.
+    Unmapped(PeerCred),
+}
+
+impl Authorization {
+    /// # Errors
+    /// The refusal, if it is one.
+    pub fn check(self) -> Result<(), HandshakeError> {
+        match self {
+            Self::Granted => Ok(()),
+            Self::Denied(peer) => {
+                Err(HandshakeError::RefusedPeer(Refusal::Unauthorized { uid: peer.uid }))
+            }
+            Self::Unmapped(peer) => Err(HandshakeError::Unmapped(peer)),
+        }
+    }
+}
+
+/// Asks the configured authorizer, or else lets in root and our own effective uid; uids that were
+/// allowed one by one are let in either way.
+///
+/// The overflow uid stands for every user that our user namespace does not know, so by default it
+/// equals nobody, not even ourselves.
+pub fn authorize(config: &Config, peer: PeerCred) -> Authorization {
+    let granted = match &config.authorizer {
+        Some(authorizer) => authorizer.authorize(peer),
+        None => {
+            let own = nix::unistd::geteuid().as_raw();
+            peer.uid == 0 || (peer.uid == own && peer.uid != overflow_uid())
+        }
+    };
+    if granted || config.allowed_uids.contains(&peer.uid) {
+        Authorization::Granted
+    } else if config.authorizer.is_none() && peer.uid == overflow_uid() {
+        Authorization::Unmapped(peer)
+    } else {
+        Authorization::Denied(peer)
+    }
+}
+
+/// The uid that the kernel shows for users without one here.
+pub fn overflow_uid() -> u32 {
+    static UID: OnceLock<u32> = OnceLock::new();
+    *UID.get_or_init(|| {
+        let setting = std::fs::read_to_string("/proc/sys/kernel/overflowuid").ok();
+        setting.and_then(|uid| uid.trim().parse().ok()).unwrap_or(65534)
+    })
+}

@@ -1,0 +1,150 @@
+//! A handshake on a socket, without ever blocking.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use super::{Established, Machine, Role, Transmit, authorize, refusal_frame};
+use crate::config::{Config, PeerCred};
+use crate::error::HandshakeError;
+use crate::link::{self, Receive, Sent};
+use crate::wire::Decoder;
+
+/// One handshake in progress. `AsFd` is the socket: call [`progress`](Self::progress) whenever it is
+/// readable, or writable if that was asked for.
+#[derive(Debug)]
+pub struct Exchange {
+    socket: OwnedFd,
+    cred: PeerCred,
+    decoder: Decoder,
+    machine: Machine,
+    /// A frame that the socket would not take yet.
+    unsent: Option<Transmit>,
+    /// The peer has closed its end; what it said before is still to be read.
+    gone: bool,
+}
+
+/// Where a handshake is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use = "a handshake that is not done needs to be waited for"]
+pub enum Progress {
+    /// Call again when one of these things has happened.
+    Pending(Until),
+    /// It has succeeded: [`Exchange::finish`] gives the result.
+    Done,
+}
+
+/// What a handshake waits for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Until {
+    /// The socket is readable.
+    pub readable: bool,
+    /// The socket is writable.
+    pub writable: bool,
+    /// A few milliseconds have passed.
+    pub paused: bool,
+}
+
+impl Exchange {
+    /// Takes over a connected socket that never blocks, asks the authorizer, and starts. If the peer
+    /// is refused, it is told.
+    ///
+    /// # Errors
+    /// [`HandshakeError`]: the peer was refused, or the socket failed.
+    pub fn new(role: Role, socket: OwnedFd, config: &Config) -> Result<Self, HandshakeError> {
+        let cred = link::peer_cred(socket.as_fd())?;
+        match Machine::new(role, config, authorize(config, cred)) {
+            Ok(machine) => {
+                let decoder = Decoder::new();
+                Ok(Self { socket, cred, decoder, machine, unsent: None, gone: false })
+            }
+            Err(error) => {
+                tell(socket.as_fd(), &error);
+                Err(error)
+            }
+        }
+    }
+
+    /// Does everything that can be done now. After an error it is to be dropped.
+    ///
+    /// # Errors
+    /// Every [`HandshakeError`] except [`TimedOut`](HandshakeError::TimedOut) is decided here, and the
+    /// peer has been told if there is something to tell.
+    pub fn progress(&mut self) -> Result<Progress, HandshakeError> {
+        let progress = self.advance();
+        if let Err(error) = &progress {
+            tell(self.socket.as_fd(), error);
+        }
+        progress
+    }
+
+    /// The result, once [`progress`](Self::progress) has answered [`Progress::Done`].
+    pub fn finish(self) -> Option<Established> {
+        self.machine.finish(self.socket, self.decoder, self.cred)
+    }
+
+    /// Who is on the other end.
+    pub fn cred(&self) -> PeerCred {
+        self.cred
+    }
+
+    fn advance(&mut self) -> Result<Progress, HandshakeError> {
+        loop {
+            // H6.
+            while !self.machine.is_done() {
+                let Some(frame) = self.decoder.next_frame()? else { break };
+                self.machine.handle_frame(frame)?;
+            }
+            let until = self.transmit()?;
+            if self.machine.is_done() {
+                return match until {
+                    None => Ok(Progress::Done),
+                    Some(_) if self.gone => Err(HandshakeError::Closed),
+                    // What the peer sends now is the session's: it is not read here (H6).
+                    Some(until) => Ok(Progress::Pending(until)),
+                };
+            }
+            match link::receive(self.socket.as_fd(), &mut self.decoder)? {
+                Receive::Bytes => {}
+                Receive::Empty => {
+                    let until = until.unwrap_or_default();
+                    return Ok(Progress::Pending(Until { readable: true, ..until }));
+                }
+                Receive::End => return Err(HandshakeError::Closed),
+            }
+        }
+    }
+
+    /// Sends what there is to send. `Some`: not all of it could be sent, wait for this.
+    fn transmit(&mut self) -> Result<Option<Until>, HandshakeError> {
+        while let Some(next) = self.unsent.take().or_else(|| self.machine.poll_transmit()) {
+            let fds: Vec<_> = next.fds.iter().map(AsFd::as_fd).collect();
+            let sent = match self.gone {
+                true => Sent::Gone,
+                false => link::send(self.socket.as_fd(), &next.bytes, &fds)?,
+            };
+            let until = match sent {
+                Sent::Whole => continue,
+                Sent::Full => Until { writable: true, ..Until::default() },
+                Sent::Later => Until { paused: true, ..Until::default() },
+                // A refusal may still wait to be read; the end follows it.
+                Sent::Gone => Until::default(),
+            };
+            self.gone = sent == Sent::Gone;
+            self.unsent = Some(next);
+            return Ok(Some(until));
+        }
+        Ok(None)
+    }
+}
+
+impl AsFd for Exchange {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
+/// Tells the peer why, if it listens.
+pub(crate) fn tell(socket: BorrowedFd<'_>, error: &HandshakeError) {
+    if let Some(frame) = refusal_frame(error) {
+        let _ = link::send(socket, &frame, &[]);
+    }
+}

@@ -1,0 +1,345 @@
+//! Event words: what a publisher asks before it rings, and what a waiter writes before it sleeps.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crossbeam_utils::CachePadded;
+
+use crate::layout::{self, Geometry};
+use crate::mem::{Memory, MemoryMut, Raw};
+
+/// The event word of somebody who waits for nothing: no position passes it.
+pub const NEVER: u64 = u64::MAX;
+
+/// A cursor of an outbox at whose passing the other side may ask to be rung.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Cursor {
+    /// Bytes of records published.
+    Tail,
+    /// Bytes of records consumed: space for the other side.
+    Head,
+    /// Entries of the return queue published.
+    Returned,
+}
+
+impl Cursor {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Tail, Self::Head, Self::Returned];
+
+    /// Offset of the cursor in the outbox of the side that publishes it.
+    pub const fn cursor_at(self) -> usize {
+        match self {
+            Self::Tail => layout::TAIL_AT,
+            Self::Head => layout::HEAD_AT,
+            Self::Returned => layout::RETURNED_AT,
+        }
+    }
+
+    /// Offset of the cursor's event word in the outbox of the side that waits for it.
+    pub const fn event_at(self) -> usize {
+        match self {
+            Self::Tail => layout::EVENT_TAIL_AT,
+            Self::Head => layout::EVENT_HEAD_AT,
+            Self::Returned => layout::EVENT_RETURNED_AT,
+        }
+    }
+}
+
+/// Whether a cursor that moved from `checked` to `new` passed `event`.
+#[inline]
+pub const fn passes(checked: u64, event: u64, new: u64) -> bool {
+    checked <= event && event < new
+}
+
+/// The publisher's half: per cursor the position of the last completed check.
+///
+/// One per session, shared by its threads, outside of every lock. A check is completed once its
+/// caller knows that no ring is needed, or has rung (N1).
+///
+/// ```text
+/// publish C := new                                  P1   (under the cursor's lock)
+/// needs_ring(peer, C, new)                          P2, P3
+///   └─ true: ring, with no lock held; rung(C, new)  P4
+/// ```
+#[derive(Debug, Default)]
+pub struct Checks {
+    checked: [CachePadded<AtomicU64>; 3],
+}
+
+impl Checks {
+    /// Nothing published yet: all positions are zero.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Whether the peer has to be rung now that `cursor` stands at `new`. Any thread, any time after
+    /// the publication.
+    ///
+    /// To ask for several cursors after one fence, call [`fence`](Self::fence) once and
+    /// [`check`](Self::check) for each.
+    #[inline]
+    pub fn needs_ring<P: Memory>(&self, peer: &P, cursor: Cursor, new: u64) -> bool {
+        self.fence(peer);
+        self.check(peer, cursor, new)
+    }
+
+    /// Orders our publications before the loads of the peer's event words (N2). Partner: the fence in
+    /// [`news`].
+    #[inline]
+    pub fn fence<P: Memory>(&self, peer: &P) {
+        peer.fence_seq_cst();
+    }
+
+    /// [`needs_ring`](Self::needs_ring) without the fence, which the caller has made since it published.
+    #[inline]
+    pub fn check<P: Memory>(&self, peer: &P, cursor: Cursor, new: u64) -> bool {
+        let (needed, checked) = self.compare(peer, cursor, new);
+        if !needed && checked < new {
+            self.word(cursor).fetch_max(new, Ordering::Release);
+        }
+        needed
+    }
+
+    /// [`check`](Self::check) for a caller that still holds the lock under which it published `new`.
+    ///
+    /// It saves the read-modify-write: publications of a cursor come one at a time and in rising
+    /// order, so every value stored here or by [`rung`](Self::rung) so far is less than `new`, and a
+    /// plain store can only raise the word. The ring itself still has to wait until the lock is
+    /// released. (Without the lock a preempted thread could set the word back; that would cost
+    /// surplus rings, never lose one.)
+    #[inline]
+    pub fn check_locked<P: Memory>(&self, peer: &P, cursor: Cursor, new: u64) -> bool {
+        let (needed, _) = self.compare(peer, cursor, new);
+        if !needed {
+            self.word(cursor).store(new, Ordering::Release);
+        }
+        needed
+    }
+
+    /// Completes the check that asked for a ring. To be called when the ring has been made, or the
+    /// bell was found rung already, and not before (N1).
+    pub fn rung(&self, cursor: Cursor, new: u64) {
+        // Release: who loads this with Acquire comes after our ring.
+        self.word(cursor).fetch_max(new, Ordering::Release);
+    }
+
+    /// P3: the word and the last completed check, compared. Whichever is loaded first, a stale value
+    /// only widens the interval or belongs to an arming that a completed check has answered.
+    #[inline]
+    fn compare<P: Memory>(&self, peer: &P, cursor: Cursor, new: u64) -> (bool, u64) {
+        let event = peer.load64(cursor.event_at());
+        let checked = self.word(cursor).load(Ordering::Acquire);
+        (passes(checked, event, new), checked)
+    }
+
+    #[inline]
+    fn word(&self, cursor: Cursor) -> &AtomicU64 {
+        &self.checked[cursor as usize]
+    }
+}
+
+/// Disarms all words of a fresh outbox, before the peer gets to see it.
+pub fn init<O: MemoryMut>(own: &O) {
+    for cursor in Cursor::ALL {
+        own.store64(cursor.event_at(), NEVER);
+    }
+}
+
+/// Writes our event word: ring us when the peer's cursor passes `position`. Gate held.
+///
+/// To be followed by [`news`] before anybody sleeps on it.
+pub fn arm<O: MemoryMut>(own: &O, cursor: Cursor, position: u64) {
+    // The peer's copy of the line stays valid if nothing changes.
+    if own.load64(cursor.event_at()) != position {
+        own.store64(cursor.event_at(), position);
+    }
+}
+
+/// Writes our event word: do not ring us for this cursor. Gate held.
+pub fn disarm<O: MemoryMut>(own: &O, cursor: Cursor) {
+    arm(own, cursor, NEVER);
+}
+
+/// Whether the peer's cursor stands elsewhere than at `armed`, the position given to [`arm`] (N2).
+///
+/// The fence pairs with the one in [`Checks::fence`]: either this load sees what was published, or
+/// the publisher sees the word. Needed also if the word was already right: the thread that wrote it
+/// may not have made its fence yet.
+pub fn news<O: Memory, P: Memory>(own: &O, peer: &P, cursor: Cursor, armed: u64) -> bool {
+    own.fence_seq_cst();
+    peer.load64(cursor.cursor_at()) != armed
+}
+
+/// Settles a queue of waiters for space or returns (N5). Gate held.
+///
+/// `scan` gets the peer's cursor, checks it, grants from the front of the queue what fits, and
+/// returns the event word that the front needs now, or `None` if nobody is left. That word must not
+/// depend on the cursor, only on what was granted; so each turn but the last follows a grant or a
+/// change of the front, and the loop ends after as many turns as there are waiters, plus two.
+///
+/// # Errors
+/// Those of `scan`, at once.
+pub fn settle<O: MemoryMut, P: Memory, E>(
+    own: &O,
+    peer: &P,
+    cursor: Cursor,
+    mut scan: impl FnMut(Raw<u64>) -> Result<Option<u64>, E>,
+) -> Result<(), E> {
+    loop {
+        let position = peer.load64(cursor.cursor_at());
+        // What the peer did before it published the position (it read the bytes we are about to
+        // reuse) is over. Partner: `publish64` of the cursor.
+        peer.fence_acquire();
+        let front = scan(Raw::new(position))?;
+        match Settle::after_scan(own.load64(cursor.event_at()), front) {
+            Settle::Write(event) => {
+                own.store64(cursor.event_at(), event);
+                // N2, as in `news`; the look is the next turn's load.
+                own.fence_seq_cst();
+            }
+            Settle::Done => return Ok(()),
+        }
+    }
+}
+
+/// What [`settle`] does after it has loaded the cursor and granted what fits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Settle {
+    /// Write the event word, fence, load the cursor again.
+    Write(u64),
+    /// The word is right, or nobody waits: it may stay as it is.
+    Done,
+}
+
+impl Settle {
+    /// `word` is our event word, `front` what the front of the queue needs it to be.
+    pub fn after_scan(word: u64, front: Option<u64>) -> Self {
+        match front {
+            Some(needed) if needed != word => Self::Write(needed),
+            _ => Self::Done,
+        }
+    }
+}
+
+/// Our event word for the peer's head, for a waiter that needs `need` more bytes of the ring when
+/// `held` bytes are granted and not published, and our tail stands at `tail`.
+///
+/// The waiter fits as soon as the head reaches
+///
+/// ```text
+/// x = tail + held + need − data_limit
+/// ```
+///
+/// To be rung for every few bytes would be waste, so it asks for a quarter of the ring at once
+/// (`y`, the same with `ring/4` for `need`), but for no more than is certain to come: a reader that
+/// has drained everything may keep the last eighth of the ring unpublished. The position asked for
+/// is max(x, min(y, tail − ring/8)), and the word is one less, since a word is passed when the
+/// cursor exceeds it.
+///
+/// If `x` lies beyond the tail only guards of our own can help; whoever drops one settles.
+pub fn space_event(geometry: &Geometry, tail: u64, held: u64, need: u64) -> u64 {
+    let head_for = |bytes: u64| (tail + held + bytes).saturating_sub(geometry.data_limit());
+    let enough = head_for(need);
+    let ample = head_for(u64::from(geometry.ring_bytes) / 4);
+    let certain = tail.saturating_sub(geometry.head_lag());
+    before(enough.max(ample.min(certain)))
+}
+
+/// The event word of somebody who waits until a cursor reaches `position`.
+pub const fn before(position: u64) -> u64 {
+    position.saturating_sub(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Limits;
+    use crate::mem::HeapMemory;
+
+    fn outbox() -> HeapMemory {
+        let memory = HeapMemory::new(4096, 4096);
+        init(&memory);
+        memory
+    }
+
+    #[test]
+    fn fresh_words_ask_for_nothing() {
+        let peer = outbox();
+        let checks = Checks::new();
+        for cursor in Cursor::ALL {
+            assert!(!checks.needs_ring(&peer, cursor, 1));
+            assert!(!checks.needs_ring(&peer, cursor, u64::MAX));
+        }
+    }
+
+    #[test]
+    fn one_ring_for_each_arming() {
+        let peer = outbox();
+        let checks = Checks::new();
+        arm(&peer, Cursor::Tail, 32);
+        assert!(!checks.needs_ring(&peer, Cursor::Tail, 32), "32 is reached, not passed");
+        assert!(checks.needs_ring(&peer, Cursor::Tail, 48));
+        assert!(checks.needs_ring(&peer, Cursor::Tail, 64), "the first ring is not yet made");
+        checks.rung(Cursor::Tail, 64);
+        checks.rung(Cursor::Tail, 48);
+        assert!(!checks.needs_ring(&peer, Cursor::Tail, 80));
+        arm(&peer, Cursor::Tail, 48);
+        assert!(!checks.needs_ring(&peer, Cursor::Tail, 96), "who arms the past sees it at once");
+        assert!(news(&peer, &peer, Cursor::Tail, 48));
+        arm(&peer, Cursor::Tail, 96);
+        assert!(checks.check_locked(&peer, Cursor::Tail, 112));
+        checks.rung(Cursor::Tail, 112);
+        assert!(!checks.check_locked(&peer, Cursor::Tail, 128));
+        disarm(&peer, Cursor::Tail);
+        assert!(!checks.check(&peer, Cursor::Tail, 144));
+    }
+
+    #[test]
+    fn settling_ends_with_the_word_of_the_front() {
+        let (own, peer) = (outbox(), outbox());
+        peer.publish64(layout::HEAD_AT, 5);
+        let mut positions = vec![3, 5, 9, 7];
+        let result: Result<(), ()> = settle(&own, &peer, Cursor::Head, |head| {
+            let fits = |p: u64| {
+                head.parse(|h| (h >= p).then_some(()), crate::error::PeerMisbehaved::HeadJumped)
+            };
+            while positions.first().is_some_and(|p| fits(*p).is_ok()) {
+                positions.remove(0);
+            }
+            Ok(positions.first().map(|p| before(*p)))
+        });
+        assert_eq!(result, Ok(()));
+        assert_eq!(positions, [9, 7]);
+        assert_eq!(own.load64(layout::EVENT_HEAD_AT), 8);
+        let failed = settle(&own, &peer, Cursor::Head, |_| Err("jumped"));
+        assert_eq!(failed, Err("jumped"));
+    }
+
+    #[test]
+    fn space_is_asked_for_in_quarters_and_never_in_vain() {
+        let limits = Limits::default();
+        let geometry = crate::layout::negotiate(&limits, &limits).unwrap();
+        let (ring, limit) = (u64::from(geometry.ring_bytes), geometry.data_limit());
+        let mut quarters = 0;
+        for tail in [limit, limit + 4096, 1 << 20, (1 << 40) + 16] {
+            for in_flight in (0..=limit).step_by(4096) {
+                for held in (0..=limit - in_flight).step_by(4096) {
+                    for need in [16, 32, 4096, geometry.max_record()] {
+                        let head = tail.saturating_sub(in_flight);
+                        let fits = |head: u64| tail + held + need <= limit + head;
+                        if fits(head) {
+                            continue;
+                        }
+                        let position = space_event(&geometry, tail, held, need) + 1;
+                        assert!(position > head, "not passed already");
+                        assert!(fits(position), "a ring is enough");
+                        // The reader drained all; its unpublished lag is less than an eighth.
+                        let least = tail - (ring / 8 - 1).min(tail);
+                        assert!(position <= least || !fits(position - 1), "certain, or at once");
+                        quarters += u32::from(fits(position - 1));
+                    }
+                }
+            }
+        }
+        assert!(quarters > 0, "some waiters are spared early rings");
+    }
+}

@@ -1,0 +1,68 @@
+//! Waking: who has to be rung, who sleeps where, and why nobody sleeps for ever.
+//!
+//! ```text
+//!  our process                                      the peer's process
+//!  ───────────                                      ──────────────────
+//!  thread L  inside the kernel wait ◀─── bell ────  P4  ring, then checked := new
+//!  thread F  follower, parked       token           P3  e in [checked, new)?
+//!  thread B  running: drives        ▲ kick          P2  fence, e := E(C)   ◀─┐
+//!     │ drains, grants, delivers ───┘               P1  publish C := new  ─┐ │
+//!     │                                                                    │ │
+//!     └─ our outbox:  E(tail) E(head) E(returned) ─────────────────────────┼─┘
+//!        peer's outbox:  tail  head  returned  ◀───────────────────────────┘
+//! ```
+//!
+//! Three cursors of the peer are *gated*: its tail (records for us), its head (space for our
+//! records) and its return cursor (extents handed back to us). For each, our outbox holds an *event
+//! word*: the position at whose passing we want to be rung. A word `e` is passed when the cursor
+//! becomes greater than `e`. The peer compares positions with the word when it publishes, and writes
+//! to the bell only if somebody asked for it; the words are advice to the peer, never trusted by it.
+//!
+//! Inside a process a session's waiting threads share one kernel wait. One of them, the *leader*, is
+//! *inside*; the others are *followers*, each parked on a token of its own; whoever is neither is
+//! *running*, and drives (drains records, grants space, delivers) for all. Whoever finds nobody
+//! inside takes the lead; nobody is appointed. A *gate*, one process-local mutex, protects the
+//! event words and the [`WaitBook`](wait::WaitBook), and nothing slow is done while it is held.
+//!
+//! | what | written by | under |
+//! |---|---|---|
+//! | cursor | its publisher, Release | the publisher's lock (records: tx) |
+//! | event word | the waiting process | gate |
+//! | position of the last completed check ([`Checks`](event::Checks)) | the publishing process, private | none; only grows |
+//! | `drained`: the peer's records read so far | whoever drives | rx |
+//! | who is inside, who is parked, marks | [`WaitBook`](wait::WaitBook) | gate |
+//! | queues of waiters for space and for returns | whoever joins, cancels, settles | gate |
+//! | bell, kick (session), token (thread) | whoever wakes | none: all of them latch |
+//!
+//! # Invariants
+//! * **N1** When a publishing call returns, every position up to its own has been seen by the waiter
+//!   or rung for, even if another thread that published less stopped for ever before it rang. Hence
+//!   the interval `[checked, new)`, and `checked` advances only after the ring.
+//! * **N2** Arm, SeqCst fence, look: who writes an event word compares the cursor afterwards with the
+//!   position it wrote, not with what has been drained by now. Publish, SeqCst fence, load the word:
+//!   the other half. One of the two sees the other.
+//! * **N3** A thread registers before it looks at its own result for the last time, and its waker
+//!   delivers before it looks, under the gate, where the thread is. One of the two sees the other.
+//! * **N4** The one inside always has the record word armed, whatever it waits for itself; nobody
+//!   else moves that word. (Exception: N8.) It alone consumes the bell; another that has to read
+//!   the socket and takes a bell byte kicks it.
+//! * **N5** The word for space or returns belongs to the front of its queue. Whoever joins, drives or
+//!   cancels *settles* it: grants what fits, and while the word is not what the front needs now,
+//!   writes it and looks again.
+//! * **N6** The kernel wait includes the kick. One inside is woken by a kick, a parked one by its
+//!   token, a running one not at all.
+//! * **N7** Nobody is parked while nobody is inside or running. A call that registered and leaves,
+//!   for whatever reason, wakes one follower if nobody is inside and none is already marked.
+//! * **N8** While calls count as *active* the record word is disarmed and the one inside is not armed;
+//!   the last active call arms in its stead, looks, and kicks it if there is news.
+//! * **N9** No step waits for a deadline, and no chain of wakes feeds itself.
+//!
+//! The tests of this module visit every interleaving of small cases with the code of [`wait`] and
+//! [`event`] itself (`notify/check`), once with the rules above and once with each rule weakened;
+//! `tests/loom_gate.rs` covers N2 under weak memory.
+
+pub mod event;
+pub mod wait;
+
+#[cfg(test)]
+mod check;

@@ -1,0 +1,290 @@
+//! The private allocator of an outbox: which segment, and where in it.
+
+use std::collections::BTreeMap;
+
+use offset_allocator::{Allocation, Allocator};
+
+use crate::error::PeerMisbehaved;
+use crate::layout::{EXTENT_ALIGN, FIRST_DEDICATED, FIRST_SEGMENT, Geometry};
+use crate::mem::{ArenaSegment, ExtentMut, ExtentTable, Range};
+
+use super::Returned;
+
+/// Which half of the arena an extent belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Region {
+    /// Several extents per segment.
+    Small,
+    /// One extent per segment.
+    Dedicated,
+}
+
+/// A segment that would help, to be created without holding a lock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Plan {
+    /// The region it would belong to.
+    pub region: Region,
+    /// Its size.
+    pub bytes: u32,
+}
+
+/// Why an extent cannot be had now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shortage {
+    /// Create this segment, then try again.
+    Grow(Plan),
+    /// Wait for returns; younger waiters of this region wait behind.
+    Wait(Region),
+}
+
+/// Allocates extents, grows on demand, and knows what is lent. The caller's lock guards it.
+pub struct Arena {
+    table: ExtentTable,
+    segments: BTreeMap<u32, Segment>,
+    next_id: u32,
+    arena_max: u32,
+    max_lent: u32,
+    max_segments: u32,
+    inline_max: u32,
+    /// Bytes of live segments, by region.
+    bytes: [u32; 2],
+    /// A segment of the region is being created.
+    creating: [bool; 2],
+    /// Extents Held or Lent, and segments not acknowledged (P2).
+    out: u32,
+    lent: u32,
+    high_water: u32,
+}
+
+struct Segment {
+    region: Region,
+    bytes: u32,
+    /// `None` for a dedicated segment.
+    space: Option<Allocator>,
+    /// Allocations by offset.
+    used: BTreeMap<u32, Option<Allocation>>,
+    acknowledged: bool,
+    /// Its announcement is on the socket.
+    live: bool,
+}
+
+impl Arena {
+    /// An empty arena for the outbox that writes direction `geometry`.
+    pub fn new(geometry: &Geometry) -> Self {
+        Self {
+            table: ExtentTable::default(),
+            segments: BTreeMap::new(),
+            next_id: 1,
+            arena_max: geometry.arena_max,
+            max_lent: geometry.max_lent,
+            max_segments: geometry.max_segments(),
+            inline_max: geometry.inline_max,
+            bytes: [0; 2],
+            creating: [false; 2],
+            out: 0,
+            lent: 0,
+            high_water: 0,
+        }
+    }
+
+    /// Free → Held: `len` bytes, 64-byte aligned, or what to do about the lack of them.
+    pub fn hold(&mut self, len: u32) -> Result<ExtentMut, Shortage> {
+        let region = self.region_of(len);
+        if self.out >= self.max_lent {
+            return Err(Shortage::Wait(region));
+        }
+        let found = self.find(len, region).or_else(|| match region {
+            Region::Small => self.find(len, Region::Dedicated),
+            Region::Dedicated => None,
+        });
+        match found {
+            Some(range) => {
+                self.out += 1;
+                Ok(self.table.hold(range))
+            }
+            None => Err(self.shortage(len, region)),
+        }
+    }
+
+    /// Held → Lent. Returns the id to publish, and the place.
+    pub fn lend(&mut self, extent: ExtentMut) -> (u32, Range) {
+        self.lent += 1;
+        self.table.lend(extent)
+    }
+
+    /// Held → Free.
+    pub fn release(&mut self, extent: ExtentMut) {
+        let range = self.table.release(extent);
+        self.free(range);
+    }
+
+    /// What the peer handed back.
+    ///
+    /// # Errors
+    /// [`PeerMisbehaved::ReturnedUnlent`] for an extent that is not lent, or a segment that needs no
+    /// acknowledgement.
+    pub fn returned(&mut self, entry: Returned) -> Result<(), PeerMisbehaved> {
+        match entry {
+            Returned::Extent(id) => {
+                let range = self.table.give_back(id)?;
+                self.lent -= 1;
+                self.free(range);
+            }
+            Returned::Segment(id) => {
+                let waits = |id| self.segments.get(&id).is_some_and(|s| s.live && !s.acknowledged);
+                let id = id.parse(|id| waits(id).then_some(id), PeerMisbehaved::ReturnedUnlent)?;
+                if let Some(segment) = self.segments.get_mut(&id) {
+                    segment.acknowledged = true;
+                }
+                self.out -= 1;
+            }
+        }
+        Ok(())
+    }
+
+    /// Reserves the right to create the segment of `plan`; others wait until it is there or given up.
+    pub fn begin(&mut self, plan: Plan) {
+        self.creating[plan.region as usize] = true;
+    }
+
+    /// Adds the created segment, not yet allocatable, and returns its id.
+    pub fn add(&mut self, plan: Plan, memory: ArenaSegment) -> u32 {
+        let id = self.next_id;
+        self.next_id += 1;
+        self.table.add_segment(id, memory);
+        let space = (plan.region == Region::Small).then(|| {
+            // Each extent can leave a free fragment beside it.
+            let extents = plan.bytes / self.inline_max.max(512) * 2 + 64;
+            Allocator::with_max_allocs(plan.bytes / EXTENT_ALIGN, extents)
+        });
+        let used = BTreeMap::new();
+        let segment =
+            Segment { region: plan.region, bytes: plan.bytes, space, used, acknowledged: false, live: false };
+        self.segments.insert(id, segment);
+        self.bytes[plan.region as usize] += plan.bytes;
+        self.out += 1;
+        self.high_water = self.high_water.max(self.bytes.iter().sum());
+        id
+    }
+
+    /// The announcement of segment `id` is on the socket: records may name it.
+    pub fn announced(&mut self, id: u32) {
+        if let Some(segment) = self.segments.get_mut(&id) {
+            segment.live = true;
+            self.creating[segment.region as usize] = false;
+        }
+    }
+
+    /// Creating the segment of `plan` failed.
+    pub fn give_up(&mut self, plan: Plan) {
+        self.creating[plan.region as usize] = false;
+    }
+
+    /// True if nothing is out, so that waiting for returns would be waiting for nothing.
+    pub fn is_idle(&self) -> bool {
+        self.out == 0
+    }
+
+    /// Extents lent to the peer.
+    pub fn lent(&self) -> u32 {
+        self.lent
+    }
+
+    /// What the peer may return at most: extents lent and segments to acknowledge.
+    pub fn returnable(&self) -> u32 {
+        self.out
+    }
+
+    /// The most bytes of segments that were live at one time.
+    pub fn high_water(&self) -> u32 {
+        self.high_water
+    }
+
+    /// Bytes of live segments.
+    pub fn mapped(&self) -> u32 {
+        self.bytes.iter().sum()
+    }
+
+    /// Where an extent of that length belongs.
+    pub fn region_of(&self, len: u32) -> Region {
+        if len <= FIRST_SEGMENT / 4 { Region::Small } else { Region::Dedicated }
+    }
+
+    /// A free range in the live segments of a region, the youngest segment first: what was used last
+    /// is warm.
+    fn find(&mut self, len: u32, region: Region) -> Option<Range> {
+        let candidates = self.segments.iter_mut().rev().filter(|(_, s)| s.live && s.region == region);
+        for (&id, segment) in candidates {
+            if let Some(offset) = segment.allocate(len) {
+                return Some(Range { segment: id, offset, len });
+            }
+        }
+        None
+    }
+
+    fn shortage(&self, len: u32, region: Region) -> Shortage {
+        if self.segments.len() >= self.max_segments as usize || self.out + 2 > self.max_lent {
+            return Shortage::Wait(region);
+        }
+        let half = self.arena_max / 2;
+        let room = |region: Region| half - self.bytes[region as usize];
+        let grow = |region: Region, bytes: u32| Shortage::Grow(Plan { region, bytes });
+        let dedicated = len.next_power_of_two().max(FIRST_DEDICATED);
+        if region == Region::Small {
+            let next = self.next_small();
+            if self.creating[Region::Small as usize] {
+                return Shortage::Wait(region);
+            }
+            if next <= room(Region::Small) {
+                return grow(Region::Small, next);
+            }
+        }
+        if !self.creating[Region::Dedicated as usize] && dedicated <= room(Region::Dedicated) {
+            return grow(Region::Dedicated, dedicated);
+        }
+        Shortage::Wait(region)
+    }
+
+    /// Size of the next small segment: double the largest.
+    fn next_small(&self) -> u32 {
+        let small = self.segments.values().filter(|s| s.region == Region::Small);
+        small.map(|s| s.bytes.saturating_mul(2)).max().unwrap_or(FIRST_SEGMENT)
+    }
+
+    fn free(&mut self, range: Range) {
+        self.out -= 1;
+        if let Some(segment) = self.segments.get_mut(&range.segment) {
+            segment.free(range.offset);
+        }
+    }
+}
+
+impl Segment {
+    fn allocate(&mut self, len: u32) -> Option<u32> {
+        let allocation = match &mut self.space {
+            Some(space) => Some(space.allocate(len.div_ceil(EXTENT_ALIGN))?),
+            None if self.used.is_empty() && len <= self.bytes => None,
+            None => return None,
+        };
+        let offset = allocation.map_or(0, |a| a.offset * EXTENT_ALIGN);
+        self.used.insert(offset, allocation);
+        Some(offset)
+    }
+
+    fn free(&mut self, offset: u32) {
+        if let (Some(Some(allocation)), Some(space)) = (self.used.remove(&offset), &mut self.space) {
+            space.free(allocation);
+        }
+    }
+}
+
+impl std::fmt::Debug for Arena {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Arena")
+            .field("segments", &self.segments.len())
+            .field("mapped", &self.mapped())
+            .field("out", &self.out)
+            .field("lent", &self.lent)
+            .finish()
+    }
+}

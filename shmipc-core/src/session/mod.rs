@@ -1,0 +1,66 @@
+//! Streams over one session: what is charged, granted, sent, delivered and given back.
+//!
+//! ```text
+//!   application                                                     application
+//!      │ reserve → fill → commit                        recv ▲         │ drop
+//!      ▼                                                     │         ▼
+//!   ┌── Tx ────────────────┐    records (tail)    ┌── Rx ────┴───────────┐
+//!   │ credit, tickets,     │ ───────────────────▶ │ drain: places,       │
+//!   │ ring bytes, extents  │ ◀── head, returns ── │ inboxes, windows     │
+//!   └──────────────────────┘ ◀── window updates ─ └──────────────────────┘
+//! ```
+//!
+//! [`Tx`] and [`Rx`] are plain state behind one process-local lock each, taken in the order Rx → Tx.
+//! Neither makes a system call, calls a waker or drops a message while it is locked: they leave that
+//! to the caller in [`Effects`].
+//!
+//! # Invariants
+//! * **C1** The footprint of a record is 64 bytes and its payload rounded up to 64. The session is
+//!   charged the footprint; a stream is charged the footprint or half of its window, whichever is
+//!   less, and never overdraws. A record may start whenever any session credit is left.
+//! * **C2** Credit comes back when a record is handed to the application or dropped, and is announced
+//!   in the same call: for a stream exactly when `taken + window − announced > window/2`, for the
+//!   session when it exceeds an eighth. So at most one stream update and eight session updates are
+//!   unread, which is what the control reserve counts on.
+//! * **C3** A reservation is granted in one step (stream credit, session credit, ring bytes, extent)
+//!   or not at all, oldest first; a waiter holds nothing.
+//! * **C4** Records of a stream that is over are never just skipped: their extent is handed back and
+//!   their session credit counted.
+//! * **C5** A place of ours is used again only when our terminal is sent, the peer's is drained, the
+//!   application let go, and the peer's head has passed our last control record there. A place of the
+//!   peer's is free when our terminal is sent and the peer's is drained.
+
+mod credit;
+mod id;
+mod rx;
+mod stats;
+mod tickets;
+mod tx;
+
+pub use credit::{RecvCredit, SendCredit, charge, footprint};
+pub use id::StreamId;
+pub(crate) use rx::{End, Entry, Feeds, Next, Payload, Rx};
+pub use stats::Stats;
+pub(crate) use tickets::TicketId;
+pub(crate) use tx::{Ask, Grant, Tx};
+
+use std::task::Waker;
+
+use crate::pool::Plan;
+
+/// What a section under a lock leaves to be done after it.
+#[derive(Debug, Default)]
+pub(crate) struct Effects {
+    /// Whom to wake.
+    pub wakers: Vec<Waker>,
+    /// What the application will never see, to be handed back.
+    pub dropped: Vec<Payload>,
+    /// Our tail was published up to here.
+    pub tail: Option<u64>,
+    /// Our head was published up to here.
+    pub head: Option<u64>,
+    /// Our returns were published up to here.
+    pub returned: Option<u64>,
+    /// A segment that is to be created by the caller.
+    pub grow: Option<Plan>,
+}

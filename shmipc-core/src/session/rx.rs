@@ -1,0 +1,576 @@
+//! The receiving half of a session: what is drained, where it is put, and what is given back.
+
+#![deny(clippy::unwrap_used, clippy::panic)]
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::task::Waker;
+
+use slab::Slab;
+
+use crate::handshake::Role;
+use crate::error::{OpenError, PeerMisbehaved, SessionError};
+use crate::layout::Geometry;
+use crate::mem::{LentBytes, OwnMapping, PeerMapping};
+use crate::queue::{ExtentRef, Flags, Kind, Record, RecordReader};
+
+use super::{Effects, RecvCredit, StreamId, Tx, charge, footprint};
+
+/// Payload that nobody has read.
+#[derive(Debug)]
+pub(crate) enum Payload {
+    /// On our heap.
+    Heap(Box<[u8]>),
+    /// Where the peer put it: to be handed back by `id`.
+    Lent {
+        bytes: LentBytes,
+        id: u32,
+        segment: u32,
+    },
+}
+
+impl Payload {
+    pub(crate) fn len(&self) -> usize {
+        match self {
+            Self::Heap(bytes) => bytes.len(),
+            Self::Lent { bytes, .. } => bytes.len(),
+        }
+    }
+}
+
+/// One record with payload in an inbox.
+#[derive(Debug)]
+pub(crate) struct Entry {
+    pub(crate) payload: Payload,
+    /// The message goes on in the next entry.
+    pub(crate) more: bool,
+}
+
+/// C1 charges 64 bytes for an entry, so it must not be larger.
+const _: () = assert!(size_of::<Entry>() <= 64);
+
+/// How the peer's direction of a stream ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum End {
+    Finished,
+    Reset(u32),
+}
+
+/// The next thing a stream has for its reader.
+#[derive(Debug)]
+pub(crate) enum Next {
+    Entry(Entry),
+    End(End),
+    Nothing,
+}
+
+/// What the receiving half needs from its surroundings while it drains.
+pub(crate) trait Feeds {
+    /// The sending half.
+    fn tx(&self) -> std::sync::MutexGuard<'_, Tx>;
+    /// Counts an extent as lent to us.
+    fn borrowed(&self, segment: u32) -> Result<(), PeerMisbehaved>;
+    /// Reads the socket for frames that a record may depend on.
+    fn read_socket(&self, rx: &mut Rx, effects: &mut Effects) -> Result<(), PeerMisbehaved>;
+}
+
+#[derive(Debug)]
+struct RxStream {
+    id: StreamId,
+    inbox: VecDeque<Entry>,
+    end: Option<End>,
+    waker: Option<Waker>,
+    credit: RecvCredit,
+    /// The application still has the receiving half, the sending half.
+    reading: bool,
+    writing: bool,
+}
+
+/// A place among the streams of one opener.
+#[derive(Debug, Default)]
+struct Place {
+    /// Uses so far.
+    generation: u32,
+    /// The stream that uses it now.
+    key: Option<usize>,
+    /// Ours only: free once the peer's head has passed this.
+    free_at: u64,
+}
+
+/// The receiving half. See [the module](super).
+#[derive(Debug)]
+pub(crate) struct Rx {
+    reader: RecordReader<Arc<OwnMapping>, Arc<PeerMapping>>,
+    streams: Slab<RxStream>,
+    /// Streams that we open, and the places that are free.
+    ours: Vec<Place>,
+    free: VecDeque<u32>,
+    /// Streams that the peer opens.
+    theirs: Vec<Place>,
+    accept: VecDeque<usize>,
+    accept_wakers: Vec<Waker>,
+    segments: BTreeMap<u32, Arc<PeerMapping>>,
+    /// The id of the segment announced last.
+    pub(crate) last_segment: u32,
+    credit: RecvCredit,
+    role: Role,
+    out: Geometry,
+    incoming: Geometry,
+    pub(crate) over: Option<SessionError>,
+    pub(crate) records: u64,
+    pub(crate) bytes: u64,
+}
+
+/// Most records that one turn of the lock handles.
+const BUDGET: usize = 1024;
+
+impl Rx {
+    pub(crate) fn new(
+        own: &Arc<OwnMapping>,
+        peer: &Arc<PeerMapping>,
+        role: Role,
+        out: &Geometry,
+        incoming: &Geometry,
+    ) -> Self {
+        Self {
+            reader: RecordReader::new(Arc::clone(own), Arc::clone(peer), incoming),
+            streams: Slab::new(),
+            ours: Vec::new(),
+            free: VecDeque::new(),
+            theirs: Vec::new(),
+            accept: VecDeque::new(),
+            accept_wakers: Vec::new(),
+            segments: BTreeMap::new(),
+            last_segment: 0,
+            credit: RecvCredit::session(incoming.unread_max),
+            role,
+            out: *out,
+            incoming: *incoming,
+            over: None,
+            records: 0,
+            bytes: 0,
+        }
+    }
+
+    // --- draining ------------------------------------------------------------------------------
+
+    /// Puts what the peer has published into the inboxes, up to a budget. True if there may be more.
+    ///
+    /// # Errors
+    /// The rule the peer broke; everything before it has been delivered.
+    #[inline]
+    pub(crate) fn drain(
+        &mut self,
+        feeds: &impl Feeds,
+        effects: &mut Effects,
+    ) -> Result<bool, PeerMisbehaved> {
+        let before = self.reader.head();
+        let result = self.drain_records(feeds, effects);
+        self.reader.end_batch();
+        if self.reader.head() != before {
+            effects.head = Some(self.reader.head());
+        }
+        result
+    }
+
+    #[inline]
+    fn drain_records(
+        &mut self,
+        feeds: &impl Feeds,
+        effects: &mut Effects,
+    ) -> Result<bool, PeerMisbehaved> {
+        if self.over.is_some() {
+            return Ok(false);
+        }
+        self.reader.load_tail()?;
+        for _ in 0..BUDGET {
+            let Some(record) = self.reader.next()? else { return Ok(false) };
+            self.act(&record, feeds, effects)?;
+        }
+        Ok(true)
+    }
+
+    /// Publishes the head before a sleep (Q4).
+    pub(crate) fn publish_head(&mut self, effects: &mut Effects) {
+        let before = self.reader.head();
+        self.reader.publish_head();
+        if self.reader.head() != before {
+            effects.head = Some(self.reader.head());
+        }
+    }
+
+    /// Everything before this position has been drained.
+    pub(crate) fn drained(&self) -> u64 {
+        self.reader.drained()
+    }
+
+    #[inline]
+    fn act(
+        &mut self,
+        record: &Record,
+        feeds: &impl Feeds,
+        effects: &mut Effects,
+    ) -> Result<(), PeerMisbehaved> {
+        let header = record.header;
+        if header.kind == Kind::SessionWindow {
+            let mut tx = feeds.tx();
+            tx.on_session_window(header.stream)?;
+            return tx.settle(effects);
+        }
+        if header.kind == Kind::Need {
+            return Ok(());
+        }
+        let id = StreamId::from_word(header.stream);
+        let key = self.find(id, header.flags.contains(Flags::OPEN), feeds, effects)?;
+        match header.kind {
+            Kind::Inline => {
+                let payload = Payload::Heap(self.reader.payload(record).into_boxed_slice());
+                self.deliver(key, payload, header.flags, feeds, effects)?;
+            }
+            Kind::Extent => {
+                let extent = record.extent.ok_or(PeerMisbehaved::RecordKind)?;
+                let payload = self.borrow(extent, feeds, effects)?;
+                self.deliver(key, payload, header.flags, feeds, effects)?;
+            }
+            Kind::Finish => self.end(key, End::Finished, feeds, effects)?,
+            Kind::Reset => self.end(key, End::Reset(header.value), feeds, effects)?,
+            Kind::Window | Kind::Stop => {
+                if let Some(key) = key {
+                    let mut tx = feeds.tx();
+                    match header.kind {
+                        Kind::Stop => tx.on_stop(key, header.value),
+                        _ => tx.on_window(key, header.value)?,
+                    }
+                    tx.settle(effects)?;
+                }
+            }
+            Kind::Open | Kind::Pad | Kind::SessionWindow | Kind::Need => {}
+        }
+        Ok(())
+    }
+
+    /// The stream of a record; `None` if it is over. An OPEN makes it.
+    #[inline]
+    fn find(
+        &mut self,
+        id: StreamId,
+        open: bool,
+        feeds: &impl Feeds,
+        effects: &mut Effects,
+    ) -> Result<Option<usize>, PeerMisbehaved> {
+        if open {
+            return self.on_open(id, feeds, effects).map(Some);
+        }
+        let places = if id.opener() == self.role { &self.ours } else { &self.theirs };
+        let place = places.get(id.place() as usize).ok_or(PeerMisbehaved::UnknownStream)?;
+        if id.generation() == 0 || id.generation() > place.generation {
+            return Err(PeerMisbehaved::UnknownStream);
+        }
+        // Of a generation before this one: late.
+        Ok(place.key.filter(|_| id.generation() == place.generation))
+    }
+
+    fn on_open(
+        &mut self,
+        id: StreamId,
+        feeds: &impl Feeds,
+        effects: &mut Effects,
+    ) -> Result<usize, PeerMisbehaved> {
+        let number = id.place() as usize;
+        if id.opener() == self.role || id.place() >= self.incoming.writer_streams {
+            return Err(PeerMisbehaved::StreamPlace);
+        }
+        if self.theirs.len() <= number {
+            self.theirs.resize_with(number + 1, Place::default);
+        }
+        let place = &mut self.theirs[number];
+        if place.generation.checked_add(1) != Some(id.generation()) {
+            return Err(PeerMisbehaved::StreamPlace);
+        }
+        let mut tx = feeds.tx();
+        if let Some(key) = place.key {
+            // C5: the application may keep a handle whose both directions are over.
+            let over = self.streams.get(key).is_none_or(|s| s.end.is_some()) && tx.is_ended(key);
+            if !over {
+                return Err(PeerMisbehaved::StreamPlace);
+            }
+        }
+        let key = self.streams.insert(RxStream::new(id, &self.incoming));
+        place.generation = id.generation();
+        place.key = Some(key);
+        tx.insert(key, id, true);
+        self.accept.push_back(key);
+        effects.wakers.append(&mut self.accept_wakers);
+        Ok(key)
+    }
+
+    /// Checks an extent that the peer lends us.
+    fn borrow(
+        &mut self,
+        extent: ExtentRef,
+        feeds: &impl Feeds,
+        effects: &mut Effects,
+    ) -> Result<Payload, PeerMisbehaved> {
+        if extent.segment > self.last_segment {
+            feeds.read_socket(self, effects)?;
+        }
+        let mapping = self.segments.get(&extent.segment).ok_or(PeerMisbehaved::UnknownSegment)?;
+        if extent.len == 0 || extent.len > self.incoming.max_message {
+            return Err(PeerMisbehaved::ExtentBounds);
+        }
+        let bytes = LentBytes::new(Arc::clone(mapping), extent.offset, extent.len)
+            .ok_or(PeerMisbehaved::ExtentBounds)?;
+        feeds.borrowed(extent.segment)?;
+        Ok(Payload::Lent { bytes, id: extent.id, segment: extent.segment })
+    }
+
+    #[inline]
+    fn deliver(
+        &mut self,
+        key: Option<usize>,
+        payload: Payload,
+        flags: Flags,
+        feeds: &impl Feeds,
+        effects: &mut Effects,
+    ) -> Result<(), PeerMisbehaved> {
+        // Bounded by `max_message`, which was checked for both kinds of payload.
+        let len = payload.len() as u32;
+        self.records += 1;
+        self.bytes += u64::from(len);
+        self.credit.charge(footprint(len), footprint(self.incoming.max_message))?;
+        let stream = key.and_then(|key| self.streams.get_mut(key));
+        let Some(stream) = stream else {
+            self.give_up(payload, feeds, effects);
+            return Ok(());
+        };
+        if stream.end.is_some() {
+            return Err(PeerMisbehaved::AfterEnd);
+        }
+        stream.credit.charge(charge(len, self.incoming.stream_window), 0)?;
+        if flags.contains(Flags::FIN) {
+            stream.end = Some(End::Finished);
+        }
+        effects.wakers.extend(stream.waker.take());
+        if stream.reading {
+            stream.inbox.push_back(Entry { payload, more: flags.contains(Flags::MORE) });
+        } else {
+            stream.credit.take(charge(len, self.incoming.stream_window));
+            self.give_up(payload, feeds, effects);
+        }
+        if let (Some(key), true) = (key, flags.contains(Flags::FIN)) {
+            self.release(key, &mut feeds.tx(), effects);
+        }
+        Ok(())
+    }
+
+    fn end(
+        &mut self,
+        key: Option<usize>,
+        end: End,
+        feeds: &impl Feeds,
+        effects: &mut Effects,
+    ) -> Result<(), PeerMisbehaved> {
+        let Some((key, stream)) = key.and_then(|key| Some((key, self.streams.get_mut(key)?))) else {
+            return Ok(());
+        };
+        if stream.end.replace(end).is_some() {
+            return Err(PeerMisbehaved::AfterEnd);
+        }
+        effects.wakers.extend(stream.waker.take());
+        self.release(key, &mut feeds.tx(), effects);
+        Ok(())
+    }
+
+    /// Counts payload that nobody will read as taken, and leaves it to be handed back (C4).
+    fn give_up(&mut self, payload: Payload, feeds: &impl Feeds, effects: &mut Effects) {
+        self.credit.take(footprint(payload.len() as u32));
+        effects.dropped.push(payload);
+        if let Some(grant) = self.credit.due() {
+            feeds.tx().session_window(grant, effects);
+        }
+    }
+
+    // --- what the application does -------------------------------------------------------------
+
+    /// Takes the next entry of a stream, and announces the credit it frees (C2).
+    #[inline]
+    pub(crate) fn take(&mut self, key: usize, feeds: &impl Feeds, effects: &mut Effects) -> Next {
+        let Some(stream) = self.streams.get_mut(key) else { return Next::Nothing };
+        let Some(entry) = stream.inbox.pop_front() else {
+            return stream.end.map_or(Next::Nothing, Next::End);
+        };
+        let len = entry.payload.len() as u32;
+        self.credit.take(footprint(len));
+        stream.credit.take(charge(len, self.incoming.stream_window));
+        let stream_grant = if stream.end.is_none() { stream.credit.due() } else { None };
+        let session_grant = self.credit.due();
+        if stream_grant.is_some() || session_grant.is_some() {
+            let mut tx = feeds.tx();
+            if let Some(grant) = stream_grant {
+                tx.window(key, grant, effects);
+            }
+            if let Some(grant) = session_grant {
+                tx.session_window(grant, effects);
+            }
+        }
+        Next::Entry(entry)
+    }
+
+    /// Whom to wake when the stream has something.
+    pub(crate) fn wait(&mut self, key: usize, waker: &Waker) {
+        if let Some(stream) = self.streams.get_mut(key) {
+            match &mut stream.waker {
+                Some(old) if old.will_wake(waker) => {}
+                old => *old = Some(waker.clone()),
+            }
+        }
+    }
+
+    /// Takes the next stream that the peer opened.
+    pub(crate) fn accept(&mut self) -> Option<(usize, StreamId)> {
+        let key = self.accept.pop_front()?;
+        self.streams.get(key).map(|stream| (key, stream.id))
+    }
+
+    /// Whom to wake when the peer opens a stream.
+    pub(crate) fn wait_accept(&mut self, waker: &Waker) {
+        if !self.accept_wakers.iter().any(|old| old.will_wake(waker)) {
+            self.accept_wakers.push(waker.clone());
+        }
+    }
+
+    /// Opens a stream, of which the peer hears with its first record.
+    pub(crate) fn open(&mut self, tx: &mut Tx) -> Result<(usize, StreamId), OpenError> {
+        if let Some(error) = self.over {
+            return Err(error.into());
+        }
+        let number = self.free_place(tx)?;
+        let place = &mut self.ours[number as usize];
+        place.generation += 1;
+        let id = StreamId::new(self.role, number, place.generation);
+        let key = self.streams.insert(RxStream::new(id, &self.incoming));
+        place.key = Some(key);
+        tx.insert(key, id, false);
+        Ok((key, id))
+    }
+
+    /// A place that the peer has no unread control record of ours for (C5).
+    fn free_place(&mut self, tx: &mut Tx) -> Result<u32, OpenError> {
+        let limit = self.out.writer_streams;
+        if let Some(&number) = self.free.front() {
+            let free_at = self.ours[number as usize].free_at;
+            let grown = (self.ours.len() as u32) < limit;
+            // A place that was never used is as good, and needs no look at the peer's head.
+            if tx.has_read(free_at).map_err(SessionError::from)? {
+                self.free.pop_front();
+                return Ok(number);
+            }
+            if !grown {
+                return Err(OpenError::TooManyStreams { limit });
+            }
+        }
+        if self.ours.len() as u32 == limit {
+            return Err(OpenError::TooManyStreams { limit });
+        }
+        self.ours.push(Place::default());
+        Ok(self.ours.len() as u32 - 1)
+    }
+
+    /// The application let the sending half go; `Tx` has ended the direction.
+    pub(crate) fn drop_sender(&mut self, key: usize, tx: &mut Tx, effects: &mut Effects) {
+        if let Some(stream) = self.streams.get_mut(key) {
+            stream.writing = false;
+        }
+        self.release(key, tx, effects);
+    }
+
+    /// The application let the receiving half go, or asks the peer to stop: what is unread goes back.
+    pub(crate) fn drop_receiver(&mut self, key: usize, code: u32, tx: &mut Tx, effects: &mut Effects) {
+        let Some(stream) = self.streams.get_mut(key) else { return };
+        if !std::mem::take(&mut stream.reading) {
+            return;
+        }
+        let old_waker = stream.waker.take();
+        drop(old_waker);
+        let stop = stream.end.is_none() && tx.is_announced(key);
+        for entry in std::mem::take(&mut stream.inbox) {
+            let len = entry.payload.len() as u32;
+            self.credit.take(footprint(len));
+            stream.credit.take(charge(len, self.incoming.stream_window));
+            effects.dropped.push(entry.payload);
+        }
+        if let Some(grant) = self.credit.due() {
+            tx.session_window(grant, effects);
+        }
+        if stop {
+            tx.stop(key, code, effects);
+        }
+        self.release(key, tx, effects);
+    }
+
+    /// Forgets a stream when both directions are over and the application has let it go.
+    fn release(&mut self, key: usize, tx: &mut Tx, _effects: &mut Effects) {
+        let Some(stream) = self.streams.get(key) else { return };
+        let unheard = !tx.is_announced(key);
+        let over = (stream.end.is_some() || unheard) && tx.is_ended(key);
+        if stream.reading || stream.writing || !over {
+            return;
+        }
+        let id = stream.id;
+        self.streams.remove(key);
+        let last_control = tx.remove(key);
+        let places = if id.opener() == self.role { &mut self.ours } else { &mut self.theirs };
+        let Some(place) = places.get_mut(id.place() as usize) else { return };
+        if place.key == Some(key) {
+            place.key = None;
+            if id.opener() == self.role {
+                place.free_at = last_control;
+                // The peer never heard of this use: it will expect the same generation.
+                place.generation -= u32::from(unheard);
+                self.free.push_back(id.place());
+            }
+        }
+    }
+
+    // --- segments and the end ------------------------------------------------------------------
+
+    /// The peer's segment `id` can be read.
+    pub(crate) fn add_segment(&mut self, id: u32, mapping: Arc<PeerMapping>) {
+        self.last_segment = id;
+        self.segments.insert(id, mapping);
+    }
+
+    /// The peer's segment `id` is gone.
+    pub(crate) fn remove_segment(&mut self, id: u32) -> Result<(), PeerMisbehaved> {
+        self.segments.remove(&id).map(drop).ok_or(PeerMisbehaved::UnknownSegment)
+    }
+
+    /// Number and bytes of the peer's segments.
+    pub(crate) fn segments(&self) -> (usize, usize) {
+        use crate::mem::Memory;
+        (self.segments.len(), self.segments.values().map(|mapping| mapping.size()).sum())
+    }
+
+    /// The session is over: everybody who waits is told.
+    pub(crate) fn finish(&mut self, error: SessionError, effects: &mut Effects) {
+        self.over.get_or_insert(error);
+        effects.wakers.append(&mut self.accept_wakers);
+        for (_, stream) in &mut self.streams {
+            effects.wakers.extend(stream.waker.take());
+        }
+    }
+}
+
+impl RxStream {
+    fn new(id: StreamId, incoming: &Geometry) -> Self {
+        Self {
+            id,
+            inbox: VecDeque::new(),
+            end: None,
+            waker: None,
+            credit: RecvCredit::stream(incoming.stream_window),
+            reading: true,
+            writing: true,
+        }
+    }
+}

@@ -1,0 +1,35 @@
+//! What a session has done so far.
+
+/// Counters of one session, as seen by one side. All only grow, but for those that say "now".
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Stats {
+    /// Records with payload published.
+    pub records_sent: u64,
+    /// Records with payload drained.
+    pub records_received: u64,
+    /// Payload bytes published.
+    pub bytes_sent: u64,
+    /// Payload bytes drained.
+    pub bytes_received: u64,
+    /// Times we woke the peer with a system call.
+    pub bells_rung: u64,
+    /// Times the peer woke us (bell frames read; with the eventfd bell: wake-ups by it).
+    pub bells_received: u64,
+    /// Spins that ended with what was waited for.
+    pub spins_paid: u64,
+    /// Spins that ended in sleep.
+    pub spins_failed: u64,
+    /// Times a thread slept in the kernel.
+    pub sleeps: u64,
+    /// Times a reservation had to wait (credit, ring bytes or memory).
+    pub reserve_waits: u64,
+    /// Extents lent to the peer now.
+    pub lent: u32,
+    /// Bytes of payload segments now.
+    pub arena_bytes: u32,
+    /// The most bytes of payload segments at one time.
+    pub arena_high_water: u32,
+    /// Messages delivered as heap copies because too much is held.
+    pub copies_forced: u64,
+}

@@ -1,0 +1,80 @@
+//! The queue of reservations that wait, oldest first.
+
+use std::collections::VecDeque;
+use std::task::Waker;
+
+use slab::Slab;
+
+use crate::error::SendError;
+use crate::pool::Plan;
+
+use super::tx::{Ask, Grant};
+
+/// Names a waiting reservation until it is taken or cancelled.
+pub(crate) type TicketId = usize;
+
+/// What has become of a reservation.
+#[derive(Debug)]
+pub(crate) enum State {
+    /// It waits.
+    Waiting,
+    /// It has everything.
+    Granted(Grant),
+    /// Its owner is to create a segment, and then waits on.
+    Grow(Plan),
+    /// Its owner is creating a segment.
+    Growing,
+    /// It will never be granted.
+    Failed(SendError),
+}
+
+#[derive(Debug)]
+pub(crate) struct Ticket {
+    pub(crate) stream: usize,
+    pub(crate) ask: Ask,
+    pub(crate) state: State,
+    pub(crate) waker: Option<Waker>,
+}
+
+/// All reservations that wait or have been answered and not yet fetched.
+#[derive(Debug, Default)]
+pub(crate) struct Tickets {
+    all: Slab<Ticket>,
+    /// Those that wait, oldest first (C3).
+    order: VecDeque<TicketId>,
+}
+
+impl Tickets {
+    pub(crate) fn join(&mut self, stream: usize, ask: Ask) -> TicketId {
+        let id = self.all.insert(Ticket { stream, ask, state: State::Waiting, waker: None });
+        self.order.push_back(id);
+        id
+    }
+
+    pub(crate) fn get(&mut self, id: TicketId) -> &mut Ticket {
+        &mut self.all[id]
+    }
+
+    /// Ends a ticket; gives its state back.
+    pub(crate) fn remove(&mut self, id: TicketId) -> State {
+        self.order.retain(|&other| other != id);
+        self.all.remove(id).state
+    }
+
+    /// Takes a ticket out of the queue, answered.
+    pub(crate) fn answer(&mut self, id: TicketId, state: State) -> Option<Waker> {
+        self.order.retain(|&other| other != id);
+        let ticket = &mut self.all[id];
+        ticket.state = state;
+        ticket.waker.take()
+    }
+
+    pub(crate) fn is_idle(&self) -> bool {
+        self.order.is_empty()
+    }
+
+    /// The `index`-th oldest that waits.
+    pub(crate) fn nth(&self, index: usize) -> Option<TicketId> {
+        self.order.get(index).copied()
+    }
+}

@@ -1,0 +1,104 @@
+//! From reads of any size to frames.
+
+use std::collections::VecDeque;
+use std::os::fd::OwnedFd;
+
+use super::frame::Frame;
+use super::WireError;
+use super::header::{HEADER, Header};
+use crate::error::PeerMisbehaved;
+
+/// Puts frames together from what arrives on a socket.
+///
+/// After every [`feed`](Self::feed), call [`next_frame`](Self::next_frame) until it answers `None`,
+/// and only then read the socket again. Drained like that, it holds less than [`MAX_FRAME`](super::MAX_FRAME) bytes.
+/// After an error it gives that error for ever.
+#[derive(Debug, Default)]
+pub struct Decoder {
+    /// What was fed and, from `start` on, is not yet decoded.
+    buffer: Vec<u8>,
+    start: usize,
+    /// Descriptors that arrived and are not yet claimed by a frame.
+    fds: VecDeque<OwnedFd>,
+    failed: Option<WireError>,
+}
+
+impl Decoder {
+    /// Most descriptors that may arrive in one read.
+    pub const MAX_FDS: usize = 3;
+
+    /// An empty decoder. Allocates when it is first fed.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Appends what one read delivered.
+    ///
+    /// The kernel ends a read after the piece that descriptors came with, so they belong to the last
+    /// frame that starts in `bytes`.
+    pub fn feed(&mut self, bytes: &[u8], fds: impl IntoIterator<Item = OwnedFd>) {
+        self.buffer.drain(..self.start);
+        self.start = 0;
+        self.buffer.extend_from_slice(bytes);
+        self.fds.extend(fds);
+    }
+
+    /// The next whole frame, if one is there.
+    ///
+    /// # Errors
+    /// [`WireError`] names what is wrong with the bytes or descriptors; the connection is to be closed.
+    pub fn next_frame(&mut self) -> Result<Option<Frame>, WireError> {
+        if let Some(error) = self.failed {
+            return Err(error);
+        }
+        let next = self.decode();
+        if let Err(error) = &next {
+            self.failed = Some(*error);
+            self.fds.clear();
+        }
+        next
+    }
+
+    /// True if no byte and no descriptor waits for more to come.
+    pub fn is_empty(&self) -> bool {
+        self.pending().is_empty() && self.fds.is_empty()
+    }
+
+    /// Bytes that wait for more to come.
+    #[cfg(test)]
+    pub(super) fn held(&self) -> usize {
+        self.pending().len()
+    }
+
+    fn decode(&mut self) -> Result<Option<Frame>, WireError> {
+        let Some(first) = self.pending().first_chunk::<HEADER>() else {
+            return self.unfinished(if self.pending().is_empty() { 0 } else { Self::MAX_FDS });
+        };
+        let Header { length, kind } = Header::parse(first)?;
+        let end = self.start.saturating_add(length);
+        let Some(frame) = self.buffer.get(self.start..end) else {
+            return self.unfinished(kind.max_fds());
+        };
+        let body = frame.get(HEADER..).unwrap_or_default();
+        let fds = &mut self.fds;
+        let frame = Frame::parse(kind, body, || fds.pop_front())?;
+        self.start = end;
+        if self.pending().is_empty() && !self.fds.is_empty() {
+            return Err(PeerMisbehaved::Descriptors.into());
+        }
+        Ok(Some(frame))
+    }
+
+    /// More bytes are needed. W2: descriptors that arrived belong to the frame that has begun, which can
+    /// claim at most `claim` of them.
+    fn unfinished(&self, claim: usize) -> Result<Option<Frame>, WireError> {
+        if self.fds.len() > claim {
+            return Err(PeerMisbehaved::Descriptors.into());
+        }
+        Ok(None)
+    }
+
+    fn pending(&self) -> &[u8] {
+        self.buffer.get(self.start..).unwrap_or_default()
+    }
+}

@@ -1,0 +1,135 @@
+//! Listeners.
+
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::net::UnixListener;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use shmipc_core::config::Config;
+use shmipc_core::error::ListenError;
+use shmipc_core::listen::{AcceptStats, Acceptor, ListenOptions};
+
+use crate::Session;
+
+/// Accepts sessions on a socket.
+///
+/// Handshakes run side by side inside of [`accept`](Self::accept): a stuck client delays nobody, and a
+/// failed handshake is counted in [`stats`](Self::stats) and never ends the listener.
+#[derive(Debug)]
+pub struct Listener {
+    acceptor: Acceptor,
+    config: Config,
+}
+
+/// How a [`Listener`] is made; see [`Listener::builder`].
+#[derive(Clone, Debug, Default)]
+#[must_use = "a builder does nothing until `bind` is called"]
+pub struct ListenerBuilder {
+    config: Config,
+    options: ListenOptions,
+}
+
+impl ListenerBuilder {
+    /// The configuration of every session. Default: [`Config::default`].
+    pub fn config(mut self, config: Config) -> Self {
+        self.config = config;
+        self
+    }
+
+    /// Permissions of the socket file, as for `chmod`. Default 0o600.
+    pub fn mode(mut self, mode: u32) -> Self {
+        self.options = self.options.mode(mode);
+        self
+    }
+
+    /// Connections that may wait to be accepted. Default: see [`ListenOptions`].
+    pub fn backlog(mut self, backlog: u16) -> Self {
+        self.options = self.options.backlog(backlog);
+        self
+    }
+
+    /// Listens at `address`, a path or `@name` for an abstract address.
+    ///
+    /// # Errors
+    /// As [`Listener::bind`].
+    pub fn bind(self, address: impl AsRef<Path>) -> Result<Listener, ListenError> {
+        let acceptor = Acceptor::bind(address, &self.options, self.config.clone())?;
+        Ok(Listener { acceptor, config: self.config })
+    }
+
+    /// Uses a listening socket that somebody else has made (systemd, a parent process). Its file is
+    /// never removed.
+    ///
+    /// # Errors
+    /// [`ListenError::Os`] if it cannot be watched.
+    pub fn listener(self, listener: UnixListener) -> Result<Listener, ListenError> {
+        let acceptor = Acceptor::from_listener(listener, self.config.clone())?;
+        Ok(Listener { acceptor, config: self.config })
+    }
+}
+
+impl Listener {
+    /// Listens at `address`, a path or `@name` for an abstract address, with the defaults.
+    ///
+    /// A stale socket file is replaced; one of a living server never.
+    ///
+    /// # Errors
+    /// [`ListenError::InUse`], [`ListenError::BadPath`], [`ListenError::Os`].
+    pub fn bind(address: impl AsRef<Path>) -> Result<Self, ListenError> {
+        Self::builder().bind(address)
+    }
+
+    /// A builder that starts from the defaults.
+    pub fn builder() -> ListenerBuilder {
+        ListenerBuilder::default()
+    }
+
+    /// Accepts the next session. **Blocks** until a client has completed its handshake.
+    ///
+    /// # Errors
+    /// [`ListenError`]: the listener is finished. Never because of one client.
+    pub fn accept(&self) -> Result<Session, ListenError> {
+        loop {
+            if let Some(session) = self.accept_until(None)? {
+                return Ok(session);
+            }
+        }
+    }
+
+    /// As [`accept`](Self::accept), for at most `timeout`; `Ok(None)` if nobody came.
+    ///
+    /// # Errors
+    /// As [`accept`](Self::accept).
+    pub fn accept_timeout(&self, timeout: Duration) -> Result<Option<Session>, ListenError> {
+        self.accept_until(Instant::now().checked_add(timeout))
+    }
+
+    fn accept_until(&self, deadline: Option<Instant>) -> Result<Option<Session>, ListenError> {
+        while let Some(established) = self.acceptor.accept(deadline)? {
+            match Session::from_established(established, &self.config) {
+                Ok(session) => return Ok(Some(session)),
+                // Out of descriptors for this one client: the next may find some.
+                Err(error) => tracing::warn!(%error, "a session was dropped"),
+            }
+        }
+        Ok(None)
+    }
+
+    /// Clients accepted, refused and failed.
+    pub fn stats(&self) -> AcceptStats {
+        self.acceptor.stats()
+    }
+
+    /// Ends the listener: threads inside [`accept`](Self::accept) return [`ListenError::Closed`].
+    pub fn close(&self) {
+        self.acceptor.close();
+    }
+}
+
+/// Readable when [`accept`](Listener::accept) has something to do.
+impl AsFd for Listener {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.acceptor.as_fd()
+    }
+}
+

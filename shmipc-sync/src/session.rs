@@ -1,0 +1,106 @@
+//! Sessions.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use shmipc_core::config::{Config, PeerCred};
+use shmipc_core::error::{AcceptError, ConnectError, OpenError};
+use shmipc_core::handshake::{Established, connect};
+use shmipc_core::session::Stats;
+
+use crate::Stream;
+use crate::block::{For, block_on};
+
+/// A session with one peer. Cheap to clone, and all methods may be called from any thread.
+///
+/// The session closes when its last handle is dropped, streams included; messages stay readable.
+#[derive(Clone, Debug)]
+pub struct Session {
+    core: shmipc_core::handle::Session,
+}
+
+impl Session {
+    /// Connects to the listener at `address`, a path or `@name` for an abstract address, with the
+    /// default configuration. **Blocks** for at most its `connect_timeout`.
+    ///
+    /// # Errors
+    /// [`ConnectError`]: nobody listens, the handshake was refused, or it took too long.
+    pub fn connect(address: impl AsRef<Path>) -> Result<Self, ConnectError> {
+        Self::connect_with(address, &Config::default())
+    }
+
+    /// Connects with a configuration. **Blocks** for at most its `connect_timeout`.
+    ///
+    /// # Errors
+    /// As [`connect`](Self::connect).
+    pub fn connect_with(address: impl AsRef<Path>, config: &Config) -> Result<Self, ConnectError> {
+        let established = connect(address, config)?;
+        Self::from_established(established, config).map_err(|error| ConnectError::Handshake(error.into()))
+    }
+
+    pub(crate) fn from_established(
+        established: Established,
+        config: &Config,
+    ) -> Result<Self, shmipc_core::error::OsError> {
+        Ok(Self { core: shmipc_core::handle::Session::new(established, config)? })
+    }
+
+    /// Opens a stream. The peer learns of it with the first record that is sent, at the latest before
+    /// the first `recv` waits. Never blocks and makes no system call.
+    ///
+    /// # Errors
+    /// [`OpenError::TooManyStreams`] if as many are open as the peer allows; [`OpenError::Session`].
+    pub fn open(&self) -> Result<Stream, OpenError> {
+        let (send, recv) = self.core.open()?;
+        Ok(Stream::new(&self.core, send, recv))
+    }
+
+    /// Accepts the next stream that the peer opens. **Blocks** until there is one.
+    ///
+    /// # Errors
+    /// [`AcceptError::Session`] once the session is over and every stream was accepted.
+    pub fn accept(&self) -> Result<Stream, AcceptError> {
+        self.accept_until(None)
+    }
+
+    /// As [`accept`](Self::accept), for at most `timeout`.
+    ///
+    /// # Errors
+    /// [`AcceptError::TimedOut`] too.
+    pub fn accept_timeout(&self, timeout: Duration) -> Result<Stream, AcceptError> {
+        self.accept_until(Instant::now().checked_add(timeout))
+    }
+
+    fn accept_until(&self, deadline: Option<Instant>) -> Result<Stream, AcceptError> {
+        let accepted =
+            block_on(&self.core, For::Record, deadline, |waker| self.core.poll_accept(waker));
+        let (send, recv) = accepted.unwrap_or(Err(AcceptError::TimedOut))?;
+        Ok(Stream::new(&self.core, send, recv))
+    }
+
+    /// Closes the session. The peer reads what was published, then learns `code`; calls on this side
+    /// fail from now on. Never blocks.
+    pub fn close(&self, code: u32) {
+        self.core.close(code);
+    }
+
+    /// Whether the session is over: closed by either side, or the peer died.
+    pub fn is_closed(&self) -> bool {
+        self.core.is_over()
+    }
+
+    /// Who the peer is, as the kernel says.
+    pub fn peer(&self) -> PeerCred {
+        self.core.peer()
+    }
+
+    /// The peer's version of the application protocol.
+    pub fn peer_app_version(&self) -> u32 {
+        self.core.app_version()
+    }
+
+    /// Counters of this side.
+    pub fn stats(&self) -> Stats {
+        self.core.stats()
+    }
+}
