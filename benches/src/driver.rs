@@ -89,13 +89,22 @@ fn plan(bench: Bench, options: &Options, socket: &str) -> Vec<Arm> {
                 trust: options.trust,
                 bell: options.bell,
                 touch: options.touch,
-                batch: if bench == Bench::Latency { 1 } else { options.batch },
+                batch: options.batch,
                 parked: options.parked,
                 socket: socket.to_owned(),
             };
             if let Err(why) = settle(&mut arm) {
                 eprintln!("{transport} {size}: {why}");
-            } else if !arms.iter().any(|a| a.transport == arm.transport && a.size == arm.size) {
+                continue;
+            }
+            if bench == Bench::Latency {
+                arm.batch = 1;
+            } else if arm.batch < options.batch
+                && !arms.iter().any(|other| other.transport == transport)
+            {
+                eprintln!("{transport}: publishes each message by itself, not {}", options.batch);
+            }
+            if !arms.iter().any(|a| a.transport == arm.transport && a.size == arm.size) {
                 arms.push(arm);
             }
         }

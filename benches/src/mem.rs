@@ -1,5 +1,5 @@
-//! The shared mapping of the controls, and descriptors that came over a socket: all that is
-//! `unsafe` in this package.
+//! The shared mapping of the controls, descriptors that came over a socket, and the promise to trust
+//! the peer: all that is `unsafe` in this package.
 //!
 //! A [`Mapping`] is cut once into disjoint [`Region`]s. Within a process the borrow of a region
 //! orders what happens to it. Between the processes this program orders it itself, since both run
@@ -22,6 +22,7 @@ use std::sync::atomic::AtomicU64;
 
 use memmap2::{MmapOptions, MmapRaw};
 use nix::sys::memfd::{MFdFlags, memfd_create};
+use shmipc_sync::PeerTrust;
 
 /// Where regions start: a page, so that neighbours share no line and no prefetch.
 const PAGE: usize = 4096;
@@ -122,6 +123,13 @@ impl Region {
 pub(crate) fn own_received(fds: &[RawFd]) -> Vec<OwnedFd> {
     // SAFETY: the kernel has just made these descriptors for us, and nothing else knows of them.
     fds.iter().map(|&fd| unsafe { OwnedFd::from_raw_fd(fd) }).collect()
+}
+
+/// The promise that shmipc wants before it reads in place.
+pub(crate) fn trust_the_peer() -> PeerTrust {
+    // SAFETY: the peer of every session of this program is this program, which writes through
+    // shmipc only.
+    unsafe { PeerTrust::promise() }
 }
 
 #[cfg(test)]

@@ -99,6 +99,22 @@ fn controls_measure_throughput_in_batches() {
 }
 
 #[test]
+fn shm_sync_measures_in_every_way() {
+    let ways: [&[&str]; 4] = [
+        &["latency", "--wait", "adaptive", "--parked", "3"],
+        &["latency", "--wait", "block", "--trust", "trusted", "--bell", "eventfd"],
+        &["throughput", "--trust", "trusted"],
+        &["throughput", "--wait", "block", "--batch", "8"],
+    ];
+    for way in ways {
+        let short = ["--blocks", "2", "--block-ms", "20", "--json", "--transport", "shm-sync"];
+        let lines = lines(&run(&[way, &short, &["--size", "64,4k,64K,1M"]].concat()));
+        assert_eq!(lines.len(), 4);
+        lines.iter().for_each(check);
+    }
+}
+
+#[test]
 fn a_table_says_what_was_not_touched() {
     let short = ["latency", "--blocks", "1", "--block-ms", "20", "--size", "1M"];
     let output = run(&[&short[..], &["--transport", "bare-map,uds", "--touch", "none"]].concat());

@@ -38,6 +38,7 @@ pub(crate) fn block_on<T>(
             if now == seen {
                 continue;
             }
+            session.will_read();
             seen = now;
             if let Poll::Ready(value) = poll(None) {
                 spinner.paid();

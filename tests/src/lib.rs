@@ -1,1 +1,24 @@
-//! Shared parts of the tests.
+//! What the tests of shmipc share.
+//!
+//! | module | purpose |
+//! |---|---|
+//! | [`flavour`] | the small trait that the conformance suite is written against |
+//! | [`blocking`] | the blocking flavour behind it |
+//! | [`setup`] | configurations, as text too, so that a peer process can be told |
+//! | [`conformance`] | the suite: every case has two ends, which run on two threads or in two processes |
+//! | [`payload`] | contents that can be checked, and random sizes that both ends know |
+//! | [`child`] | peer processes that never outlive their test |
+//! | [`deadline`] | a bug is a failure, never a hang |
+//! | [`proc`] | descriptors, mappings, memory and CPU time of a process, as the kernel counts them |
+//!
+//! The peers are the binaries `peer` (an end of a conformance case, or one of the roles that the fault
+//! tests need) and `idle` (what sessions cost that do nothing).
+
+pub mod blocking;
+pub mod child;
+pub mod conformance;
+pub mod deadline;
+pub mod flavour;
+pub mod payload;
+pub mod proc;
+pub mod setup;

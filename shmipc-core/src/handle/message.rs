@@ -90,17 +90,24 @@ impl Part {
 /// read in place: it derefs to `[u8]`, is a [`Buf`], and becomes [`Bytes`] without a copy.
 pub struct Message<T: Trust = Untrusted> {
     first: Part,
-    rest: Vec<Part>,
+    /// Of a message in several pieces.
+    more: Option<Box<More>>,
     promise: Option<PeerTrust>,
     /// Bytes a `Buf` has consumed.
     consumed: usize,
-    joined: OnceLock<Box<[u8]>>,
     trust: PhantomData<T>,
+}
+
+/// The pieces after the first, and all of them joined if somebody asked for that.
+struct More {
+    rest: Vec<Part>,
+    joined: OnceLock<Box<[u8]>>,
 }
 
 impl<T: Trust> Message<T> {
     pub(super) fn new(first: Part, rest: Vec<Part>, promise: Option<PeerTrust>) -> Self {
-        Self { first, rest, promise, consumed: 0, joined: OnceLock::new(), trust: PhantomData }
+        let more = (!rest.is_empty()).then(|| Box::new(More { rest, joined: OnceLock::new() }));
+        Self { first, more, promise, consumed: 0, trust: PhantomData }
     }
 
     /// Bytes.
@@ -137,7 +144,7 @@ impl<T: Trust> Message<T> {
 
     /// Copies the whole message into a vector.
     pub fn to_vec(&self) -> Vec<u8> {
-        if self.rest.is_empty() && self.consumed == 0 {
+        if self.more.is_none() && self.consumed == 0 {
             return self.first.to_vec();
         }
         let mut out = vec![0; self.len()];
@@ -148,7 +155,7 @@ impl<T: Trust> Message<T> {
     /// The message as [`Bytes`]: without a copy if it lies on our heap already, or the peer is trusted,
     /// and it is in one piece.
     pub fn into_bytes(self) -> Bytes {
-        if !self.rest.is_empty() || self.consumed != 0 {
+        if self.more.is_some() || self.consumed != 0 {
             return self.to_vec().into();
         }
         match (self.first, self.promise) {
@@ -159,7 +166,7 @@ impl<T: Trust> Message<T> {
     }
 
     fn parts(&self) -> impl Iterator<Item = &Part> {
-        std::iter::once(&self.first).chain(&self.rest)
+        std::iter::once(&self.first).chain(self.more.iter().flat_map(|more| &more.rest))
     }
 }
 
@@ -175,8 +182,8 @@ impl AsRef<[u8]> for LentOwner {
 impl Message<Trusted> {
     /// The message with its marker removed, for code that takes any.
     pub fn into_untrusted(self) -> Message {
-        let Self { first, rest, consumed, .. } = self;
-        Message { first, rest, promise: None, consumed, joined: OnceLock::new(), trust: PhantomData }
+        let Self { first, more, consumed, .. } = self;
+        Message { first, more, promise: None, consumed, trust: PhantomData }
     }
 
     fn promise(&self) -> PeerTrust {
@@ -190,10 +197,10 @@ impl std::ops::Deref for Message<Trusted> {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
-        if self.rest.is_empty() {
+        let Some(more) = &self.more else {
             return &self.first.slice(self.promise())[self.consumed..];
-        }
-        let joined = self.joined.get_or_init(|| {
+        };
+        let joined = more.joined.get_or_init(|| {
             let mut all = Vec::new();
             self.parts().for_each(|part| all.extend_from_slice(part.slice(self.promise())));
             all.into_boxed_slice()
@@ -240,7 +247,7 @@ impl<T: Trust> std::fmt::Debug for Message<T> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Message")
             .field("len", &self.len())
-            .field("pieces", &(1 + self.rest.len()))
+            .field("pieces", &self.parts().count())
             .field("zero_copy", &self.is_zero_copy())
             .finish()
     }

@@ -6,7 +6,7 @@ use std::task::{Poll, Waker};
 
 use crate::error::{RecvError, SessionError};
 use crate::mem::in_forked_child;
-use crate::session::{Ask, Effects, End, Entry, Next, Payload, StreamId};
+use crate::session::{Ask, Drained, Effects, End, Entry, Next, Payload, StreamId};
 
 use super::message::{Lent, Message, Part, Trust, Untrusted};
 use super::send::Reserving;
@@ -135,12 +135,17 @@ impl<T: Trust> RecvHalf<T> {
             let mut rx = shared.rx();
             let mut next = rx.take(self.key, &**shared, &mut effects);
             while matches!(next, Next::Nothing) && result.is_ok() {
-                let drained = shared.drain(&mut rx, &mut effects);
-                next = rx.take(self.key, &**shared, &mut effects);
-                match drained {
-                    Ok(true) => {}
-                    Ok(false) => break,
-                    Err(misdeed) => result = Err(misdeed),
+                match shared.drain_for(self.key, &mut rx, &mut effects) {
+                    Ok(Drained::Entry(entry)) => next = Next::Entry(entry),
+                    Ok(Drained::Budget) => {}
+                    Ok(Drained::Empty) => {
+                        next = rx.end_of(self.key);
+                        break;
+                    }
+                    Err(misdeed) => {
+                        next = rx.end_of(self.key);
+                        result = Err(misdeed);
+                    }
                 }
             }
             match (next, rx.over) {

@@ -84,17 +84,11 @@ impl SendHalf {
             return Err(SessionError::Forked.into());
         }
         let shared = &self.owner.shared;
-        let mut effects = Effects::default();
-        let sent = {
-            let mut tx = shared.tx();
-            let len = data.len() as u32;
-            match tx.try_grant(self.key, Ask::Data(len), &mut effects)? {
-                Some(grant) => tx.commit(self.key, grant, data, len, flags, &mut effects).map(|()| true),
-                None => Ok(false),
-            }
-        };
-        shared.complete(effects, Ok(()));
-        sent
+        let tail = shared.tx().send_inline(self.key, data, flags)?;
+        if let Some(tail) = tail {
+            shared.signal_tail(tail);
+        }
+        Ok(tail.is_some())
     }
 
     /// Ends this direction in good order: the peer reads what was sent, then the end of the stream.
@@ -134,7 +128,7 @@ impl Drop for SendHalf {
             let mut rx = shared.rx();
             let mut tx = shared.tx();
             tx.reset(self.key, 0, &mut effects);
-            rx.drop_sender(self.key, &mut tx, &mut effects);
+            rx.drop_sender(self.key, &mut tx);
         }
         shared.complete(effects, Ok(()));
     }

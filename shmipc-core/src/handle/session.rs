@@ -135,6 +135,12 @@ impl Session {
         Raw::new(self.owner.shared.peer.load64(Cursor::Tail.cursor_at()))
     }
 
+    /// Hints that the next record of the peer will soon be read. Takes no lock.
+    #[inline]
+    pub fn will_read(&self) {
+        self.owner.shared.will_read();
+    }
+
     /// All cursors of the peer, as [`tail`](Self::tail).
     pub fn cursors(&self) -> [Raw<u64>; 3] {
         Cursor::ALL.map(|cursor| Raw::new(self.owner.shared.peer.load64(cursor.cursor_at())))

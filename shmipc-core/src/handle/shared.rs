@@ -12,13 +12,13 @@ use nix::sys::stat::FileStat;
 use crate::config::WaitMode;
 use crate::error::{OsError, PeerMisbehaved, SendError, SessionError};
 use crate::handshake::Established;
-use crate::layout::Geometry;
+use crate::layout::{Geometry, RING_AT};
 use crate::link::{Link, Receive, Sent, Woken};
-use crate::mem::{self, AdoptError, CreateError, OwnMapping, PeerMapping, PeerTrust};
+use crate::mem::{self, AdoptError, Memory as _, CreateError, OwnMapping, PeerMapping, PeerTrust};
 use crate::notify::event::{Checks, Cursor};
 use crate::notify::wait::WaitBook;
 use crate::pool::{Plan, Region, ReturnWriter};
-use crate::session::{Effects, Feeds, Payload, Rx, Stats, Tx};
+use crate::session::{Drained, Effects, Feeds, Payload, Rx, Stats, Tx};
 use crate::wire::{self, Decoder, Frame, SegmentClass};
 
 use super::spin::SpinBudget;
@@ -127,6 +127,13 @@ impl Shared {
 
     // --- looking and driving -------------------------------------------------------------------
 
+    /// Fetches the lines of the next record while the lock is being taken.
+    #[inline]
+    pub(super) fn will_read(&self) {
+        let next = self.drained.load(Ordering::Relaxed) & u64::from(self.incoming.ring_bytes - 1);
+        self.peer.will_read(RING_AT + next as usize);
+    }
+
     /// Position up to which the peer's records have been drained.
     pub(super) fn drained(&self) -> u64 {
         self.drained.load(Ordering::Acquire)
@@ -140,7 +147,20 @@ impl Shared {
     /// [`Shared::complete`].
     #[inline]
     pub(super) fn drain(&self, rx: &mut Rx, effects: &mut Effects) -> Result<bool, PeerMisbehaved> {
-        let result = rx.drain(self, effects);
+        let result = rx.drain(self, None, effects);
+        self.drained.store(rx.drained(), Ordering::Release);
+        result.map(|drained| matches!(drained, Drained::Budget))
+    }
+
+    /// Drains until a record for the stream `key` is found, whose inbox is empty.
+    #[inline]
+    pub(super) fn drain_for(
+        &self,
+        key: usize,
+        rx: &mut Rx,
+        effects: &mut Effects,
+    ) -> Result<Drained, PeerMisbehaved> {
+        let result = rx.drain(self, Some(key), effects);
         self.drained.store(rx.drained(), Ordering::Release);
         result
     }
@@ -178,13 +198,13 @@ impl Shared {
     /// the peer broke a rule.
     #[inline]
     pub(super) fn complete(&self, mut effects: Effects, result: Result<impl Sized, PeerMisbehaved>) {
-        for payload in effects.dropped.drain(..) {
+        for payload in std::mem::take(&mut effects.dropped) {
             if let Payload::Lent { id, segment, bytes } = payload {
                 self.hand_back(id, segment, bytes.len(), false);
             }
         }
         self.signal(&effects);
-        for waker in effects.wakers.drain(..) {
+        for waker in std::mem::take(&mut effects.wakers) {
             waker.wake();
         }
         if let Err(misdeed) = result {
@@ -200,9 +220,12 @@ impl Shared {
             (Cursor::Head, effects.head),
             (Cursor::Returned, effects.returned),
         ];
-        if moved.iter().all(|(_, position)| position.is_none()) {
-            return;
+        if moved.iter().any(|(_, position)| position.is_some()) {
+            self.signal_moved(moved);
         }
+    }
+
+    fn signal_moved(&self, moved: [(Cursor, Option<u64>); 3]) {
         self.checks.fence(&self.peer);
         for (cursor, position) in moved {
             let Some(position) = position else { continue };
@@ -210,6 +233,15 @@ impl Shared {
                 self.ring();
                 self.checks.rung(cursor, position);
             }
+        }
+    }
+
+    /// P2 to P4 for records alone.
+    #[inline]
+    pub(super) fn signal_tail(&self, position: u64) {
+        if self.checks.needs_ring(&self.peer, Cursor::Tail, position) {
+            self.ring();
+            self.checks.rung(Cursor::Tail, position);
         }
     }
 

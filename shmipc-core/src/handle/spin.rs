@@ -23,7 +23,7 @@ const LONGEST: u32 = 100_000;
 /// The shortest budget: below it, the clock costs more than the spin.
 const SHORTEST: u32 = 2_000;
 /// Looks between two readings of the clock.
-const LOOKS: u32 = 32;
+const LOOKS: u32 = 128;
 
 /// What a session has learned about spinning.
 #[derive(Debug)]

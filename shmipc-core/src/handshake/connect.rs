@@ -12,6 +12,8 @@ use crate::mem;
 
 /// How long to wait before another attempt where no descriptor tells when it can succeed.
 pub(crate) const PAUSE: Duration = Duration::from_millis(5);
+/// The pause after "too busy" doubles up to this.
+const LONGEST_PAUSE: Duration = Duration::from_millis(80);
 
 /// Connects to a listener and does the handshake. `address` is a path, or `@name` for an abstract
 /// name. **Blocks** until the connect timeout of the configuration at most.
@@ -29,13 +31,15 @@ pub fn connect(address: impl AsRef<Path>, config: &Config) -> Result<Established
         return Err(HandshakeError::SealUnsupported.into());
     }
     let deadline = Instant::now().checked_add(config.connect_timeout);
+    let mut pause = PAUSE;
     loop {
         let socket = link::connect(&address, deadline)?;
         let result =
             Exchange::new(Role::Client, socket, config).and_then(|e| complete(e, deadline));
         match result {
             Err(HandshakeError::Refused(Refusal::Busy)) if !is_over(deadline) => {
-                std::thread::sleep(left(deadline).map_or(PAUSE, |left| left.min(PAUSE)));
+                std::thread::sleep(left(deadline).map_or(pause, |left| left.min(pause)));
+                pause = pause.saturating_mul(2).min(LONGEST_PAUSE);
             }
             result => return result.map_err(ConnectError::Handshake),
         }

@@ -49,14 +49,19 @@ mod refusal;
 mod terms;
 
 #[cfg(test)]
-#[allow(clippy::indexing_slicing, clippy::arithmetic_side_effects, clippy::unwrap_used, clippy::panic)]
+#[allow(
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    clippy::unwrap_used,
+    clippy::panic
+)]
 mod tests;
 
 pub use authorize::{Authorization, authorize, overflow_uid};
-pub use connect::connect;
-pub use exchange::{Exchange, Progress, Until};
 pub(crate) use connect::PAUSE;
+pub use connect::connect;
 pub(crate) use exchange::tell;
+pub use exchange::{Exchange, Progress, Until};
 pub use machine::{Machine, Transmit};
 pub use refusal::refusal_frame;
 pub use terms::{Terms, hello};

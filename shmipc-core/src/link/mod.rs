@@ -35,7 +35,12 @@ mod socket;
 mod wait;
 
 #[cfg(test)]
-#[allow(clippy::indexing_slicing, clippy::arithmetic_side_effects, clippy::unwrap_used, clippy::panic)]
+#[allow(
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    clippy::unwrap_used,
+    clippy::panic
+)]
 mod tests;
 
 pub use address::{Address, BadAddress};
@@ -124,7 +129,7 @@ impl Link {
         self.bell.ring(self.socket.as_fd())
     }
 
-    /// Reads the socket once and feeds the decoder, which must be drained.
+    /// Reads the socket once and feeds the decoder, unless a frame still waits there; see [`receive`].
     ///
     /// # Errors
     /// [`LinkError`]: surplus descriptors, or none left in this process, or the socket failed.

@@ -34,7 +34,7 @@ pub enum Sent {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use = "the end is reported once per read"]
 pub enum Receive {
-    /// Bytes for the decoder.
+    /// The decoder has more than before, or had a frame left.
     Bytes,
     /// Nothing is there.
     Empty,
@@ -46,11 +46,7 @@ pub enum Receive {
 ///
 /// # Errors
 /// [`OsError`] if the socket fails for another reason than those of [`Sent`].
-pub fn send(
-    socket: BorrowedFd<'_>,
-    frame: &[u8],
-    fds: &[BorrowedFd<'_>],
-) -> Result<Sent, OsError> {
+pub fn send(socket: BorrowedFd<'_>, frame: &[u8], fds: &[BorrowedFd<'_>]) -> Result<Sent, OsError> {
     let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
     loop {
         let sent = if fds.is_empty() {
@@ -72,12 +68,17 @@ pub fn send(
     }
 }
 
-/// Reads the socket once and feeds the decoder, which must be drained.
+/// Reads the socket once and feeds the decoder. If a whole frame still waits there, left by a turn that
+/// had enough or by the handshake, that one comes first and nothing is read: a peer cannot make a
+/// decoder grow, whoever drains it.
 ///
 /// # Errors
 /// [`LinkError::Misbehaved`] if more descriptors came than any frame declares; [`LinkError::Os`] if
 /// this process had no room for them (`EMFILE`), or the socket failed.
 pub fn receive(socket: BorrowedFd<'_>, decoder: &mut Decoder) -> Result<Receive, LinkError> {
+    if decoder.has_frame() {
+        return Ok(Receive::Bytes);
+    }
     let mut chunk = [0; CHUNK];
     let received = match mem::receive(socket, &mut chunk, Decoder::MAX_FDS) {
         Ok(received) => received,

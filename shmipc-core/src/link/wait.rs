@@ -181,7 +181,7 @@ pub fn wait_ready(
 }
 
 /// Repeats `call`, which waits for so many milliseconds at most, until no signal interrupts it.
-fn through_signals<T>(
+pub(super) fn through_signals<T>(
     name: &'static str,
     timeout: Option<Duration>,
     mut call: impl FnMut(Option<u32>) -> Result<T, Errno>,
@@ -203,7 +203,7 @@ fn through_signals<T>(
 }
 
 /// Milliseconds, rounded up: a wait never ends early, and a short one is not a busy loop.
-fn whole_millis(duration: Duration) -> u32 {
+pub(super) fn whole_millis(duration: Duration) -> u32 {
     let millis = duration.as_nanos().div_ceil(1_000_000);
     u32::try_from(millis).unwrap_or(u32::MAX)
 }

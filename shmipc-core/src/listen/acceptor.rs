@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollEvent, EpollFlags};
 
-use super::handshakes::{Handshakes, is_shortage};
+use super::handshakes::{Handshakes, is_shortage, number_of};
 use super::socket_file::{Bound, SocketFile, bind_address};
 use super::{AcceptStats, ListenOptions};
 use crate::config::Config;
@@ -21,8 +21,6 @@ use crate::mem;
 
 const LISTENER: u64 = 0;
 const WAKE: u64 = 1;
-/// The epoll key of handshake number 0.
-const FIRST: u64 = 2;
 
 /// How long accepting stops when the process has no descriptors or memory left.
 const SHORTAGE_PAUSE: Duration = Duration::from_millis(50);
@@ -179,7 +177,7 @@ impl Acceptor {
 
     /// One look at the epoll and the clock. False if there was nothing to do.
     fn turn(&self, inner: &mut Inner, now: Instant) -> Result<bool, ListenError> {
-        let late = inner.handshakes.on_time(&self.epoll, FIRST, now);
+        let late = inner.handshakes.on_time(&self.epoll, now);
         inner.ready.extend(late);
         if inner.paused_until.take_if(|until| now >= *until).is_some() {
             self.watch_listener(inner, true)?;
@@ -192,8 +190,8 @@ impl Acceptor {
                 WAKE => {}
                 LISTENER => worked |= self.take_connections(inner, now)?,
                 key => {
-                    let number = usize::try_from(key.saturating_sub(FIRST)).unwrap_or(usize::MAX);
-                    let done = inner.handshakes.progress(number, &self.epoll, FIRST, now);
+                    let Some(number) = number_of(key) else { continue };
+                    let done = inner.handshakes.progress(number, &self.epoll, now);
                     inner.ready.extend(done);
                     worked = true;
                 }
@@ -209,7 +207,7 @@ impl Acceptor {
             let Some(listener) = &inner.listener else { break };
             match mem::accept(listener.as_fd()) {
                 Ok(socket) => {
-                    let done = inner.handshakes.admit(socket, &self.epoll, FIRST, now);
+                    let done = inner.handshakes.admit(socket, &self.epoll, now);
                     inner.ready.extend(done);
                     worked = true;
                 }

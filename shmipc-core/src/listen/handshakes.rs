@@ -7,10 +7,22 @@ use std::time::Instant;
 use nix::sys::epoll::{Epoll, EpollFlags};
 use slab::Slab;
 
-use crate::config::Config;
+use crate::config::{Config, PeerCred};
 use crate::error::{HandshakeError, OsError, Refusal};
 use crate::handshake::{self, Established, Exchange, PAUSE, Progress, Role, Until};
 use crate::link;
+
+/// The epoll key of handshake number 0; the others follow. Smaller keys are the listener's.
+const FIRST_KEY: u64 = 16;
+
+fn key_of(number: usize) -> u64 {
+    FIRST_KEY.saturating_add(number as u64)
+}
+
+/// The handshake that an epoll key stands for.
+pub(super) fn number_of(key: u64) -> Option<usize> {
+    key.checked_sub(FIRST_KEY).and_then(|number| number.try_into().ok())
+}
 
 /// What a listener has seen so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -60,19 +72,18 @@ impl Handshakes {
         Self { config, pending, per_uid, retry_at: None, stats: AcceptStats::default() }
     }
 
-    /// Starts a handshake with a client that has connected. `first_key` is the epoll key of number 0.
+    /// Starts a handshake with a client that has connected.
     pub(super) fn admit(
         &mut self,
         socket: OwnedFd,
         epoll: &Epoll,
-        first_key: u64,
         now: Instant,
     ) -> Option<Established> {
         self.stats.connections = self.stats.connections.wrapping_add(1);
-        match self.start(socket, epoll, first_key, now) {
-            Ok(number) => self.progress(number, epoll, first_key, now),
+        match self.start(socket, epoll, now) {
+            Ok(number) => self.progress(number, epoll, now),
             Err(error) => {
-                self.count_failure(&error);
+                self.count_failure(&error, None);
                 None
             }
         }
@@ -83,7 +94,6 @@ impl Handshakes {
         &mut self,
         number: usize,
         epoll: &Epoll,
-        first_key: u64,
         now: Instant,
     ) -> Option<Established> {
         let pending = self.pending.get_mut(number)?;
@@ -94,7 +104,7 @@ impl Handshakes {
                     self.retry_at = self.retry_at.or(retry_at);
                 }
                 if events(until) != events(pending.until) {
-                    let key = first_key.saturating_add(number as u64);
+                    let key = key_of(number);
                     link::rewatch(epoll, pending.exchange.as_fd(), events(until), key)?;
                 }
                 pending.until = until;
@@ -109,20 +119,15 @@ impl Handshakes {
                 Some(established)
             }
             Err(error) => {
-                self.remove(number, epoll);
-                self.count_failure(&error);
+                let cred = self.remove(number, epoll).map(|exchange| exchange.cred());
+                self.count_failure(&error, cred);
                 None
             }
         }
     }
 
     /// Ends the handshakes whose time is over, and tries those again that wait for a pause.
-    pub(super) fn on_time(
-        &mut self,
-        epoll: &Epoll,
-        first_key: u64,
-        now: Instant,
-    ) -> Vec<Established> {
+    pub(super) fn on_time(&mut self, epoll: &Epoll, now: Instant) -> Vec<Established> {
         let mut established = Vec::new();
         if self.deadline().is_none_or(|next| now < next) {
             return established;
@@ -131,11 +136,12 @@ impl Handshakes {
         let retry = self.retry_at.take_if(|at| now >= *at).is_some();
         for number in numbers {
             let Some(pending) = self.pending.get(number) else { continue };
+            let cred = Some(pending.exchange.cred());
             if pending.deadline.is_some_and(|deadline| now >= deadline) {
                 self.remove(number, epoll);
-                self.count_failure(&HandshakeError::TimedOut);
+                self.count_failure(&HandshakeError::TimedOut, cred);
             } else if retry && pending.until.paused {
-                established.extend(self.progress(number, epoll, first_key, now));
+                established.extend(self.progress(number, epoll, now));
             }
         }
         established
@@ -162,7 +168,6 @@ impl Handshakes {
         &mut self,
         socket: OwnedFd,
         epoll: &Epoll,
-        first_key: u64,
         now: Instant,
     ) -> Result<usize, HandshakeError> {
         let uid = link::peer_cred(socket.as_fd())?.uid;
@@ -179,7 +184,7 @@ impl Handshakes {
         let until = Until { readable: true, ..Until::default() };
         let entry = self.pending.vacant_entry();
         let number = entry.key();
-        let key = first_key.saturating_add(number as u64);
+        let key = key_of(number);
         link::watch(epoll, exchange.as_fd(), events(until), key)?;
         entry.insert(Pending { exchange, uid, deadline, until });
         self.per_uid.insert(uid, of_uid.saturating_add(1));
@@ -200,7 +205,7 @@ impl Handshakes {
     }
 
     /// A6: counted and told to whoever traces, nothing more.
-    fn count_failure(&mut self, error: &HandshakeError) {
+    fn count_failure(&mut self, error: &HandshakeError, peer: Option<PeerCred>) {
         let count = match error {
             HandshakeError::RefusedPeer(Refusal::Busy) => &mut self.stats.busy,
             HandshakeError::RefusedPeer(_)
@@ -210,7 +215,7 @@ impl Handshakes {
             _ => &mut self.stats.failed,
         };
         *count = count.wrapping_add(1);
-        tracing::debug!(%error, "a handshake failed");
+        tracing::debug!(%error, ?peer, "a handshake failed");
     }
 }
 

@@ -70,8 +70,8 @@ fn bind_path(path: &Path, options: &ListenOptions) -> Result<Bound, ListenError>
                 .map_err(|error| OsError::from_io("chmod", &error))?;
         }
         start_listening(&socket, options)?;
-        let meta = fs::symlink_metadata(&temporary)
-            .map_err(|error| OsError::from_io("stat", &error))?;
+        let meta =
+            fs::symlink_metadata(&temporary).map_err(|error| OsError::from_io("stat", &error))?;
         // A3.
         fs::rename(&temporary, path).map_err(|error| OsError::from_io("rename", &error))?;
         Ok::<_, OsError>((meta.dev(), meta.ino()))

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 
 use memmap2::MmapRaw;
 
-use super::{Memory, MemoryMut, copy};
+use super::{Memory, MemoryMut, copy, prefetch};
 
 /// A segment of our outbox: only this process writes it (M2).
 pub struct OwnMapping {
@@ -99,6 +99,10 @@ macro_rules! memory {
                 out
             }
             #[inline]
+            fn will_read(&self, at: usize) {
+                prefetch::for_reading(self.map.as_ptr().wrapping_add(at));
+            }
+            #[inline]
             fn fence_acquire(&self) {
                 fence(Ordering::Acquire);
             }
@@ -131,6 +135,10 @@ impl MemoryMut for OwnMapping {
     #[inline]
     fn publish64(&self, at: usize, value: u64) {
         word64(&self.map, at).store(value, Ordering::Release);
+    }
+    #[inline]
+    fn will_write(&self, at: usize) {
+        prefetch::for_writing(self.map.as_mut_ptr().wrapping_add(at));
     }
     #[inline]
     fn write(&self, at: usize, data: &[u8]) {

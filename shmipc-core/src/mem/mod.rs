@@ -38,6 +38,7 @@ mod fork;
 mod heap;
 mod mapping;
 mod memfd;
+mod prefetch;
 mod raw;
 mod trust;
 
@@ -71,6 +72,11 @@ pub trait Memory: Send + Sync {
         self.read(at, &mut out);
         out
     }
+    /// Hints that the 128 bytes from `at` on will soon be read. Does nothing by default.
+    #[inline]
+    fn will_read(&self, at: usize) {
+        let _ = at;
+    }
     /// `fence(Acquire)`: what was published before a word that was loaded is visible after it.
     fn fence_acquire(&self);
     /// `fence(SeqCst)`: orders our stores before our later loads, against the same on the other side.
@@ -85,6 +91,11 @@ pub trait MemoryMut: Memory {
     fn store64(&self, at: usize, value: u64);
     /// Release store of the 8-byte word at `at`: publishes everything written before.
     fn publish64(&self, at: usize, value: u64);
+    /// Hints that the 128 bytes from `at` on will soon be written. Does nothing by default.
+    #[inline]
+    fn will_write(&self, at: usize) {
+        let _ = at;
+    }
     /// Copies bytes in. Nobody else may use them until they are published.
     fn write(&self, at: usize, data: &[u8]);
 }
@@ -105,6 +116,9 @@ impl<M: Memory + ?Sized> Memory for Arc<M> {
     fn read_to_vec(&self, at: usize, len: usize) -> Vec<u8> {
         (**self).read_to_vec(at, len)
     }
+    fn will_read(&self, at: usize) {
+        (**self).will_read(at);
+    }
     fn fence_acquire(&self) {
         (**self).fence_acquire();
     }
@@ -122,6 +136,9 @@ impl<M: MemoryMut + ?Sized> MemoryMut for Arc<M> {
     }
     fn publish64(&self, at: usize, value: u64) {
         (**self).publish64(at, value);
+    }
+    fn will_write(&self, at: usize) {
+        (**self).will_write(at);
     }
     fn write(&self, at: usize, data: &[u8]) {
         (**self).write(at, data);

@@ -122,12 +122,16 @@ impl Checks {
         self.word(cursor).fetch_max(new, Ordering::Release);
     }
 
-    /// P3: the word and the last completed check, compared. Whichever is loaded first, a stale value
-    /// only widens the interval or belongs to an arming that a completed check has answered.
+    /// P3: the word and the last completed check, compared.
+    ///
+    /// The check is loaded first: an old value only widens the interval. The other way round another
+    /// thread could complete a check in between that saw a later word than we did, and neither would
+    /// ring for ours; that would be right only because whoever moves a word looks again.
     #[inline]
     fn compare<P: Memory>(&self, peer: &P, cursor: Cursor, new: u64) -> (bool, u64) {
-        let event = peer.load64(cursor.event_at());
+        // Acquire: the ring that completed that check has been made.
         let checked = self.word(cursor).load(Ordering::Acquire);
+        let event = peer.load64(cursor.event_at());
         (passes(checked, event, new), checked)
     }
 

@@ -98,8 +98,13 @@ impl<O: MemoryMut, P: Memory> RecordReader<O, P> {
         }
     }
 
-    /// Ends a batch: publishes the head if the batch held a control record (Q4). Returns the head if
-    /// it was published since the last call.
+    /// Ends the use of the record that `next` returned last, without asking for another.
+    #[inline]
+    pub fn done(&mut self) {
+        self.drained = self.next;
+    }
+
+    /// Ends a batch: publishes the head if the batch held a control record (Q4).
     #[inline]
     pub fn end_batch(&mut self) {
         if std::mem::take(&mut self.saw_control) {

@@ -101,6 +101,12 @@ impl<O: MemoryMut, P: Memory> RecordWriter<O, P> {
         })
     }
 
+    /// Hints that the next record will soon be written: its lines were the reader's, a lap ago.
+    #[inline]
+    pub fn warm(&self) {
+        self.own.will_write(self.offset());
+    }
+
     /// Where the next record goes.
     pub fn written(&self) -> u64 {
         self.written

@@ -64,6 +64,17 @@ pub(crate) enum Next {
     Nothing,
 }
 
+/// How a drain ended.
+#[derive(Debug)]
+pub(crate) enum Drained {
+    /// Everything published has been acted on.
+    Empty,
+    /// The budget is used up.
+    Budget,
+    /// With the record that was wanted.
+    Entry(Entry),
+}
+
 /// What the receiving half needs from its surroundings while it drains.
 pub(crate) trait Feeds {
     /// The sending half.
@@ -154,7 +165,8 @@ impl Rx {
 
     // --- draining ------------------------------------------------------------------------------
 
-    /// Puts what the peer has published into the inboxes, up to a budget. True if there may be more.
+    /// Puts what the peer has published into the inboxes, up to a budget. With `want`, a stream whose
+    /// inbox is empty, it ends at the first record for that stream and hands it over.
     ///
     /// # Errors
     /// The rule the peer broke; everything before it has been delivered.
@@ -162,10 +174,11 @@ impl Rx {
     pub(crate) fn drain(
         &mut self,
         feeds: &impl Feeds,
+        want: Option<usize>,
         effects: &mut Effects,
-    ) -> Result<bool, PeerMisbehaved> {
+    ) -> Result<Drained, PeerMisbehaved> {
         let before = self.reader.head();
-        let result = self.drain_records(feeds, effects);
+        let result = self.drain_records(feeds, want, effects);
         self.reader.end_batch();
         if self.reader.head() != before {
             effects.head = Some(self.reader.head());
@@ -177,17 +190,22 @@ impl Rx {
     fn drain_records(
         &mut self,
         feeds: &impl Feeds,
+        want: Option<usize>,
         effects: &mut Effects,
-    ) -> Result<bool, PeerMisbehaved> {
+    ) -> Result<Drained, PeerMisbehaved> {
         if self.over.is_some() {
-            return Ok(false);
+            return Ok(Drained::Empty);
         }
         self.reader.load_tail()?;
         for _ in 0..BUDGET {
-            let Some(record) = self.reader.next()? else { return Ok(false) };
-            self.act(&record, feeds, effects)?;
+            let Some(record) = self.reader.next()? else { return Ok(Drained::Empty) };
+            if let Some(entry) = self.act(&record, feeds, want, effects)? {
+                self.reader.done();
+                return Ok(Drained::Entry(entry));
+            }
         }
-        Ok(true)
+        self.reader.done();
+        Ok(Drained::Budget)
     }
 
     /// Publishes the head before a sleep (Q4).
@@ -209,28 +227,30 @@ impl Rx {
         &mut self,
         record: &Record,
         feeds: &impl Feeds,
+        want: Option<usize>,
         effects: &mut Effects,
-    ) -> Result<(), PeerMisbehaved> {
+    ) -> Result<Option<Entry>, PeerMisbehaved> {
         let header = record.header;
         if header.kind == Kind::SessionWindow {
             let mut tx = feeds.tx();
             tx.on_session_window(header.stream)?;
-            return tx.settle(effects);
+            tx.settle(effects)?;
+            return Ok(None);
         }
         if header.kind == Kind::Need {
-            return Ok(());
+            return Ok(None);
         }
         let id = StreamId::from_word(header.stream);
         let key = self.find(id, header.flags.contains(Flags::OPEN), feeds, effects)?;
         match header.kind {
             Kind::Inline => {
                 let payload = Payload::Heap(self.reader.payload(record).into_boxed_slice());
-                self.deliver(key, payload, header.flags, feeds, effects)?;
+                return self.deliver(key, payload, header.flags, feeds, want, effects);
             }
             Kind::Extent => {
                 let extent = record.extent.ok_or(PeerMisbehaved::RecordKind)?;
                 let payload = self.borrow(extent, feeds, effects)?;
-                self.deliver(key, payload, header.flags, feeds, effects)?;
+                return self.deliver(key, payload, header.flags, feeds, want, effects);
             }
             Kind::Finish => self.end(key, End::Finished, feeds, effects)?,
             Kind::Reset => self.end(key, End::Reset(header.value), feeds, effects)?,
@@ -246,7 +266,7 @@ impl Rx {
             }
             Kind::Open | Kind::Pad | Kind::SessionWindow | Kind::Need => {}
         }
-        Ok(())
+        Ok(None)
     }
 
     /// The stream of a record; `None` if it is over. An OPEN makes it.
@@ -331,36 +351,47 @@ impl Rx {
         payload: Payload,
         flags: Flags,
         feeds: &impl Feeds,
+        want: Option<usize>,
         effects: &mut Effects,
-    ) -> Result<(), PeerMisbehaved> {
+    ) -> Result<Option<Entry>, PeerMisbehaved> {
         // Bounded by `max_message`, which was checked for both kinds of payload.
         let len = payload.len() as u32;
         self.records += 1;
         self.bytes += u64::from(len);
         self.credit.charge(footprint(len), footprint(self.incoming.max_message))?;
-        let stream = key.and_then(|key| self.streams.get_mut(key));
-        let Some(stream) = stream else {
+        let Some((key, stream)) = key.and_then(|key| Some((key, self.streams.get_mut(key)?))) else {
             self.give_up(payload, feeds, effects);
-            return Ok(());
+            return Ok(None);
         };
         if stream.end.is_some() {
             return Err(PeerMisbehaved::AfterEnd);
         }
-        stream.credit.charge(charge(len, self.incoming.stream_window), 0)?;
-        if flags.contains(Flags::FIN) {
+        let charge = charge(len, self.incoming.stream_window);
+        stream.credit.charge(charge, 0)?;
+        let last = flags.contains(Flags::FIN);
+        if last {
             stream.end = Some(End::Finished);
         }
-        effects.wakers.extend(stream.waker.take());
+        let mut wanted = None;
         if stream.reading {
-            stream.inbox.push_back(Entry { payload, more: flags.contains(Flags::MORE) });
+            let entry = Entry { payload, more: flags.contains(Flags::MORE) };
+            if want == Some(key) {
+                self.credit.take(footprint(len));
+                stream.credit.take(charge);
+                self.announce_credit(key, feeds, effects);
+                wanted = Some(entry);
+            } else {
+                effects.wakers.extend(stream.waker.take());
+                stream.inbox.push_back(entry);
+            }
         } else {
-            stream.credit.take(charge(len, self.incoming.stream_window));
+            stream.credit.take(charge);
             self.give_up(payload, feeds, effects);
         }
-        if let (Some(key), true) = (key, flags.contains(Flags::FIN)) {
-            self.release(key, &mut feeds.tx(), effects);
+        if last {
+            self.release(key, &mut feeds.tx());
         }
-        Ok(())
+        Ok(wanted)
     }
 
     fn end(
@@ -377,7 +408,7 @@ impl Rx {
             return Err(PeerMisbehaved::AfterEnd);
         }
         effects.wakers.extend(stream.waker.take());
-        self.release(key, &mut feeds.tx(), effects);
+        self.release(key, &mut feeds.tx());
         Ok(())
     }
 
@@ -402,18 +433,32 @@ impl Rx {
         let len = entry.payload.len() as u32;
         self.credit.take(footprint(len));
         stream.credit.take(charge(len, self.incoming.stream_window));
-        let stream_grant = if stream.end.is_none() { stream.credit.due() } else { None };
-        let session_grant = self.credit.due();
-        if stream_grant.is_some() || session_grant.is_some() {
-            let mut tx = feeds.tx();
-            if let Some(grant) = stream_grant {
-                tx.window(key, grant, effects);
-            }
-            if let Some(grant) = session_grant {
-                tx.session_window(grant, effects);
-            }
-        }
+        self.announce_credit(key, feeds, effects);
         Next::Entry(entry)
+    }
+
+    /// Announces what a take has freed, where it is due (C2).
+    #[inline]
+    fn announce_credit(&mut self, key: usize, feeds: &impl Feeds, effects: &mut Effects) {
+        let session_grant = self.credit.due();
+        let stream = self.streams.get_mut(key).filter(|stream| stream.end.is_none());
+        let stream_grant = stream.and_then(|stream| stream.credit.due());
+        if stream_grant.is_none() && session_grant.is_none() {
+            return;
+        }
+        let mut tx = feeds.tx();
+        if let Some(grant) = stream_grant {
+            tx.window(key, grant, effects);
+        }
+        if let Some(grant) = session_grant {
+            tx.session_window(grant, effects);
+        }
+    }
+
+    /// The end of a stream whose inbox is empty, if it has come.
+    pub(crate) fn end_of(&self, key: usize) -> Next {
+        let end = self.streams.get(key).and_then(|stream| stream.end);
+        end.map_or(Next::Nothing, Next::End)
     }
 
     /// Whom to wake when the stream has something.
@@ -477,11 +522,11 @@ impl Rx {
     }
 
     /// The application let the sending half go; `Tx` has ended the direction.
-    pub(crate) fn drop_sender(&mut self, key: usize, tx: &mut Tx, effects: &mut Effects) {
+    pub(crate) fn drop_sender(&mut self, key: usize, tx: &mut Tx) {
         if let Some(stream) = self.streams.get_mut(key) {
             stream.writing = false;
         }
-        self.release(key, tx, effects);
+        self.release(key, tx);
     }
 
     /// The application let the receiving half go, or asks the peer to stop: what is unread goes back.
@@ -490,8 +535,7 @@ impl Rx {
         if !std::mem::take(&mut stream.reading) {
             return;
         }
-        let old_waker = stream.waker.take();
-        drop(old_waker);
+        effects.wakers.extend(stream.waker.take());
         let stop = stream.end.is_none() && tx.is_announced(key);
         for entry in std::mem::take(&mut stream.inbox) {
             let len = entry.payload.len() as u32;
@@ -505,11 +549,11 @@ impl Rx {
         if stop {
             tx.stop(key, code, effects);
         }
-        self.release(key, tx, effects);
+        self.release(key, tx);
     }
 
     /// Forgets a stream when both directions are over and the application has let it go.
-    fn release(&mut self, key: usize, tx: &mut Tx, _effects: &mut Effects) {
+    fn release(&mut self, key: usize, tx: &mut Tx) {
         let Some(stream) = self.streams.get(key) else { return };
         let unheard = !tx.is_announced(key);
         let over = (stream.end.is_some() || unheard) && tx.is_ended(key);

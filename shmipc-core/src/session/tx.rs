@@ -177,6 +177,40 @@ impl Tx {
         }
     }
 
+    /// Sends a message inside of its record, if nobody waits and everything is there: what
+    /// [`Tx::try_grant`] and [`Tx::commit`] do, in one go. Gives the new tail.
+    #[inline]
+    pub(crate) fn send_inline(
+        &mut self,
+        key: usize,
+        data: &[u8],
+        flags: Flags,
+    ) -> Result<Option<u64>, SendError> {
+        self.check(key)?;
+        let len = data.len() as u32;
+        let (charge, footprint) = (charge(len, self.geometry.stream_window), footprint(len));
+        let stream = self.streams[key].as_mut().expect("a stream lives as long as a half of it");
+        let credit = stream.credit.left() >= charge as i64 && self.credit.left() > 0;
+        let size = 16 + u64::from(len).next_multiple_of(16);
+        if !credit || !self.tickets.is_idle() || !self.writer.grant(size).map_err(SessionError::from)? {
+            return Ok(None);
+        }
+        stream.credit.take(charge);
+        self.credit.take(footprint);
+        let flags = flags.with_if(Flags::OPEN, !stream.announced);
+        stream.announced = true;
+        if flags.contains(Flags::FIN) {
+            stream.direction = Direction::Ended;
+        }
+        let header = Header { kind: Kind::Inline, flags, value: len, stream: stream.id.word() };
+        self.writer.put(header, data);
+        let tail = self.writer.publish();
+        self.writer.warm();
+        self.records += 1;
+        self.bytes += u64::from(len);
+        Ok(tail)
+    }
+
     /// Queues up.
     pub(crate) fn join(&mut self, key: usize, ask: Ask) -> TicketId {
         self.waits += 1;
@@ -442,6 +476,7 @@ impl Tx {
         self.records += 1;
         self.bytes += u64::from(len);
         effects.tail = self.writer.publish().or(effects.tail);
+        self.writer.warm();
         if waiting {
             self.settle_or_end(effects);
         }

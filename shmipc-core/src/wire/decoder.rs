@@ -3,15 +3,16 @@
 use std::collections::VecDeque;
 use std::os::fd::OwnedFd;
 
-use super::frame::Frame;
 use super::WireError;
+use super::frame::Frame;
 use super::header::{HEADER, Header};
 use crate::error::PeerMisbehaved;
 
 /// Puts frames together from what arrives on a socket.
 ///
 /// After every [`feed`](Self::feed), call [`next_frame`](Self::next_frame) until it answers `None`,
-/// and only then read the socket again. Drained like that, it holds less than [`MAX_FRAME`](super::MAX_FRAME) bytes.
+/// and only then read the socket again ([`link::receive`](crate::link::receive) sees to that). Drained
+/// like that, it holds less than [`MAX_FRAME`](super::MAX_FRAME) bytes.
 /// After an error it gives that error for ever.
 #[derive(Debug, Default)]
 pub struct Decoder {
@@ -57,6 +58,16 @@ impl Decoder {
             self.fds.clear();
         }
         next
+    }
+
+    /// Whether [`next_frame`](Self::next_frame) has something to say without more bytes.
+    pub fn has_frame(&self) -> bool {
+        let pending = self.pending();
+        let whole = |first| match Header::parse(first) {
+            Ok(header) => pending.len() >= header.length,
+            Err(_) => true,
+        };
+        self.failed.is_some() || pending.first_chunk::<HEADER>().is_some_and(whole)
     }
 
     /// True if no byte and no descriptor waits for more to come.

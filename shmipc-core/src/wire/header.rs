@@ -71,7 +71,8 @@ impl Header {
         if version != VERSION {
             return Err(WireError::Version(version));
         }
-        let in_bounds = |l: u32| usize::try_from(l).ok().filter(|l| (HEADER..=MAX_FRAME).contains(l));
+        let in_bounds =
+            |l: u32| usize::try_from(l).ok().filter(|l| (HEADER..=MAX_FRAME).contains(l));
         let length = Raw::new(u32::from_be_bytes([l0, l1, l2, l3])).parse(in_bounds, rule)?;
         let kind = Raw::new(kind).parse(Kind::from_wire, rule)?;
         Ok(Self { length, kind })

@@ -26,7 +26,7 @@ pub(super) enum Outcome<V> {
     /// All states were visited, nothing is wrong and no path is endless.
     Holds { states: usize },
     /// A shortest path to a state with something wrong.
-    Broken { states: usize, violation: V, trace: Vec<String> },
+    Broken { violation: V, trace: Vec<String> },
     /// All states were visited, and some are on or behind a cycle.
     Endless { states: usize, cyclic: usize },
 }
@@ -68,7 +68,7 @@ pub(super) fn explore<M: Model>(model: &M) -> Outcome<M::Violation> {
         model.steps(&state, &mut steps);
         if let Some(violation) = model.judge(&state, &steps) {
             let trace = retrace(model, &origins, number);
-            return Outcome::Broken { states: origins.len(), violation, trace };
+            return Outcome::Broken { violation, trace };
         }
         for (step, next) in steps.drain(..) {
             let fresh = origins.len() as u32;

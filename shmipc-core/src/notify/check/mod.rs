@@ -2,11 +2,14 @@
 //!
 //! | file | purpose |
 //! |---|---|
-//! | `explore` | visits all states of a model, finds shortest bad paths and cycles |
+//! | `explore` | visits all states of a model; finds shortest bad paths, and cycles |
+//! | `rules` | what makes a case: who does what, over which bell, which rule is left out |
 //! | `state` | what a state is made of, and its hash |
-//! | `model` | the steps: our threads, around the real [`WaitBook`](super::wait::WaitBook) and the real step of [`settle`](super::event::settle), the peer's threads, the kernel |
+//! | `model` | who can take a step, and what must hold when nobody can |
+//! | `ours`, `drive` | our threads, around the real [`WaitBook`](super::wait::WaitBook) and the real steps of [`settle`](super::event::settle) |
+//! | `peer` | the peer's threads, around the real comparison of [`Checks`](super::event::Checks) |
 //! | `scenarios` | cases that hold |
-//! | `twins` | the same rules, each weakened, and the case that breaks |
+//! | `twins` | cases that hold, and break as soon as one rule is weakened |
 //!
 //! The ordinary test runs what ends within seconds; `SHMIPC_EXHAUSTIVE=1 cargo test --release -p
 //! shmipc-core notify::check -- --nocapture --test-threads=1` runs everything (minutes, some GB).
@@ -16,8 +19,12 @@
 //! An edge-triggered eventfd latches a write until one wait returns it; a socket with unread
 //! bytes keeps waking.
 
+mod drive;
 mod explore;
 mod model;
+mod ours;
+mod peer;
+mod rules;
 mod scenarios;
 mod state;
 mod twins;

@@ -3,15 +3,12 @@
 use std::time::Instant;
 
 use super::explore::{Outcome, explore};
-use super::model::{Bell, Op, Publish, Scenario};
+use super::rules::{Bell, Op, Publish, Scenario};
 
 /// Our threads are called L, F and B.
 pub(super) const L: u8 = 0;
 pub(super) const F: u8 = 1;
 pub(super) const B: u8 = 2;
-
-pub(super) const RECORD: Op = Op::Record { deadline: false };
-pub(super) const RECORD_UNTIL: Op = Op::Record { deadline: true };
 
 /// Nothing happens, over an eventfd; everything else is said by the case.
 pub(super) const IDLE: Scenario = Scenario {
@@ -25,6 +22,21 @@ pub(super) const IDLE: Scenario = Scenario {
     weak: None,
 };
 
+const THREE_WAITERS: Scenario = Scenario {
+    threads: [&[Op::RecordUntil], &[Op::Record], &[Op::Record]],
+    producers: [&[Publish::Record(F)], &[Publish::Record(B)]],
+    ..IDLE
+};
+
+pub(super) const INLINE_POLLER: Scenario = Scenario {
+    threads: [&[Op::Record], &[Op::Record], &[Op::Poll, Op::Poll]],
+    producers: [&[Publish::Record(L)], &[Publish::Record(F)]],
+    ..IDLE
+};
+
+const SOCKET: Scenario = Scenario { bell: Bell::Socket, ..IDLE };
+
+/// Visits all states of the case.
 pub(super) fn holds(name: &str, scenario: &Scenario) {
     let start = Instant::now();
     match explore(scenario) {
@@ -32,48 +44,175 @@ pub(super) fn holds(name: &str, scenario: &Scenario) {
         Outcome::Endless { states, cyclic } => {
             panic!("{name}: {cyclic} of {states} states never end")
         }
-        Outcome::Broken { violation, trace, .. } => {
+        Outcome::Broken { violation, trace } => {
             panic!("{name}: {violation:?} after {} steps:\n{}", trace.len(), trace.join("\n"))
         }
     }
 }
 
+/// The same for a case that takes long: only if it is asked for.
+fn holds_too(name: &str, scenario: &Scenario) {
+    if std::env::var_os("SHMIPC_EXHAUSTIVE").is_some() {
+        holds(name, scenario);
+    } else {
+        println!("{name}: only with SHMIPC_EXHAUSTIVE=1");
+    }
+}
+
 #[test]
-fn probe() {
-    let three = Scenario {
-        threads: [&[RECORD_UNTIL], &[RECORD], &[RECORD]],
-        producers: [&[Publish::Record(F)], &[Publish::Record(B)]],
-        ..IDLE
-    };
+fn three_record_waiters() {
+    holds("three record waiters", &THREE_WAITERS);
+}
+
+#[test]
+fn three_record_waiters_over_a_socket() {
+    holds_too("three record waiters, socket", &Scenario { bell: Bell::Socket, ..THREE_WAITERS });
+}
+
+#[test]
+fn three_record_waiters_and_three_records() {
+    let producers: [&[Publish]; 2] =
+        [&[Publish::Record(F), Publish::Record(L)], &[Publish::Record(B)]];
+    holds_too("three waiters, three records", &Scenario { producers, ..THREE_WAITERS });
+    let socket = Scenario { producers, bell: Bell::Socket, ..THREE_WAITERS };
+    holds_too("three waiters, three records, socket", &socket);
+}
+
+#[test]
+fn every_waiter_has_a_deadline() {
+    let threads: [&[Op]; 3] = [&[Op::RecordUntil], &[Op::RecordUntil], &[Op::RecordUntil]];
+    holds_too("every waiter has a deadline", &Scenario { threads, ..THREE_WAITERS });
     holds(
-        "L space, F record",
+        "two waiters, each with a deadline",
         &Scenario {
-            threads: [&[Op::Space { need: 1, deadline: false }], &[RECORD], &[]],
-            producers: [&[Publish::Head(1)], &[Publish::Record(F)]],
-            ..IDLE
-        },
-    );
-    holds(
-        "two space + B",
-        &Scenario {
-            threads: [
-                &[Op::Space { need: 3, deadline: true }],
-                &[Op::Space { need: 1, deadline: false }],
-                &[Op::Poll],
-            ],
-            producers: [&[Publish::Head(1)], &[Publish::Head(1)]],
-            ..IDLE
-        },
-    );
-    holds(
-        "inline poller",
-        &Scenario {
-            threads: [&[RECORD], &[RECORD], &[Op::Poll, Op::Poll]],
+            threads: [&[Op::RecordUntil], &[Op::RecordUntil], &[]],
             producers: [&[Publish::Record(L)], &[Publish::Record(F)]],
             ..IDLE
         },
     );
-    holds("three record waiters", &three);
-    holds("three record waiters, follower looks", &Scenario { follower_looks: true, ..three });
-    holds("three record waiters, socket", &Scenario { bell: Bell::Socket, ..three });
+}
+
+#[test]
+fn two_idle_waiters_beside_a_busy_one() {
+    let busy = Scenario {
+        threads: [&[Op::Record], &[Op::Record], &[Op::Record, Op::Record]],
+        producers: [&[Publish::Record(B)], &[Publish::Record(B)]],
+        ..IDLE
+    };
+    holds_too("two idle waiters, a busy one", &busy);
+    let one_idle = Scenario { threads: [&[Op::Record], &[], &[Op::Record, Op::Record]], ..busy };
+    holds("one idle waiter, a busy one", &one_idle);
+    holds("one idle waiter, a busy one, active", &Scenario { active: true, ..one_idle });
+}
+
+#[test]
+fn two_waiters_and_an_inline_poller() {
+    holds("inline poller", &INLINE_POLLER);
+}
+
+#[test]
+fn two_waiters_and_an_inline_poller_over_a_socket() {
+    holds("inline poller, socket", &Scenario { bell: Bell::Socket, ..INLINE_POLLER });
+}
+
+#[test]
+fn an_active_poller_beside_two_waiters() {
+    let active = Scenario { active: true, ..INLINE_POLLER };
+    let once = Scenario { threads: [&[Op::Record], &[Op::Record], &[Op::Poll]], ..active };
+    holds("active poller, once", &once);
+    holds_too("active poller", &active);
+    holds_too("active poller, socket", &Scenario { bell: Bell::Socket, ..active });
+    holds_too("three active waiters", &Scenario { active: true, ..THREE_WAITERS });
+}
+
+#[test]
+fn a_bystander_reads_the_socket_and_kicks() {
+    let reads = Scenario { reads_bell: true, ..SOCKET };
+    holds(
+        "bystander reads the socket",
+        &Scenario {
+            threads: [&[Op::Record], &[Op::Record], &[Op::Poll]],
+            producers: [&[Publish::Record(L)], &[Publish::Record(F)]],
+            ..reads
+        },
+    );
+    let three = Scenario { bell: Bell::Socket, reads_bell: true, ..THREE_WAITERS };
+    holds_too("bystander reads the socket, three waiters", &three);
+}
+
+#[test]
+fn a_follower_may_look_at_the_tail() {
+    holds("follower looks, inline poller", &Scenario { follower_looks: true, ..INLINE_POLLER });
+    holds_too("follower looks, three waiters", &Scenario { follower_looks: true, ..THREE_WAITERS });
+}
+
+#[test]
+fn space_large_first_with_a_deadline_and_a_bystander() {
+    let large_first = Scenario {
+        threads: [&[Op::SpaceUntil(3)], &[Op::Space(1)], &[Op::Poll]],
+        producers: [&[Publish::Head(1)], &[Publish::Head(1)]],
+        ..IDLE
+    };
+    holds("space, large first", &large_first);
+    holds("space, large first, socket", &Scenario { bell: Bell::Socket, ..large_first });
+}
+
+#[test]
+fn space_small_first_and_a_control_record_between() {
+    holds_too(
+        "space, small first, control",
+        &Scenario {
+            threads: [&[Op::Space(2)], &[Op::Space(1)], &[Op::Control, Op::Poll]],
+            producers: [&[Publish::Head(2)], &[Publish::Head(2)]],
+            ..IDLE
+        },
+    );
+}
+
+#[test]
+fn space_beside_a_control_record_and_a_record_waiter() {
+    let mixed = Scenario {
+        threads: [&[Op::Space(1)], &[Op::Record], &[Op::Control]],
+        producers: [&[Publish::Head(1), Publish::Record(F)], &[Publish::Head(1)]],
+        ..IDLE
+    };
+    holds("space, control, record", &mixed);
+    holds("space, control, record, socket", &Scenario { bell: Bell::Socket, ..mixed });
+}
+
+#[test]
+fn space_beside_a_record() {
+    let mixed = Scenario {
+        threads: [&[Op::Space(1)], &[Op::Record], &[]],
+        producers: [&[Publish::Head(1)], &[Publish::Record(F)]],
+        ..IDLE
+    };
+    holds("space, record", &mixed);
+    holds_too(
+        "space, record, a poller that then waits",
+        &Scenario {
+            threads: [&[Op::Space(1)], &[Op::Record], &[Op::Poll, Op::RecordUntil]],
+            ..mixed
+        },
+    );
+}
+
+#[test]
+fn a_record_space_and_returns() {
+    holds_too(
+        "record, space, returns",
+        &Scenario {
+            threads: [&[Op::Record], &[Op::Space(1)], &[Op::Returns(1)]],
+            producers: [&[Publish::Record(L), Publish::Head(1)], &[Publish::Returned(1)]],
+            ..IDLE
+        },
+    );
+    holds(
+        "space, returns",
+        &Scenario {
+            threads: [&[], &[Op::Space(1)], &[Op::Returns(2)]],
+            producers: [&[Publish::Head(1), Publish::Returned(1)], &[Publish::Returned(1)]],
+            ..IDLE
+        },
+    );
 }

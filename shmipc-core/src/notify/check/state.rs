@@ -2,6 +2,7 @@
 
 use std::rc::Rc;
 
+use crate::notify::event::Cursor;
 use crate::notify::wait::{At, PlaceId, WaitBook};
 
 /// Our threads.
@@ -12,6 +13,8 @@ pub(super) const PRODUCERS: usize = 2;
 pub(super) const NEVER8: u8 = u8::MAX;
 /// Nobody, where a number of a thread stands otherwise.
 pub(super) const NOBODY: u8 = u8::MAX;
+/// Number of the cursor of records.
+pub(super) const TAIL: usize = Cursor::Tail as usize;
 /// Records at most.
 pub(super) const RECORDS: usize = 4;
 
@@ -129,10 +132,15 @@ pub(super) struct Thread {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub(super) enum ProducerAt {
+    /// P1.
     Publish,
-    Load,
-    Check,
+    /// P3: load the last completed check.
+    Checked,
+    /// P2, P3: load the event word, compare.
+    Event,
+    /// P4.
     Ring,
+    /// P4: the check is completed.
     Rung,
     Done,
 }
@@ -144,6 +152,7 @@ pub(super) struct Producer {
     pub(super) op: u8,
     pub(super) new: u8,
     pub(super) event: u8,
+    pub(super) from: u8,
 }
 
 /// Everything shared, and everybody.
@@ -215,7 +224,8 @@ impl State {
                 p.at as u64
                     | u64::from(p.op) << 8
                     | u64::from(p.new) << 16
-                    | u64::from(p.event) << 24,
+                    | u64::from(p.event) << 24
+                    | u64::from(p.from) << 32,
             );
         }
         hash.add(bytes(&self.cursor) | bytes(&self.event) << 24);

@@ -1,0 +1,76 @@
+//! Who is let in, and what is said to those who are not.
+
+use super::{config, handshake};
+use crate::config::PeerCred;
+use crate::error::{HandshakeError, Refusal};
+use crate::handshake::{Authorization, authorize, overflow_uid};
+
+fn uid(uid: u32) -> PeerCred {
+    PeerCred::new(1, uid, 1)
+}
+
+fn own_uid() -> u32 {
+    nix::unistd::geteuid().as_raw()
+}
+
+#[test]
+fn root_and_the_same_user_are_let_in_by_default() {
+    let config = config(|b| b);
+    assert_eq!(authorize(&config, uid(0)), Authorization::Granted);
+    assert_eq!(authorize(&config, uid(own_uid())), Authorization::Granted);
+    let other = uid(own_uid() + 1234);
+    assert_eq!(authorize(&config, other), Authorization::Denied(other));
+}
+
+#[test]
+fn uids_are_added_one_by_one() {
+    let config = config(|b| b.allow_uid(4001).allow_uid(4002));
+    for allowed in [0, own_uid(), 4001, 4002] {
+        assert_eq!(authorize(&config, uid(allowed)), Authorization::Granted);
+    }
+    assert_eq!(authorize(&config, uid(4003)), Authorization::Denied(uid(4003)));
+}
+
+#[test]
+fn an_own_authorizer_replaces_the_default_but_not_the_added_uids() {
+    let config = config(|b| b.authorizer(|peer: PeerCred| peer.gid == 77).allow_uid(4001));
+    assert_eq!(authorize(&config, PeerCred::new(1, 9, 77)), Authorization::Granted);
+    assert_eq!(authorize(&config, uid(4001)), Authorization::Granted);
+    assert_eq!(authorize(&config, uid(0)), Authorization::Denied(uid(0)));
+}
+
+/// The overflow uid is nobody in particular, unless somebody says otherwise.
+#[test]
+fn the_overflow_uid_is_refused_unless_configured() {
+    let nobody = uid(overflow_uid());
+    assert_eq!(authorize(&config(|b| b), nobody), Authorization::Unmapped(nobody));
+    let other = config(|b| b.allow_uid(4001));
+    assert_eq!(authorize(&other, nobody), Authorization::Unmapped(nobody));
+    let allowed = config(|b| b.allow_uid(overflow_uid()));
+    assert_eq!(authorize(&allowed, nobody), Authorization::Granted);
+    let all = config(|b| b.authorizer(|_: PeerCred| true));
+    assert_eq!(authorize(&all, nobody), Authorization::Granted);
+    let error = Authorization::Unmapped(nobody).check().unwrap_err();
+    assert!(error.to_string().contains(&overflow_uid().to_string()), "{error}");
+}
+
+#[test]
+fn a_server_that_refuses_names_the_uid() {
+    let strict = config(|b| b.authorizer(|_: PeerCred| false));
+    let (client, server) = handshake(&config(|b| b), &strict);
+    let refusal = Refusal::Unauthorized { uid: own_uid() };
+    let error = client.unwrap_err();
+    assert!(error.to_string().contains(&format!("uid {}", own_uid())), "{error}");
+    assert_eq!(error, HandshakeError::Refused(refusal.clone()));
+    assert_eq!(server.unwrap_err(), HandshakeError::RefusedPeer(refusal));
+}
+
+/// Both ends authorize.
+#[test]
+fn a_client_can_refuse_its_server() {
+    let strict = config(|b| b.authorizer(|_: PeerCred| false));
+    let (client, server) = handshake(&strict, &config(|b| b));
+    let refusal = Refusal::Unauthorized { uid: own_uid() };
+    assert_eq!(client.unwrap_err(), HandshakeError::RefusedPeer(refusal.clone()));
+    assert_eq!(server.unwrap_err(), HandshakeError::Refused(refusal));
+}

@@ -1,0 +1,274 @@
+//! Descriptors and mappings: none are lost when handshakes fail, and running out of them is survived.
+//!
+//! Both are counted for the whole process, so this file holds a single test, which does one thing
+//! after another.
+
+use std::fs::{self, File};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use nix::libc;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, setsockopt, socketpair, sockopt};
+use shmipc_core::config::{Config, PeerCred};
+use shmipc_core::error::{HandshakeError, OsError, Refusal};
+use shmipc_core::handshake::{Exchange, Progress, Role, connect, hello};
+use shmipc_core::link::{self, LinkError};
+use shmipc_core::listen::{Acceptor, ListenOptions};
+use shmipc_core::mem;
+use shmipc_core::wire::{self, Decoder};
+
+#[test]
+fn descriptors_are_neither_lost_nor_assumed() {
+    // Whatever the process makes once, it makes now.
+    failing_handshakes();
+    a_session_and_its_end();
+
+    let before = (open_descriptors(), mappings());
+    for _ in 0..5 {
+        failing_handshakes();
+        surplus_descriptors();
+        descriptors_that_nobody_sent();
+        a_session_and_its_end();
+        a_listener_closed_in_the_middle();
+    }
+    assert_eq!((open_descriptors(), mappings()), before);
+
+    receiving_without_room();
+    accepting_without_room();
+    handshakes_without_room();
+    assert_eq!((open_descriptors(), mappings()), before);
+}
+
+fn open_descriptors() -> usize {
+    fs::read_dir("/proc/self/fd").unwrap().count()
+}
+
+/// Mapped segments of sessions.
+fn mappings() -> usize {
+    let maps = fs::read_to_string("/proc/self/maps").unwrap();
+    maps.lines().filter(|line| line.contains("memfd:shmipc")).count()
+}
+
+fn sockets() -> (OwnedFd, OwnedFd) {
+    let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
+    socketpair(AddressFamily::Unix, SockType::Stream, None, flags).unwrap()
+}
+
+fn null() -> OwnedFd {
+    File::open("/dev/null").unwrap().into()
+}
+
+fn config() -> Config {
+    Config::default()
+}
+
+fn exchange(role: Role, socket: OwnedFd) -> Exchange {
+    Exchange::new(role, socket, &config()).unwrap()
+}
+
+fn socket_path() -> PathBuf {
+    std::env::temp_dir().join(format!("shmipc-descriptors-{}", std::process::id()))
+}
+
+/// A server that hears these frames, each with its descriptors, and fails at the last.
+fn server_hears(frames: &[(&[u8], &[BorrowedFd<'_>])]) -> HandshakeError {
+    let (ours, theirs) = sockets();
+    let mut server = exchange(Role::Server, theirs);
+    let mut result = server.progress();
+    for (frame, fds) in frames {
+        assert_eq!(link::send(ours.as_fd(), frame, fds), Ok(link::Sent::Whole));
+        result = server.progress();
+    }
+    result.unwrap_err()
+}
+
+/// The same for a client.
+fn client_hears(frames: &[(&[u8], &[BorrowedFd<'_>])]) -> HandshakeError {
+    let (ours, theirs) = sockets();
+    let mut client = exchange(Role::Client, theirs);
+    let mut result = client.progress();
+    for (frame, fds) in frames {
+        assert_eq!(link::send(ours.as_fd(), frame, fds), Ok(link::Sent::Whole));
+        result = client.progress();
+    }
+    result.unwrap_err()
+}
+
+fn failing_handshakes() {
+    let greeting = hello(&config()).encode();
+    let (null, pidfd) = (null(), mem::pidfd_of_self().unwrap().unwrap());
+    let (null, pidfd) = (null.as_fd(), pidfd.as_fd());
+    let outbox = wire::outbox(true, false);
+    let attempts: [&[(&[u8], &[BorrowedFd<'_>])]; 7] = [
+        &[(&[0; 8], &[])],
+        &[(&[0; 8], &[null])],
+        &[(&greeting, &[null, null])],
+        &[(&greeting, &[]), (&greeting, &[])],
+        &[(&greeting, &[]), (&outbox, &[null])],
+        &[(&greeting, &[]), (&outbox, &[null, pidfd])],
+        &[(&greeting, &[]), (&outbox, &[null; 200])],
+    ];
+    for attempt in attempts {
+        let _ = server_hears(attempt);
+        let _ = client_hears(attempt);
+    }
+    // A frame that never ends, with its descriptors.
+    let (ours, theirs) = sockets();
+    let mut server = exchange(Role::Server, theirs);
+    assert_eq!(link::send(ours.as_fd(), &greeting, &[]), Ok(link::Sent::Whole));
+    assert!(matches!(server.progress(), Ok(Progress::Pending(_))));
+    assert_eq!(link::send(ours.as_fd(), &outbox[..9], &[null, pidfd]), Ok(link::Sent::Whole));
+    assert!(matches!(server.progress(), Ok(Progress::Pending(_))));
+    drop(ours);
+    assert_eq!(server.progress(), Err(HandshakeError::Closed));
+    // A refusal by the authorizer.
+    let strict = Config::builder().authorizer(|_: PeerCred| false).build().unwrap();
+    let (ours, theirs) = sockets();
+    assert!(Exchange::new(Role::Server, theirs, &strict).is_err());
+    let uid = nix::unistd::geteuid().as_raw();
+    let refused = HandshakeError::Refused(Refusal::Unauthorized { uid });
+    assert_eq!(exchange(Role::Client, ours).progress(), Err(refused));
+}
+
+/// The kernel delivers them all, or as many as there is room for; none stays open.
+fn surplus_descriptors() {
+    let (ours, theirs) = sockets();
+    let null = null();
+    for count in [1, 3, 4, 5, 16, 17, 253] {
+        let fds = vec![null.as_fd(); count];
+        assert_eq!(link::send(ours.as_fd(), b"x", &fds), Ok(link::Sent::Whole));
+        let before = open_descriptors();
+        let received = mem::receive(theirs.as_fd(), &mut [0; 8], 4).unwrap();
+        assert_eq!((received.bytes, received.fds.len()), (1, count.min(4)));
+        assert_eq!(received.truncated.is_some(), count > 4, "{count}");
+        assert_eq!(open_descriptors(), before + count.min(4));
+    }
+}
+
+/// What the kernel adds on a socket that somebody else prepared does not get in the way, nor stay.
+fn descriptors_that_nobody_sent() {
+    let (ours, theirs) = sockets();
+    setsockopt(&theirs, sockopt::PassCred, &true).unwrap();
+    pass_pidfd(&theirs);
+    let null = null();
+    for count in [0, 1, 4] {
+        let fds = vec![null.as_fd(); count];
+        assert_eq!(link::send(ours.as_fd(), b"x", &fds), Ok(link::Sent::Whole));
+        let before = open_descriptors();
+        let received = mem::receive(theirs.as_fd(), &mut [0; 8], 4).unwrap();
+        assert_eq!((received.fds.len(), received.truncated), (count, None));
+        assert_eq!(open_descriptors(), before + count);
+    }
+}
+
+/// Asks for the sender's pidfd with every read, where the kernel knows how (Linux 6.5).
+fn pass_pidfd(socket: &OwnedFd) {
+    let (level, option) = (libc::SOL_SOCKET, libc::SO_PASSPIDFD);
+    let (fd, on) = (socket.as_raw_fd(), 1i32);
+    #[allow(unsafe_code)]
+    // SAFETY: the option is an integer, to which the pointer leads.
+    let _ = unsafe { libc::setsockopt(fd, level, option, (&raw const on).cast(), 4) };
+}
+
+fn a_session_and_its_end() {
+    let path = socket_path();
+    let acceptor = Acceptor::bind(&path, &ListenOptions::new(), config()).unwrap();
+    let before = open_descriptors();
+    let (client, server) = thread::scope(|scope| {
+        let client = scope.spawn(|| connect(&path, &config()).unwrap());
+        let server = acceptor.accept(None).unwrap().unwrap();
+        (client.join().unwrap(), server)
+    });
+    // Both ends are here: a socket and the peer's pidfd each. The segments need no descriptor.
+    assert_eq!(open_descriptors(), before + 4);
+    assert_eq!(mappings(), 4);
+    let link = link::Link::new(client.socket, client.bell, client.peer_pidfd).unwrap();
+    assert_eq!(open_descriptors(), before + 6);
+    drop(server);
+    assert!(link.wait(None).unwrap().socket);
+}
+
+fn a_listener_closed_in_the_middle() {
+    let path = socket_path();
+    let acceptor = Acceptor::bind(&path, &ListenOptions::new(), config()).unwrap();
+    let _stuck = [(); 3].map(|()| UnixStream::connect(&path).unwrap());
+    assert!(acceptor.try_accept(Instant::now()).unwrap().is_none());
+    assert_eq!(acceptor.stats().in_progress, 3);
+}
+
+/// Runs `action` while the process can open `room` more descriptors.
+fn with_room<T>(room: usize, action: impl FnOnce() -> T) -> T {
+    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
+    setrlimit(Resource::RLIMIT_NOFILE, 64, hard).unwrap();
+    let mut filler = Vec::new();
+    while let Ok(fd) = File::open("/dev/null") {
+        filler.push(fd);
+    }
+    filler.truncate(filler.len() - room);
+    let result = action();
+    drop(filler);
+    setrlimit(Resource::RLIMIT_NOFILE, soft, hard).unwrap();
+    result
+}
+
+/// Our own shortage is not the peer's fault.
+fn receiving_without_room() {
+    let (ours, theirs) = sockets();
+    let null = null();
+    let frame = wire::add_segment(1, 4096, wire::SegmentClass::Small);
+    assert_eq!(link::send(ours.as_fd(), &frame, &[null.as_fd()]), Ok(link::Sent::Whole));
+    let mut decoder = Decoder::new();
+    let result = with_room(0, || link::receive(theirs.as_fd(), &mut decoder));
+    let shortage = OsError { call: "recvmsg", code: libc::EMFILE };
+    assert_eq!(result, Err(LinkError::Os(shortage)));
+}
+
+/// Accepting pauses, without spinning and without an error, and goes on afterwards.
+fn accepting_without_room() {
+    let path = socket_path();
+    let acceptor = Acceptor::bind(&path, &ListenOptions::new(), config()).unwrap();
+    let _client = UnixStream::connect(&path).unwrap();
+    let readable = || link::wait_ready(acceptor.as_fd(), true, false, Some(Duration::ZERO));
+    let now = Instant::now();
+    assert!(readable().unwrap());
+    let next = with_room(0, || {
+        assert!(acceptor.try_accept(now).unwrap().is_none());
+        assert!(!readable().unwrap());
+        let next = acceptor.next_deadline().unwrap();
+        assert!(next > now);
+        assert!(acceptor.try_accept(next - Duration::from_nanos(1)).unwrap().is_none());
+        assert_eq!(acceptor.stats().pauses, 1);
+        assert!(acceptor.try_accept(next).unwrap().is_none());
+        assert_eq!(acceptor.stats().pauses, 2);
+        assert!(!readable().unwrap());
+        acceptor.next_deadline().unwrap()
+    });
+    assert_eq!(acceptor.stats().connections, 0);
+    assert!(acceptor.try_accept(next).unwrap().is_none());
+    assert_eq!((acceptor.stats().connections, acceptor.stats().in_progress), (1, 1));
+}
+
+/// With room for a few descriptors only, a handshake fails at one step or another, by name.
+fn handshakes_without_room() {
+    for room in 0..20 {
+        let (ours, theirs) = sockets();
+        let mut ends = [exchange(Role::Client, ours), exchange(Role::Server, theirs)];
+        let failed = with_room(room, || {
+            let mut steps = (0..10).flat_map(|_| [0, 1]);
+            steps.find_map(|end| ends[end].progress().err())
+        });
+        match failed {
+            Some(HandshakeError::Os(error)) => assert_eq!(error.code, libc::EMFILE),
+            Some(other) => panic!("{other}"),
+            None => {
+                assert!(room > 2, "two process descriptors, and a segment on its way");
+                return;
+            }
+        }
+    }
+    panic!("no room is enough");
+}

@@ -1,0 +1,127 @@
+//! The blocking flavour.
+
+use std::path::Path;
+use std::time::Duration;
+
+use shmipc_core::error::{AcceptError, OpenError, RecvError, SendError};
+use shmipc_core::handle::{Message, Reservation, Trust, Trusted};
+use shmipc_core::session::{Stats, StreamId};
+use shmipc_sync::{Config, Listener, RecvStream, SendStream, Session, Stream};
+
+use crate::flavour::{self, Flavour};
+
+/// `shmipc_sync`.
+#[derive(Debug)]
+pub enum Blocking {}
+
+impl Flavour for Blocking {
+    const NAME: &'static str = "blocking";
+    type Listener = Listener;
+    type Session = Session;
+
+    fn bind(path: &Path, config: &Config) -> Listener {
+        Listener::builder().config(config.clone()).bind(path).expect("the path is free")
+    }
+
+    fn accept(listener: &Listener) -> Session {
+        listener.accept().expect("the listener lives")
+    }
+
+    fn connect(path: &Path, config: &Config) -> Session {
+        Session::connect_with(path, config).expect("somebody listens")
+    }
+}
+
+impl flavour::Session for Session {
+    type Stream = Stream;
+
+    fn open(&self) -> Result<Stream, OpenError> {
+        self.open()
+    }
+
+    fn accept(&self) -> Result<Stream, AcceptError> {
+        self.accept()
+    }
+
+    fn accept_timeout(&self, timeout: Duration) -> Result<Stream, AcceptError> {
+        self.accept_timeout(timeout)
+    }
+
+    fn close(&self, code: u32) {
+        self.close(code);
+    }
+
+    fn is_closed(&self) -> bool {
+        self.is_closed()
+    }
+
+    fn stats(&self) -> Stats {
+        self.stats()
+    }
+}
+
+impl flavour::Stream for Stream {
+    type Sender = SendStream;
+    type Receiver = RecvStream;
+    type InPlace = RecvStream<Trusted>;
+
+    fn id(&self) -> StreamId {
+        self.id()
+    }
+
+    fn sender(&mut self) -> &mut SendStream {
+        self.sender()
+    }
+
+    fn receiver(&mut self) -> &mut RecvStream {
+        self.receiver()
+    }
+
+    fn into_split(self) -> (SendStream, RecvStream) {
+        self.into_split()
+    }
+
+    fn into_trusted(self) -> Result<(SendStream, RecvStream<Trusted>), Self> {
+        self.into_trusted().map(Stream::into_split)
+    }
+}
+
+impl flavour::Sender for SendStream {
+    fn max_message(&self) -> usize {
+        self.max_message()
+    }
+
+    fn reserve(&mut self, len: usize) -> Result<Reservation, SendError> {
+        self.reserve(len)
+    }
+
+    fn reserve_timeout(&mut self, len: usize, timeout: Duration) -> Result<Reservation, SendError> {
+        self.reserve_timeout(len, timeout)
+    }
+
+    fn send(&mut self, data: &[u8]) -> Result<(), SendError> {
+        self.send(data)
+    }
+
+    fn finish(&mut self) -> Result<(), SendError> {
+        self.finish()
+    }
+
+    fn reset(&mut self, code: u32) {
+        self.reset(code);
+    }
+}
+
+impl<T: Trust> flavour::Receiver<T> for RecvStream<T> {
+    fn recv(&mut self) -> Result<Option<Message<T>>, RecvError> {
+        self.recv()
+    }
+
+    fn recv_timeout(&mut self, timeout: Duration) -> Result<Option<Message<T>>, RecvError> {
+        self.recv_timeout(timeout)
+    }
+
+    fn stop(&mut self, code: u32) {
+        self.stop(code);
+    }
+}

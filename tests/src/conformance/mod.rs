@@ -1,0 +1,129 @@
+//! The suite: what every flavour keeps to, between two threads and between two processes.
+//!
+//! A case is one function over the two ends of a session: `Here` is the end that the test looks from,
+//! `There` the end that serves it. The case is over when both have returned; whichever returns first
+//! drops its session, and the other still gets everything.
+
+mod bytes;
+mod closing;
+mod echo;
+mod endings;
+mod guards;
+mod in_place;
+mod opening;
+mod places;
+mod ring;
+mod run;
+mod sizes;
+mod threads;
+mod waiting;
+
+use crate::flavour::Session;
+
+pub use run::{in_one_process, in_two_processes, there_alone};
+
+/// One end of a session.
+#[derive(Debug)]
+pub enum End<S> {
+    /// The end that the test looks from.
+    Here(S),
+    /// The end that serves it.
+    There(S),
+}
+
+/// A case.
+pub type Case<S> = fn(End<S>);
+
+macro_rules! cases {
+    ($($module:ident { $($case:ident)* })*) => {
+        /// The case of that name.
+        pub fn case<S: Session>(name: &str) -> Option<Case<S>> {
+            match name {
+                $($(stringify!($case) => Some($module::$case::<S>),)*)*
+                _ => None,
+            }
+        }
+
+        /// Calls `$run! { case … }` with every case of the suite.
+        #[macro_export]
+        macro_rules! for_every_case {
+            ($run:ident) => { $run! { $($($case)*)* } };
+        }
+    };
+}
+
+cases! {
+    opening {
+        either_side_opens
+        both_sides_open_at_once
+        opener_may_only_listen
+        unused_stream_is_not_heard_of
+        many_accept_at_once
+    }
+    sizes {
+        messages_of_every_size
+        reservations_committed_short
+        random_messages_both_ways
+        messages_beyond_the_window
+    }
+    bytes {
+        request_and_reply_without_flush
+        bytes_both_ways
+        written_parts_are_one_message
+        written_message_beyond_the_window
+        written_message_too_large_to_receive
+        empty_messages
+        read_in_the_middle_of_a_message
+        read_in_the_middle_of_parts
+    }
+    waiting {
+        timed_out_receive_loses_nothing
+        timed_out_reservation_loses_nothing
+        dropped_reservation_lets_the_next_in
+        both_sides_wait_for_room
+    }
+    endings {
+        end_comes_only_after_finish
+        dropped_writer_is_a_reset
+        panicking_writer_is_a_reset
+        reset_carries_its_code
+        stop_reaches_the_writer
+        stop_reaches_a_writer_who_waits
+        receiver_dropped_before_the_first_message
+        nothing_is_sent_after_the_end
+        reset_before_the_first_message
+        one_direction_ends_before_the_other
+    }
+    places {
+        all_streams_and_no_more
+        places_are_used_again
+        dropped_in_any_state
+    }
+    closing {
+        close_carries_its_code
+        everything_dropped_after_sending
+        session_lives_as_long_as_a_stream
+        closing_wakes_all_who_wait
+    }
+    in_place {
+        trusted_reads_in_place
+        bytes_outlive_the_session
+        parts_in_place
+    }
+    guards {
+        messages_dropped_in_any_order
+        messages_readable_after_the_end
+        messages_held_for_ever
+        reservations_committed_in_any_order
+        reservation_outlives_its_stream
+    }
+    ring {
+        ring_wraps_around
+        small_messages_of_odd_sizes
+    }
+    threads {
+        eight_threads_with_eight_streams
+        stream_in_two_halves
+        threads_share_a_session
+    }
+}

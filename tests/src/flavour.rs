@@ -1,0 +1,115 @@
+//! What the conformance suite asks of a flavour: the calls that every flavour has, each of which
+//! blocks. An asynchronous flavour implements them with its runtime's `block_on`.
+
+use std::io::{Read, Write};
+use std::path::Path;
+use std::time::Duration;
+
+use shmipc_core::config::Config;
+use shmipc_core::error::{AcceptError, OpenError, RecvError, SendError};
+use shmipc_core::handle::{Message, Reservation, Trust, Trusted, Untrusted};
+use shmipc_core::session::{Stats, StreamId};
+
+/// A flavour of the library.
+pub trait Flavour: 'static {
+    /// Its name, by which a peer process is told.
+    const NAME: &'static str;
+    /// Its listeners.
+    type Listener: Send + Sync + 'static;
+    /// Its sessions.
+    type Session: Session;
+
+    /// Listens at a path.
+    fn bind(path: &Path, config: &Config) -> Self::Listener;
+    /// Accepts the next session.
+    fn accept(listener: &Self::Listener) -> Self::Session;
+    /// Connects to a path.
+    fn connect(path: &Path, config: &Config) -> Self::Session;
+}
+
+/// A session.
+pub trait Session: Clone + Send + Sync + 'static {
+    /// Its streams.
+    type Stream: Stream;
+
+    /// Opens a stream.
+    fn open(&self) -> Result<Self::Stream, OpenError>;
+    /// Accepts a stream.
+    fn accept(&self) -> Result<Self::Stream, AcceptError>;
+    /// Accepts a stream that comes before the time is over.
+    fn accept_timeout(&self, timeout: Duration) -> Result<Self::Stream, AcceptError>;
+    /// Closes the session.
+    fn close(&self, code: u32);
+    /// Whether the session is over.
+    fn is_closed(&self) -> bool;
+    /// Counters.
+    fn stats(&self) -> Stats;
+}
+
+/// A stream.
+pub trait Stream: Read + Write + Sized + Send + 'static {
+    /// Its sending half.
+    type Sender: Sender;
+    /// Its receiving half.
+    type Receiver: Receiver<Untrusted>;
+    /// Its receiving half, reading in place.
+    type InPlace: Receiver<Trusted>;
+
+    /// The stream's id.
+    fn id(&self) -> StreamId;
+    /// The sending half.
+    fn sender(&mut self) -> &mut Self::Sender;
+    /// The receiving half.
+    fn receiver(&mut self) -> &mut Self::Receiver;
+    /// Both halves.
+    fn into_split(self) -> (Self::Sender, Self::Receiver);
+    /// Both halves, if the configuration trusts the peer.
+    fn into_trusted(self) -> Result<(Self::Sender, Self::InPlace), Self>;
+
+    /// See [`Sender::send`].
+    fn send(&mut self, data: &[u8]) -> Result<(), SendError> {
+        self.sender().send(data)
+    }
+    /// See [`Sender::finish`].
+    fn finish(&mut self) -> Result<(), SendError> {
+        self.sender().finish()
+    }
+    /// See [`Receiver::recv`].
+    fn recv(&mut self) -> Result<Option<Message>, RecvError> {
+        self.receiver().recv()
+    }
+    /// The next message as a vector; fails the test if there is none.
+    fn expect(&mut self) -> Vec<u8> {
+        self.receiver().expect()
+    }
+}
+
+/// The sending half of a stream.
+pub trait Sender: Write + Send + 'static {
+    /// Largest message.
+    fn max_message(&self) -> usize;
+    /// Reserves memory for a message.
+    fn reserve(&mut self, len: usize) -> Result<Reservation, SendError>;
+    /// The same for at most `timeout`.
+    fn reserve_timeout(&mut self, len: usize, timeout: Duration) -> Result<Reservation, SendError>;
+    /// Sends a copy.
+    fn send(&mut self, data: &[u8]) -> Result<(), SendError>;
+    /// Ends the direction.
+    fn finish(&mut self) -> Result<(), SendError>;
+    /// Breaks the direction off.
+    fn reset(&mut self, code: u32);
+}
+
+/// The receiving half of a stream.
+pub trait Receiver<T: Trust>: Read + Send + 'static {
+    /// The next message.
+    fn recv(&mut self) -> Result<Option<Message<T>>, RecvError>;
+    /// The same for at most `timeout`.
+    fn recv_timeout(&mut self, timeout: Duration) -> Result<Option<Message<T>>, RecvError>;
+    /// Asks the peer to stop.
+    fn stop(&mut self, code: u32);
+    /// The next message as a vector; fails the test if there is none.
+    fn expect(&mut self) -> Vec<u8> {
+        self.recv().expect("a message").expect("a message, not the end").to_vec()
+    }
+}

@@ -1,0 +1,74 @@
+//! What the kernel says of a process.
+
+use std::fs;
+
+/// Open descriptors.
+pub fn descriptors(pid: u32) -> usize {
+    fs::read_dir(format!("/proc/{pid}/fd")).map_or(0, Iterator::count)
+}
+
+/// Mappings of shmipc's memory.
+pub fn mappings(pid: u32) -> usize {
+    maps(pid).lines().filter(|line| line.contains("memfd:shmipc")).count()
+}
+
+/// `/proc/PID/maps`.
+pub fn maps(pid: u32) -> String {
+    fs::read_to_string(format!("/proc/{pid}/maps")).unwrap_or_default()
+}
+
+/// Proportional memory of the whole process, KiB.
+pub fn pss(pid: u32) -> u64 {
+    let text = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).expect("smaps_rollup");
+    field(&text, "Pss:")
+}
+
+/// Proportional memory of shmipc's mappings, KiB.
+pub fn pss_of_mappings(pid: u32) -> u64 {
+    let text = fs::read_to_string(format!("/proc/{pid}/smaps")).expect("smaps");
+    let (mut inside, mut sum) = (false, 0);
+    for line in text.lines() {
+        let first = line.split_whitespace().next().unwrap_or_default();
+        if !first.ends_with(':') {
+            inside = line.contains("memfd:shmipc");
+        } else if inside && first == "Pss:" {
+            sum += field(line, "Pss:");
+        }
+    }
+    sum
+}
+
+/// Memory in use by the whole process, KiB.
+pub fn resident(pid: u32) -> u64 {
+    let text = fs::read_to_string(format!("/proc/{pid}/status")).expect("status");
+    field(&text, "VmRSS:")
+}
+
+/// CPU time of all threads, nanoseconds.
+pub fn cpu_nanos(pid: u32) -> u64 {
+    let tasks = fs::read_dir(format!("/proc/{pid}/task")).expect("the process lives");
+    let schedstats = tasks.flatten().filter_map(|task| {
+        let text = fs::read_to_string(task.path().join("schedstat")).ok()?;
+        text.split_whitespace().next()?.parse::<u64>().ok()
+    });
+    schedstats.sum()
+}
+
+/// Voluntary context switches of one thread.
+pub fn voluntary_switches(pid: u32, thread: u32) -> u64 {
+    let status = format!("/proc/{pid}/task/{thread}/status");
+    field(&fs::read_to_string(status).expect("the thread lives"), "voluntary_ctxt_switches:")
+}
+
+/// Whether a thread sleeps.
+pub fn sleeps(pid: u32, thread: u32) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{pid}/task/{thread}/stat")).unwrap_or_default();
+    // The state follows the name, which may hold anything but ends with the last parenthesis.
+    stat.rsplit_once(')').is_some_and(|(_, rest)| rest.trim_start().starts_with('S'))
+}
+
+fn field(text: &str, name: &str) -> u64 {
+    let line = text.lines().find_map(|line| line.strip_prefix(name));
+    let number = line.and_then(|line| line.split_whitespace().next());
+    number.and_then(|number| number.parse().ok()).unwrap_or_else(|| panic!("no {name} in {text}"))
+}
