@@ -99,14 +99,14 @@ fn plan(bench: Bench, options: &Options, socket: &str) -> Vec<Arm> {
             }
             if bench == Bench::Latency {
                 arm.batch = 1;
-            } else if arm.batch < options.batch
-                && !arms.iter().any(|other| other.transport == transport)
-            {
-                eprintln!("{transport}: publishes each message by itself, not {}", options.batch);
             }
-            if !arms.iter().any(|a| a.transport == arm.transport && a.size == arm.size) {
-                arms.push(arm);
+            if arms.iter().any(|other| other.transport == transport && other.size == arm.size) {
+                continue;
             }
+            if bench == Bench::Throughput && arm.batch < options.batch {
+                eprintln!("{transport} {}: publishes each message by itself", arm.size);
+            }
+            arms.push(arm);
         }
     }
     arms

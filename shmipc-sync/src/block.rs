@@ -35,7 +35,7 @@ pub(crate) fn block_on<T>(
         let mut spinner = session.spin(deadline);
         while spinner.again() {
             let now = look(session, what);
-            if now == seen {
+            if now == seen && !spinner.ticked() {
                 continue;
             }
             session.will_read();

@@ -39,7 +39,7 @@ mod stream;
 
 pub use listener::{Listener, ListenerBuilder};
 pub use session::Session;
-pub use stream::{Messages, RecvStream, Reservation, SendStream, Stream};
+pub use stream::{Batch, Messages, RecvStream, Reservation, SendStream, Stream};
 
 pub use shmipc_core::config::{
     Authorizer, BellKind, Config, ConfigBuilder, Limits, PeerCred, WaitMode,

@@ -46,7 +46,8 @@ pub struct Stream<T: Trust = Untrusted> {
 }
 
 fn deadline(timeout: Option<Duration>) -> Option<Instant> {
-    Instant::now().checked_add(timeout?)
+    // The clock is read only if there is a limit.
+    timeout.and_then(|timeout| Instant::now().checked_add(timeout))
 }
 
 impl SendStream {
@@ -104,6 +105,12 @@ impl SendStream {
         self.send_flags(data, Flags::none())
     }
 
+    /// Sends several messages with one publication and at most one ring: they become visible to the
+    /// peer together, when the batch is dropped or flushed, or when it has to wait for room.
+    pub fn batch(&mut self) -> Batch<'_> {
+        Batch { stream: self }
+    }
+
     fn send_flags(&mut self, data: &[u8], flags: Flags) -> Result<(), SendError> {
         if !self.core.try_send(data, flags)? {
             let mut reservation = self.reserve(data.len())?;
@@ -126,6 +133,39 @@ impl SendStream {
     /// Breaks this direction off; the peer's reads fail with `code` after what was sent. Never blocks.
     pub fn reset(&mut self, code: u32) {
         self.core.reset(code);
+    }
+}
+
+/// Messages that are published together; see [`SendStream::batch`].
+#[derive(Debug)]
+pub struct Batch<'a> {
+    stream: &'a mut SendStream,
+}
+
+impl Batch<'_> {
+    /// Adds a message. **Blocks** for room as [`SendStream::send`] does, after publishing what the
+    /// batch has; a message that does not fit into a record is sent at once, with all before it.
+    ///
+    /// # Errors
+    /// [`SendError`]; this message was not sent, those before it were.
+    #[inline]
+    pub fn send(&mut self, data: &[u8]) -> Result<(), SendError> {
+        if self.stream.core.try_put(data)? {
+            return Ok(());
+        }
+        self.flush();
+        self.stream.send(data)
+    }
+
+    /// Publishes what the batch has. Never blocks.
+    pub fn flush(&mut self) {
+        self.stream.core.publish();
+    }
+}
+
+impl Drop for Batch<'_> {
+    fn drop(&mut self) {
+        self.flush();
     }
 }
 
@@ -192,6 +232,19 @@ impl<T: Trust> RecvStream<T> {
     fn recv_until(&mut self, deadline: Option<Instant>) -> Result<Option<Message<T>>, RecvError> {
         let core = &mut self.core;
         block_on(&self.session, For::Record, deadline, |waker| core.poll_recv(waker))
+            .unwrap_or(Err(RecvError::TimedOut))
+    }
+
+    /// Receives the next message into `out` and gives its length; `None` after the peer's finish.
+    /// **Blocks** until there is one. The cheapest way to receive small messages: no memory is
+    /// allocated.
+    ///
+    /// # Errors
+    /// [`RecvError::TooLarge`] for a message longer than `out`, which stays the next message.
+    #[inline]
+    pub fn recv_into(&mut self, out: &mut [u8]) -> Result<Option<usize>, RecvError> {
+        let (core, deadline) = (&mut self.core, deadline(self.timeout));
+        block_on(&self.session, For::Record, deadline, |waker| core.poll_recv_into(out, waker))
             .unwrap_or(Err(RecvError::TimedOut))
     }
 
@@ -319,6 +372,11 @@ impl<T: Trust> Stream<T> {
         self.send.send(data)
     }
 
+    /// See [`SendStream::batch`].
+    pub fn batch(&mut self) -> Batch<'_> {
+        self.send.batch()
+    }
+
     /// See [`SendStream::finish`].
     ///
     /// # Errors
@@ -339,6 +397,15 @@ impl<T: Trust> Stream<T> {
     #[inline]
     pub fn recv(&mut self) -> Result<Option<Message<T>>, RecvError> {
         self.recv.recv()
+    }
+
+    /// See [`RecvStream::recv_into`].
+    ///
+    /// # Errors
+    /// As there.
+    #[inline]
+    pub fn recv_into(&mut self, out: &mut [u8]) -> Result<Option<usize>, RecvError> {
+        self.recv.recv_into(out)
     }
 
     /// See [`RecvStream::recv_timeout`].

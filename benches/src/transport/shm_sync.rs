@@ -4,9 +4,9 @@
 //! and says so with an empty message. With `--parked N` it then opens N more, and on each of them a
 //! thread of either process waits for a message that never comes.
 //!
-//! Payload that fits into a record is written in a private buffer and sent; a larger one is written
-//! in place in a reservation. Of an untrusted peer it is copied out and checked in a private
-//! buffer, of a trusted one it is checked where it lies.
+//! Payload that fits into a record is written in a private buffer, sent, and received into another; a
+//! larger one is written in place in a reservation. Of an untrusted peer that is copied out and
+//! checked in a private buffer, of a trusted one it is checked where it lies.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -41,8 +41,10 @@ impl Transport for ShmSync {
             // The library uses an eventfd between trusted peers only.
             arm.bell = Bell::Socket;
         }
-        // `send` and `commit` publish; there is no call that publishes several messages at once.
-        arm.batch = 1;
+        if size > Limits::default().inline_max as usize {
+            // A message in an extent is published by its commit.
+            arm.batch = 1;
+        }
         Ok(())
     }
 
@@ -159,16 +161,33 @@ impl Connected {
 impl Link for Connected {
     #[inline]
     fn send(&mut self, first: u64, count: u64) -> io::Result<()> {
-        (first..first + count).try_for_each(|seq| self.send_one(seq))
+        if count == 1 {
+            return self.send_one(first);
+        }
+        let mut batch = self.send.batch();
+        (first..first + count).try_for_each(|seq| {
+            self.payload.fill(&mut self.message, seq);
+            batch.send(&self.message).map_err(other)
+        })
     }
 
     #[inline]
     fn recv(&mut self, seq: u64) -> io::Result<()> {
         match &mut self.recv {
+            Receiving::Copying(stream) if self.message.len() <= self.inline_max => {
+                let len = stream.recv_into(&mut self.message).map_err(other)?.ok_or_else(ended)?;
+                assert_eq!(len, self.message.len(), "message {seq} has a wrong length");
+                self.payload.check(&self.message, seq);
+            }
             Receiving::Copying(stream) => {
                 let message = stream.recv().map_err(other)?.ok_or_else(ended)?;
                 assert_eq!(message.len(), self.message.len(), "message {seq} has a wrong length");
                 message.copy_to_slice(&mut self.message);
+                self.payload.check(&self.message, seq);
+            }
+            Receiving::InPlace(stream) if self.message.len() <= self.inline_max => {
+                let len = stream.recv_into(&mut self.message).map_err(other)?.ok_or_else(ended)?;
+                assert_eq!(len, self.message.len(), "message {seq} has a wrong length");
                 self.payload.check(&self.message, seq);
             }
             Receiving::InPlace(stream) => {

@@ -1,11 +1,12 @@
 //! The receiving half of a stream.
 
+use std::collections::VecDeque;
 use std::marker::PhantomData;
 use std::sync::Arc;
 use std::task::{Poll, Waker};
 
 use crate::error::{RecvError, SessionError};
-use crate::mem::in_forked_child;
+use crate::mem::{Memory as _, PeerMapping, in_forked_child};
 use crate::session::{Ask, Drained, Effects, End, Entry, Next, Payload, StreamId};
 
 use super::message::{Lent, Message, Part, Trust, Untrusted};
@@ -22,11 +23,19 @@ pub struct RecvHalf<T: Trust = Untrusted> {
     pub(super) id: StreamId,
     /// The peer may not have heard of the stream: tell it before the first wait.
     announce: Announce,
-    /// The message that `recv` is in the middle of.
-    message: Vec<Part>,
-    /// What `read` is in the middle of, and how far.
-    reading: Option<(Part, usize)>,
+    /// Taken out of the inbox and not yet handed to the application: parts of a message that `recv`
+    /// or `read` is in the middle of.
+    taken: VecDeque<Taken>,
     trust: PhantomData<T>,
+}
+
+/// A part of a message.
+struct Taken {
+    part: Part,
+    /// Bytes of it that `read` has consumed.
+    from: usize,
+    /// The message goes on in the next part.
+    more: bool,
 }
 
 #[derive(Debug)]
@@ -39,7 +48,7 @@ enum Announce {
 impl<T: Trust> RecvHalf<T> {
     pub(super) fn new(owner: Arc<Owner>, key: usize, id: StreamId, announced: bool) -> Self {
         let announce = if announced { Announce::Known } else { Announce::Unknown };
-        Self { owner, key, id, announce, message: Vec::new(), reading: None, trust: PhantomData }
+        Self { owner, key, id, announce, taken: VecDeque::new(), trust: PhantomData }
     }
 
     /// The stream's id.
@@ -53,8 +62,7 @@ impl<T: Trust> RecvHalf<T> {
         let mut old = self;
         let mut new = RecvHalf::new(Arc::clone(&old.owner), old.key, old.id, true);
         std::mem::swap(&mut new.announce, &mut old.announce);
-        std::mem::swap(&mut new.message, &mut old.message);
-        std::mem::swap(&mut new.reading, &mut old.reading);
+        std::mem::swap(&mut new.taken, &mut old.taken);
         old.key = usize::MAX;
         new
     }
@@ -63,27 +71,75 @@ impl<T: Trust> RecvHalf<T> {
     ///
     /// Drives the session inline. What has arrived of a message in parts is kept for the next call,
     /// so a poll that is pending loses nothing.
+    #[inline]
     pub fn poll_recv(&mut self, waker: Option<&Waker>) -> Poll<Result<Option<Message<T>>, RecvError>> {
-        // What `read` left of a message is a message.
-        if let Some((part, at)) = self.reading.take() {
-            self.message.push(rest_of(part, at));
+        if self.taken.is_empty() && !in_forked_child() {
+            let copy = |peer: &Arc<PeerMapping>, at, len| Some(peer.read_to_vec(at, len));
+            if let Some(bytes) = self.owner.shared.take_inline(self.key, copy) {
+                let part = Part::Heap(bytes.into_boxed_slice());
+                return Poll::Ready(Ok(Some(Message::new(part, Vec::new(), self.promise()))));
+            }
         }
+        self.poll_parts(waker)
+    }
+
+    /// Takes parts until a message is complete.
+    fn poll_parts(&mut self, waker: Option<&Waker>) -> Poll<Result<Option<Message<T>>, RecvError>> {
+        let max = self.owner.shared.incoming.max_message as usize;
         loop {
+            if let Some(last) = self.taken.iter().position(|taken| !taken.more) {
+                return Poll::Ready(Ok(self.assemble(last + 1)));
+            }
+            if self.taken.iter().map(Taken::len).sum::<usize>() > max {
+                return Poll::Ready(Err(RecvError::TooLarge { max }));
+            }
             match self.poll_entry(waker) {
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
-                Poll::Ready(Ok(None)) => return Poll::Ready(Ok(self.last_message())),
-                Poll::Ready(Ok(Some(entry))) => {
-                    let more = entry.more;
-                    let part = self.part(entry);
-                    if !more && self.message.is_empty() {
-                        return Poll::Ready(Ok(Some(Message::new(part, Vec::new(), self.promise()))));
-                    }
-                    self.push(part)?;
-                    if !more {
-                        return Poll::Ready(Ok(self.last_message()));
-                    }
-                }
+                Poll::Ready(Ok(None)) => return Poll::Ready(Ok(self.assemble(self.taken.len()))),
+                Poll::Ready(Ok(Some(entry))) => self.take(entry),
+            }
+        }
+    }
+
+    /// Makes a message of the first parts taken.
+    fn assemble(&mut self, parts: usize) -> Option<Message<T>> {
+        let mut parts = self.taken.drain(..parts).map(Taken::rest);
+        let first = parts.next()?;
+        let rest = parts.collect();
+        Some(Message::new(first, rest, self.owner.shared.promise))
+    }
+
+    /// Receives the next message into `out` and gives its length; `None` after the peer's finish. Needs
+    /// no memory of its own for a message that travels inside of its record.
+    ///
+    /// A message that is longer than `out` is an error and stays the next message.
+    pub fn poll_recv_into(
+        &mut self,
+        out: &mut [u8],
+        waker: Option<&Waker>,
+    ) -> Poll<Result<Option<usize>, RecvError>> {
+        if self.taken.is_empty() && !in_forked_child() {
+            let copy = |peer: &Arc<PeerMapping>, at, len| {
+                peer.read(at, out.get_mut(..len)?);
+                Some(len)
+            };
+            if let Some(len) = self.owner.shared.take_inline(self.key, copy) {
+                return Poll::Ready(Ok(Some(len)));
+            }
+        }
+        match self.poll_recv(waker) {
+            Poll::Pending => Poll::Pending,
+            Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+            Poll::Ready(Ok(None)) => Poll::Ready(Ok(None)),
+            Poll::Ready(Ok(Some(message))) => {
+                let Some(out) = out.get_mut(..message.len()) else {
+                    let max = out.len();
+                    self.put_back(message);
+                    return Poll::Ready(Err(RecvError::TooLarge { max }));
+                };
+                message.copy_to_slice(out);
+                Poll::Ready(Ok(Some(message.len())))
             }
         }
     }
@@ -94,30 +150,23 @@ impl<T: Trust> RecvHalf<T> {
             return Poll::Ready(Ok(0));
         }
         loop {
-            if let Some((part, at)) = &mut self.reading {
-                let count = out.len().min(part.len() - *at);
-                part.read(*at, &mut out[..count]);
-                *at += count;
-                if *at == part.len() {
-                    self.reading = None;
+            if let Some(first) = self.taken.front_mut() {
+                let count = out.len().min(first.len());
+                first.part.read(first.from, &mut out[..count]);
+                first.from += count;
+                if first.len() == 0 {
+                    self.taken.pop_front();
                 }
                 if count > 0 {
                     return Poll::Ready(Ok(count));
                 }
                 continue;
             }
-            if !self.message.is_empty() {
-                self.reading = Some((self.message.remove(0), 0));
-                continue;
-            }
             match self.poll_entry(waker) {
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
                 Poll::Ready(Ok(None)) => return Poll::Ready(Ok(0)),
-                Poll::Ready(Ok(Some(entry))) => {
-                    let part = self.part(entry);
-                    self.reading = Some((part, 0));
-                }
+                Poll::Ready(Ok(Some(entry))) => self.take(entry),
             }
         }
     }
@@ -191,8 +240,8 @@ impl<T: Trust> RecvHalf<T> {
         match asking.poll_grant(waker) {
             Poll::Pending => Poll::Pending,
             Poll::Ready(Err(error)) => {
-                // Our direction may be over; the peer's may still come.
-                self.announce = Announce::Known;
+                // Nobody will ever hear of it; the next call says so again.
+                self.announce = Announce::Unknown;
                 Poll::Ready(Err(RecvError::Open(error)))
             }
             Poll::Ready(Ok(grant)) => {
@@ -222,21 +271,19 @@ impl<T: Trust> RecvHalf<T> {
         }
     }
 
-    /// One more part of the message in progress.
-    fn push(&mut self, part: Part) -> Result<(), RecvError> {
-        self.message.push(part);
-        let max = self.owner.shared.incoming.max_message as usize;
-        if self.message.iter().map(Part::len).sum::<usize>() > max {
-            return Err(RecvError::TooLarge { max });
-        }
-        Ok(())
+    fn take(&mut self, entry: Entry) {
+        let more = entry.more;
+        let part = self.part(entry);
+        self.taken.push_back(Taken { part, from: 0, more });
     }
 
-    /// The message in progress, if there is one.
-    fn last_message(&mut self) -> Option<Message<T>> {
-        let mut parts = std::mem::take(&mut self.message).into_iter();
-        let first = parts.next()?;
-        Some(Message::new(first, parts.collect(), self.promise()))
+    /// Makes a message the next one again.
+    fn put_back(&mut self, message: Message<T>) {
+        let mut more = false;
+        for part in message.into_parts().into_iter().rev() {
+            self.taken.push_front(Taken { part, from: 0, more });
+            more = true;
+        }
     }
 
     fn promise(&self) -> Option<crate::mem::PeerTrust> {
@@ -260,14 +307,21 @@ impl<T: Trust> RecvHalf<T> {
     }
 }
 
-/// What is left of a part from `at` on.
-fn rest_of(part: Part, at: usize) -> Part {
-    if at == 0 {
-        return part;
+impl Taken {
+    /// Bytes not yet consumed.
+    fn len(&self) -> usize {
+        self.part.len() - self.from
     }
-    let mut rest = vec![0; part.len() - at];
-    part.read(at, &mut rest);
-    Part::Heap(rest.into_boxed_slice())
+
+    /// What is not yet consumed, as a part of its own.
+    fn rest(self) -> Part {
+        if self.from == 0 {
+            return self.part;
+        }
+        let mut rest = vec![0; self.len()];
+        self.part.read(self.from, &mut rest);
+        Part::Heap(rest.into_boxed_slice())
+    }
 }
 
 impl<T: Trust> Drop for RecvHalf<T> {

@@ -7,7 +7,7 @@ use std::task::{Poll, Waker};
 use crate::error::{SendError, SessionError};
 use crate::mem::in_forked_child;
 use crate::queue::Flags;
-use crate::session::{Ask, Effects, Grant, StreamId, TicketId};
+use crate::session::{Ask, Effects, Grant, StreamId, TicketId, Tx};
 
 use super::session::Owner;
 
@@ -84,11 +84,67 @@ impl SendHalf {
             return Err(SessionError::Forked.into());
         }
         let shared = &self.owner.shared;
-        let tail = shared.tx().send_inline(self.key, data, flags)?;
+        let mut tx = shared.tx();
+        if !tx.put_inline(self.key, data, flags)? {
+            drop(tx);
+            return self.try_again(|tx| tx.put_inline(self.key, data, flags), true);
+        }
+        let tail = tx.publish();
+        drop(tx);
         if let Some(tail) = tail {
             shared.signal_tail(tail);
         }
-        Ok(tail.is_some())
+        Ok(true)
+    }
+
+    /// As [`try_send`](Self::try_send), but leaves the message unpublished: it is sent by the next
+    /// [`publish`](Self::publish), or whatever else publishes in this session.
+    ///
+    /// # Errors
+    /// As [`try_send`](Self::try_send).
+    #[inline]
+    pub fn try_put(&self, data: &[u8]) -> Result<bool, SendError> {
+        if data.len() > self.inline_max() {
+            return Ok(false);
+        }
+        if in_forked_child() {
+            return Err(SessionError::Forked.into());
+        }
+        let put = self.owner.shared.tx().put_inline(self.key, data, Flags::none())?;
+        if put {
+            return Ok(true);
+        }
+        self.try_again(|tx| tx.put_inline(self.key, data, Flags::none()), false)
+    }
+
+    /// Something was lacking. Credit comes in records, so they are drained; then once more.
+    #[cold]
+    fn try_again(
+        &self,
+        put: impl FnOnce(&mut Tx) -> Result<bool, SendError>,
+        publish: bool,
+    ) -> Result<bool, SendError> {
+        let shared = &self.owner.shared;
+        if !shared.has_records() {
+            return Ok(false);
+        }
+        shared.drive();
+        let done = put(&mut shared.tx())?;
+        if done && publish {
+            self.publish();
+        }
+        Ok(done)
+    }
+
+    /// Publishes what [`try_put`](Self::try_put) left, and rings if the peer sleeps. Never blocks.
+    pub fn publish(&self) {
+        if in_forked_child() {
+            return;
+        }
+        let tail = self.owner.shared.tx().publish();
+        if let Some(tail) = tail {
+            self.owner.shared.signal_tail(tail);
+        }
     }
 
     /// Ends this direction in good order: the peer reads what was sent, then the end of the stream.
@@ -150,7 +206,13 @@ impl Reserving {
     /// Without a waker the caller asks again by itself. May create a segment, which takes the kernel
     /// a while; else it never blocks.
     pub fn poll(&mut self, waker: Option<&Waker>) -> Poll<Result<Reservation, SendError>> {
-        let grant = match self.poll_grant(waker) {
+        let mut polled = self.poll_grant(waker);
+        if polled.is_pending() && self.owner.shared.has_records() {
+            // Credit comes in records: whoever waits for it drives.
+            self.owner.shared.drive();
+            polled = self.poll_grant(waker);
+        }
+        let grant = match polled {
             Poll::Ready(Ok(grant)) => grant,
             Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
             Poll::Pending => return Poll::Pending,
@@ -171,6 +233,7 @@ impl Reserving {
             return Poll::Ready(Err(SessionError::Forked.into()));
         }
         let shared = Arc::clone(&self.owner.shared);
+        let mut drove = false;
         loop {
             let mut effects = Effects::default();
             let answer = self.ask_once(waker, &mut effects);
@@ -191,6 +254,11 @@ impl Reserving {
             shared.complete(effects, Ok(()));
             return match answer {
                 Some(answer) => Poll::Ready(answer),
+                // What is lacking may be credit, which comes in a record.
+                None if !std::mem::replace(&mut drove, true) => {
+                    shared.drive();
+                    continue;
+                }
                 None => Poll::Pending,
             };
         }

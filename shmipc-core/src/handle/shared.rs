@@ -14,7 +14,9 @@ use crate::error::{OsError, PeerMisbehaved, SendError, SessionError};
 use crate::handshake::Established;
 use crate::layout::{Geometry, RING_AT};
 use crate::link::{Link, Receive, Sent, Woken};
-use crate::mem::{self, AdoptError, Memory as _, CreateError, OwnMapping, PeerMapping, PeerTrust};
+use crate::mem::{
+    self, AdoptError, CreateError, Memory as _, OwnMapping, PeerMapping, PeerTrust, Raw,
+};
 use crate::notify::event::{Checks, Cursor};
 use crate::notify::wait::WaitBook;
 use crate::pool::{Plan, Region, ReturnWriter};
@@ -127,6 +129,11 @@ impl Shared {
 
     // --- looking and driving -------------------------------------------------------------------
 
+    /// Whether the peer has published records that nobody has drained. Takes no lock.
+    pub(super) fn has_records(&self) -> bool {
+        Raw::new(self.peer.load64(Cursor::Tail.cursor_at())) != self.drained()
+    }
+
     /// Fetches the lines of the next record while the lock is being taken.
     #[inline]
     pub(super) fn will_read(&self) {
@@ -150,6 +157,26 @@ impl Shared {
         let result = rx.drain(self, None, effects);
         self.drained.store(rx.drained(), Ordering::Release);
         result.map(|drained| matches!(drained, Drained::Budget))
+    }
+
+    /// Takes a message straight out of the queue; see [`Rx::take_inline`].
+    #[inline]
+    pub(super) fn take_inline<R>(
+        &self,
+        key: usize,
+        copy: impl FnOnce(&Arc<PeerMapping>, usize, usize) -> Option<R>,
+    ) -> Option<R> {
+        let mut effects = None;
+        let payload = {
+            let mut rx = self.rx();
+            let payload = rx.take_inline(key, self, &mut effects, copy)?;
+            self.drained.store(rx.drained(), Ordering::Release);
+            payload
+        };
+        if let Some(effects) = effects {
+            self.complete(effects, Ok(()));
+        }
+        Some(payload)
     }
 
     /// Drains until a record for the stream `key` is found, whose inbox is empty.

@@ -1,8 +1,8 @@
 //! Whether and how long to spin before sleeping (the policy; the loop is [`Spinner`]).
 //!
 //! A sleep and a wake-up cost from 5 to 100 µs, a look at a cache line a nanosecond. So whoever waits
-//! looks for about as long as sleeping would cost, and learns whether that pays: a spin that fails
-//! halves the budget, a wake-up that comes shortly after giving up doubles it.
+//! looks for about as long as sleeping would cost, and learns whether that pays: a wake-up that comes
+//! shortly after giving up doubles the budget, one that comes late halves it.
 //!
 //! * At most one thread fewer than the CPUs of this process spins at a time, but one may in any case: a
 //!   process that is pinned to one CPU leaves the others to its peer.
@@ -18,8 +18,11 @@ use crate::mem::{Memory, MemoryMut};
 
 use super::shared::Shared;
 
-/// The longest spin, nanoseconds: twice what a wake-up costs on a virtual machine.
-const LONGEST: u32 = 100_000;
+/// The longest spin, nanoseconds: a few wake-ups of a virtual machine, so that a peer who fills a
+/// megabyte is waited for awake (`docs/decisions.md`).
+const LONGEST: u32 = 150_000;
+/// The first budget: about one wake-up of a virtual machine.
+const FIRST: u32 = 50_000;
 /// The shortest budget: below it, the clock costs more than the spin.
 const SHORTEST: u32 = 2_000;
 /// Looks between two readings of the clock.
@@ -35,7 +38,7 @@ pub(super) struct SpinBudget {
 
 impl Default for SpinBudget {
     fn default() -> Self {
-        Self { nanos: AtomicU32::new(LONGEST / 2), paid: AtomicU64::new(0), failed: AtomicU64::new(0) }
+        Self { nanos: AtomicU32::new(FIRST), paid: AtomicU64::new(0), failed: AtomicU64::new(0) }
     }
 }
 
@@ -55,15 +58,19 @@ impl SpinBudget {
 
     fn on_failed(&self) {
         self.failed.fetch_add(1, Ordering::Relaxed);
-        let half = self.nanos.load(Ordering::Relaxed) / 2;
-        self.nanos.store(half.max(SHORTEST), Ordering::Relaxed);
     }
 
-    /// A sleep ended after `slept`. If a longer spin would have spared it, allow one next time.
+    /// A sleep after a failed spin ended after `slept`. A budget that would have spared it is worth
+    /// having; else the spin was for nothing.
     pub(super) fn on_woken(&self, slept: Duration) {
-        if slept < Duration::from_nanos(u64::from(LONGEST) * 3 / 2) {
-            let double = self.nanos.load(Ordering::Relaxed).saturating_mul(2);
-            self.nanos.store(double.min(LONGEST), Ordering::Relaxed);
+        let budget = self.nanos.load(Ordering::Relaxed);
+        let learned = if self.budget() + slept < Duration::from_nanos(u64::from(LONGEST)) {
+            budget.saturating_mul(2).min(LONGEST)
+        } else {
+            (budget / 2).max(SHORTEST)
+        };
+        if learned != budget {
+            self.nanos.store(learned, Ordering::Relaxed);
         }
     }
 }
@@ -86,6 +93,8 @@ pub struct Spinner<'a> {
     looks: u32,
     forever: bool,
     counted: bool,
+    /// A millisecond has passed since the last look at everything.
+    ticked: bool,
     deadline: Option<Instant>,
 }
 
@@ -93,7 +102,8 @@ impl<'a> Spinner<'a> {
     /// Begins to spin, if the mode and the CPUs allow it. Never spins past `deadline`.
     pub(super) fn new(shared: &'a Shared, deadline: Option<Instant>) -> Self {
         let forever = shared.wait_mode == WaitMode::Spin;
-        let mut spinner = Self { shared, until: None, looks: 0, forever, counted: false, deadline };
+        let (until, looks, counted, ticked) = (None, 0, false, false);
+        let mut spinner = Self { shared, until, looks, forever, counted, ticked, deadline };
         spinner.counted = forever || (shared.wait_mode == WaitMode::Adaptive && spinner.admit());
         if !spinner.counted {
             spinner.looks = u32::MAX;
@@ -121,7 +131,7 @@ impl<'a> Spinner<'a> {
             return false;
         }
         std::hint::spin_loop();
-        self.looks += 1;
+        self.looks = self.looks.wrapping_add(1);
         !self.looks.is_multiple_of(LOOKS) || self.check_clock()
     }
 
@@ -142,10 +152,18 @@ impl<'a> Spinner<'a> {
             // In every mode the socket is looked at each millisecond.
             self.until = Some(now + MILLISECOND);
             self.shared.glance();
+            self.ticked = true;
             return true;
         }
         self.shared.spin.on_failed();
         false
+    }
+
+    /// True once each millisecond: what another thread of this process has done moves no cursor of the
+    /// peer, so ask again.
+    #[inline]
+    pub fn ticked(&mut self) -> bool {
+        std::mem::take(&mut self.ticked)
     }
 
     /// What was waited for came while spinning.

@@ -32,16 +32,10 @@ impl Authorization {
 
 /// Asks the configured authorizer, or else lets in root and our own effective uid; uids that were
 /// allowed one by one are let in either way.
-///
-/// The overflow uid stands for every user that our user namespace does not know, so by default it
-/// equals nobody, not even ourselves.
 pub fn authorize(config: &Config, peer: PeerCred) -> Authorization {
     let granted = match &config.authorizer {
         Some(authorizer) => authorizer.authorize(peer),
-        None => {
-            let own = nix::unistd::geteuid().as_raw();
-            peer.uid == 0 || (peer.uid == own && peer.uid != overflow_uid())
-        }
+        None => by_default(peer.uid, nix::unistd::geteuid().as_raw(), overflow_uid()),
     };
     if granted || config.allowed_uids.contains(&peer.uid) {
         Authorization::Granted
@@ -50,6 +44,12 @@ pub fn authorize(config: &Config, peer: PeerCred) -> Authorization {
     } else {
         Authorization::Denied(peer)
     }
+}
+
+/// Root and our own effective uid. The overflow uid stands for every user that our user namespace does
+/// not know, so it equals nobody, not even ourselves.
+pub(super) fn by_default(peer: u32, own: u32, overflow: u32) -> bool {
+    peer == 0 || (peer == own && peer != overflow)
 }
 
 /// The uid that the kernel shows for users without one here.

@@ -23,6 +23,11 @@ pub(super) unsafe fn out(from: *const u8, to: *mut u8, len: usize) {
     unsafe { words(from, to, len) }
 }
 
+/// Up to this length, words beat `memcpy` into the ring: a wide load of bytes that were just stored in
+/// smaller pieces waits until they have left the store buffer, behind stores to lines that the reader
+/// still has (measured; see `docs/decisions.md`).
+const NARROW: usize = 512;
+
 /// Copies `len` bytes into our own, unpublished memory.
 ///
 /// # Safety
@@ -30,8 +35,25 @@ pub(super) unsafe fn out(from: *const u8, to: *mut u8, len: usize) {
 /// must not overlap.
 #[inline]
 pub(super) unsafe fn into(from: *const u8, to: *mut u8, len: usize) {
-    // SAFETY: as promised by the caller.
-    unsafe { std::ptr::copy_nonoverlapping(from, to, len) }
+    if len > NARROW {
+        // SAFETY: as promised by the caller.
+        return unsafe { std::ptr::copy_nonoverlapping(from, to, len) };
+    }
+    let mut done = 0;
+    while len - done >= 8 {
+        // SAFETY: `done + 8 <= len`. Volatile only keeps the compiler from making a `memcpy` of it.
+        let word = unsafe { from.add(done).cast::<u64>().read_unaligned() };
+        // SAFETY: `done + 8 <= len`; `to` is a record's payload, aligned to 16.
+        unsafe { to.add(done).cast::<u64>().write_volatile(word) };
+        done += 8;
+    }
+    while done < len {
+        // SAFETY: `done < len`.
+        let byte = unsafe { from.add(done).read() };
+        // SAFETY: `done < len`.
+        unsafe { to.add(done).write_volatile(byte) };
+        done += 1;
+    }
 }
 
 /// `rep movsb`: one instruction to the compiler, full lines to the processor.
@@ -53,20 +75,26 @@ unsafe fn bulk(from: *const u8, to: *mut u8, len: usize) {
 /// Relaxed loads: bytes up to an aligned address, words, the remaining bytes.
 #[inline]
 unsafe fn words(from: *const u8, to: *mut u8, len: usize) {
+    let mut done = 0;
     let byte = |i: usize| {
         // SAFETY: `i < len`, and a byte is always aligned.
         let value = unsafe { AtomicU8::from_ptr(from.add(i).cast_mut()) }.load(Ordering::Relaxed);
         // SAFETY: `i < len`.
         unsafe { to.add(i).write(value) };
     };
-    let first = from.align_offset(8).min(len);
-    let last = first + (len - first) / 8 * 8;
-    (0..first).for_each(byte);
-    for i in (first..last).step_by(8) {
-        // SAFETY: `i + 8 <= len`, and `from + first` is aligned to 8.
-        let value = unsafe { AtomicU64::from_ptr(from.add(i).cast_mut().cast()) }.load(Ordering::Relaxed);
-        // SAFETY: `i + 8 <= len`.
-        unsafe { to.add(i).cast::<u64>().write_unaligned(value) };
+    while done < len && !from.wrapping_add(done).cast::<u64>().is_aligned() {
+        byte(done);
+        done += 1;
     }
-    (last..len).for_each(byte);
+    while len - done >= 8 {
+        // SAFETY: `done + 8 <= len`, and `from + done` is aligned to 8.
+        let word = unsafe { AtomicU64::from_ptr(from.add(done).cast_mut().cast()) };
+        // SAFETY: `done + 8 <= len`.
+        unsafe { to.add(done).cast::<u64>().write_unaligned(word.load(Ordering::Relaxed)) };
+        done += 8;
+    }
+    while done < len {
+        byte(done);
+        done += 1;
+    }
 }

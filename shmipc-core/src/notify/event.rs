@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use crossbeam_utils::CachePadded;
 
 use crate::layout::{self, Geometry};
-use crate::mem::{Memory, MemoryMut, Raw};
+use crate::mem::{Memory, MemoryMut};
 
 /// The event word of somebody who waits for nothing: no position passes it.
 pub const NEVER: u64 = u64::MAX;
@@ -92,27 +92,23 @@ impl Checks {
     /// [`needs_ring`](Self::needs_ring) without the fence, which the caller has made since it published.
     #[inline]
     pub fn check<P: Memory>(&self, peer: &P, cursor: Cursor, new: u64) -> bool {
-        let (needed, checked) = self.compare(peer, cursor, new);
-        if !needed && checked < new {
-            self.word(cursor).fetch_max(new, Ordering::Release);
+        let word = self.word(cursor);
+        // The check is loaded first: an old value only widens the interval. The other way round,
+        // another thread could complete a check in between that saw a later word than we did, and
+        // neither would ring for ours; only the look of whoever moved the word would save it.
+        // Acquire: the ring that completed that check has been made.
+        let checked = word.load(Ordering::Acquire);
+        let event = peer.load64(cursor.event_at());
+        if passes(checked, event, new) {
+            return true;
         }
-        needed
-    }
-
-    /// [`check`](Self::check) for a caller that still holds the lock under which it published `new`.
-    ///
-    /// It saves the read-modify-write: publications of a cursor come one at a time and in rising
-    /// order, so every value stored here or by [`rung`](Self::rung) so far is less than `new`, and a
-    /// plain store can only raise the word. The ring itself still has to wait until the lock is
-    /// released. (Without the lock a preempted thread could set the word back; that would cost
-    /// surplus rings, never lose one.)
-    #[inline]
-    pub fn check_locked<P: Memory>(&self, peer: &P, cursor: Cursor, new: u64) -> bool {
-        let (needed, _) = self.compare(peer, cursor, new);
-        if !needed {
-            self.word(cursor).store(new, Ordering::Release);
+        if checked < new {
+            // No read-modify-write, which would cost more than all the rest. A thread that stops
+            // right here for a while may set the word back, to a check that was completed as well:
+            // that makes the next interval wider, hence at worst a ring too many.
+            word.store(new, Ordering::Release);
         }
-        needed
+        false
     }
 
     /// Completes the check that asked for a ring. To be called when the ring has been made, or the
@@ -120,19 +116,6 @@ impl Checks {
     pub fn rung(&self, cursor: Cursor, new: u64) {
         // Release: who loads this with Acquire comes after our ring.
         self.word(cursor).fetch_max(new, Ordering::Release);
-    }
-
-    /// P3: the word and the last completed check, compared.
-    ///
-    /// The check is loaded first: an old value only widens the interval. The other way round another
-    /// thread could complete a check in between that saw a later word than we did, and neither would
-    /// ring for ours; that would be right only because whoever moves a word looks again.
-    #[inline]
-    fn compare<P: Memory>(&self, peer: &P, cursor: Cursor, new: u64) -> (bool, u64) {
-        // Acquire: the ring that completed that check has been made.
-        let checked = self.word(cursor).load(Ordering::Acquire);
-        let event = peer.load64(cursor.event_at());
-        (passes(checked, event, new), checked)
     }
 
     #[inline]
@@ -148,7 +131,7 @@ pub fn init<O: MemoryMut>(own: &O) {
     }
 }
 
-/// Writes our event word: ring us when the peer's cursor passes `position`. Gate held.
+/// Writes our event word: ring us when the peer's cursor passes `position`. Under the word's lock.
 ///
 /// To be followed by [`news`] before anybody sleeps on it.
 pub fn arm<O: MemoryMut>(own: &O, cursor: Cursor, position: u64) {
@@ -158,7 +141,7 @@ pub fn arm<O: MemoryMut>(own: &O, cursor: Cursor, position: u64) {
     }
 }
 
-/// Writes our event word: do not ring us for this cursor. Gate held.
+/// Writes our event word: do not ring us for this cursor. Under the word's lock.
 pub fn disarm<O: MemoryMut>(own: &O, cursor: Cursor) {
     arm(own, cursor, NEVER);
 }
@@ -173,42 +156,44 @@ pub fn news<O: Memory, P: Memory>(own: &O, peer: &P, cursor: Cursor, armed: u64)
     peer.load64(cursor.cursor_at()) != armed
 }
 
-/// Settles a queue of waiters for space or returns (N5). Gate held.
+/// Settles a queue of waiters for space, returns or both (N5), under the lock of that queue.
 ///
-/// `scan` gets the peer's cursor, checks it, grants from the front of the queue what fits, and
-/// returns the event word that the front needs now, or `None` if nobody is left. That word must not
-/// depend on the cursor, only on what was granted; so each turn but the last follows a grant or a
-/// change of the front, and the loop ends after as many turns as there are waiters, plus two.
+/// `scan` loads the peer's cursors (Acquire), checks them, grants from the front of the queue what
+/// fits, and returns for each of `cursors` the event word that whoever is left needs now, or `None`.
+/// A turn that is not the last follows a change of such a word, and they change only by grants and
+/// by what the peer gave back: the loop ends.
 ///
 /// # Errors
 /// Those of `scan`, at once.
-pub fn settle<O: MemoryMut, P: Memory, E>(
+pub fn settle<O: MemoryMut, E, const N: usize>(
     own: &O,
-    peer: &P,
-    cursor: Cursor,
-    mut scan: impl FnMut(Raw<u64>) -> Result<Option<u64>, E>,
+    cursors: [Cursor; N],
+    mut scan: impl FnMut() -> Result<[Option<u64>; N], E>,
 ) -> Result<(), E> {
     loop {
-        let position = peer.load64(cursor.cursor_at());
-        // What the peer did before it published the position (it read the bytes we are about to
-        // reuse) is over. Partner: `publish64` of the cursor.
-        peer.fence_acquire();
-        let front = scan(Raw::new(position))?;
-        match Settle::after_scan(own.load64(cursor.event_at()), front) {
-            Settle::Write(event) => {
-                own.store64(cursor.event_at(), event);
-                // N2, as in `news`; the look is the next turn's load.
-                own.fence_seq_cst();
+        let fronts = scan()?;
+        let mut wrote = false;
+        for (cursor, front) in cursors.into_iter().zip(fronts) {
+            match Settle::after_scan(own.load64(cursor.event_at()), front) {
+                Settle::Write(event) => {
+                    own.store64(cursor.event_at(), event);
+                    wrote = true;
+                }
+                Settle::Done => {}
             }
-            Settle::Done => return Ok(()),
         }
+        if !wrote {
+            return Ok(());
+        }
+        // N2, as in `news`; the look is the next turn's load. Partner: `Checks::fence`.
+        own.fence_seq_cst();
     }
 }
 
-/// What [`settle`] does after it has loaded the cursor and granted what fits.
+/// What [`settle`] does about a word after it has loaded the cursor and granted what fits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Settle {
-    /// Write the event word, fence, load the cursor again.
+    /// Write the event word, fence, scan again.
     Write(u64),
     /// The word is right, or nobody waits: it may stay as it is.
     Done,
@@ -290,9 +275,9 @@ mod tests {
         assert!(!checks.needs_ring(&peer, Cursor::Tail, 96), "who arms the past sees it at once");
         assert!(news(&peer, &peer, Cursor::Tail, 48));
         arm(&peer, Cursor::Tail, 96);
-        assert!(checks.check_locked(&peer, Cursor::Tail, 112));
+        assert!(checks.check(&peer, Cursor::Tail, 112));
         checks.rung(Cursor::Tail, 112);
-        assert!(!checks.check_locked(&peer, Cursor::Tail, 128));
+        assert!(!checks.check(&peer, Cursor::Tail, 128));
         disarm(&peer, Cursor::Tail);
         assert!(!checks.check(&peer, Cursor::Tail, 144));
     }
@@ -302,19 +287,18 @@ mod tests {
         let (own, peer) = (outbox(), outbox());
         peer.publish64(layout::HEAD_AT, 5);
         let mut positions = vec![3, 5, 9, 7];
-        let result: Result<(), ()> = settle(&own, &peer, Cursor::Head, |head| {
-            let fits = |p: u64| {
-                head.parse(|h| (h >= p).then_some(()), crate::error::PeerMisbehaved::HeadJumped)
-            };
-            while positions.first().is_some_and(|p| fits(*p).is_ok()) {
+        let result: Result<(), ()> = settle(&own, [Cursor::Returned, Cursor::Head], || {
+            let head = peer.load64(layout::HEAD_AT);
+            while positions.first().is_some_and(|position| *position <= head) {
                 positions.remove(0);
             }
-            Ok(positions.first().map(|p| before(*p)))
+            Ok([None, positions.first().map(|position| before(*position))])
         });
         assert_eq!(result, Ok(()));
         assert_eq!(positions, [9, 7]);
         assert_eq!(own.load64(layout::EVENT_HEAD_AT), 8);
-        let failed = settle(&own, &peer, Cursor::Head, |_| Err("jumped"));
+        assert_eq!(own.load64(layout::EVENT_RETURNED_AT), NEVER);
+        let failed = settle(&own, [Cursor::Head], || Err("jumped"));
         assert_eq!(failed, Err("jumped"));
     }
 

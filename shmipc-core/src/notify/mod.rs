@@ -22,16 +22,17 @@
 //! *inside*; the others are *followers*, each parked on a token of its own; whoever is neither is
 //! *running*, and drives (drains records, grants space, delivers) for all. Whoever finds nobody
 //! inside takes the lead; nobody is appointed. A *gate*, one process-local mutex, protects the
-//! event words and the [`WaitBook`](wait::WaitBook), and nothing slow is done while it is held.
+//! [`WaitBook`](wait::WaitBook) and the event word for records; nothing slow is done while it is held.
 //!
 //! | what | written by | under |
 //! |---|---|---|
 //! | cursor | its publisher, Release | the publisher's lock (records: tx) |
-//! | event word | the waiting process | gate |
-//! | position of the last completed check ([`Checks`](event::Checks)) | the publishing process, private | none; only grows |
+//! | event word for records | the waiting process | gate |
+//! | event words for space, for returns | the waiting process | the lock of that queue of waiters (tx) |
+//! | position of the last completed check ([`Checks`](event::Checks)) | the publishing process, private | none |
 //! | `drained`: the peer's records read so far | whoever drives | rx |
 //! | who is inside, who is parked, marks | [`WaitBook`](wait::WaitBook) | gate |
-//! | queues of waiters for space and for returns | whoever joins, cancels, settles | gate |
+//! | queues of waiters for space and for returns | whoever joins, cancels, settles | their lock (tx) |
 //! | bell, kick (session), token (thread) | whoever wakes | none: all of them latch |
 //!
 //! # Invariants
@@ -59,7 +60,7 @@
 //!
 //! The tests of this module visit every interleaving of small cases with the code of [`wait`] and
 //! [`event`] itself (`notify/check`), once with the rules above and once with each rule weakened;
-//! `tests/loom_gate.rs` covers N2 under weak memory.
+//! `tests/loom_gate.rs` covers N2 and N3 under weak memory.
 
 pub mod event;
 pub mod wait;

@@ -92,6 +92,17 @@ impl Header {
         Ok(Self { kind, flags, value, stream })
     }
 
+    /// The length of inline payload, if the first word is that of an inline record without flags and
+    /// no longer than `max`.
+    #[inline]
+    pub(super) fn plain_inline(word: Raw<u64>, max: u32) -> Option<u32> {
+        let plain = |word: u64| {
+            let len = (word >> 32) as u32;
+            (word as u32 == Kind::Inline as u32 && len <= max).then_some(len)
+        };
+        word.parse(plain, PeerMisbehaved::RecordKind).ok()
+    }
+
     /// Bytes the record takes in the ring.
     pub fn size(&self) -> u64 {
         match self.kind {

@@ -131,7 +131,7 @@ impl<O: MemoryMut, P: Memory> RecordWriter<O, P> {
     /// Offset of the next `size` bytes, behind padding if the end of the ring is too near.
     #[inline]
     fn place(&mut self, size: u64) -> usize {
-        let left = self.ring - self.written % self.ring;
+        let left = self.ring - (self.written & (self.ring - 1));
         if left < size {
             let pad = Header::control(Kind::Pad, 0, (left - 16) as u32);
             let at = self.offset();

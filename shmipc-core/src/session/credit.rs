@@ -108,6 +108,20 @@ impl RecvCredit {
         self.taken += amount;
     }
 
+    /// Whether `amount` more can be charged without any overdraft.
+    pub const fn fits(&self, amount: u64) -> bool {
+        self.charged - self.taken + amount <= self.window
+    }
+
+    /// Counts a record that is handed on as it is drained, and [`fits`](Self::fits). True if an update
+    /// is due.
+    #[must_use]
+    pub const fn pass(&mut self, amount: u64) -> bool {
+        self.charged += amount;
+        self.taken += amount;
+        self.taken + self.window - self.announced > self.due
+    }
+
     /// The cumulative grant to announce, if it is due (C2).
     pub fn due(&mut self) -> Option<u64> {
         let grant = self.taken + self.window;

@@ -31,6 +31,8 @@ pub(crate) enum State {
 #[derive(Debug)]
 pub(crate) struct Ticket {
     pub(crate) stream: usize,
+    /// Which use of that key it is.
+    pub(crate) serial: u64,
     pub(crate) ask: Ask,
     pub(crate) state: State,
     pub(crate) waker: Option<Waker>,
@@ -45,8 +47,8 @@ pub(crate) struct Tickets {
 }
 
 impl Tickets {
-    pub(crate) fn join(&mut self, stream: usize, ask: Ask) -> TicketId {
-        let id = self.all.insert(Ticket { stream, ask, state: State::Waiting, waker: None });
+    pub(crate) fn join(&mut self, stream: usize, serial: u64, ask: Ask) -> TicketId {
+        let id = self.all.insert(Ticket { stream, serial, ask, state: State::Waiting, waker: None });
         self.order.push_back(id);
         id
     }

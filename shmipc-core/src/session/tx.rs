@@ -5,7 +5,7 @@ use std::task::Waker;
 
 use crate::error::{PeerMisbehaved, SendError, SessionError};
 use crate::layout::Geometry;
-use crate::mem::{ExtentMut, Memory, OwnMapping, PeerMapping};
+use crate::mem::{ExtentMut, Memory, MemoryMut, OwnMapping, PeerMapping};
 use crate::notify::event::{self, Cursor, Settle, space_event};
 use crate::pool::{Arena, Plan, Region, ReturnReader, Shortage};
 use crate::queue::{ExtentRef, Flags, Header, Kind, RecordWriter};
@@ -25,6 +25,8 @@ pub(crate) enum Ask {
 /// Everything one record needs, granted in one step (C3).
 #[derive(Debug)]
 pub(crate) struct Grant {
+    /// Which stream it belongs to, however often its key is used again.
+    serial: u64,
     ring: u64,
     charge: u64,
     footprint: u64,
@@ -56,6 +58,11 @@ struct TxStream {
     announced: bool,
     direction: Direction,
     stopped: Option<u32>,
+    /// The application let its receiving half go before the peer knew of the stream: to be told, with
+    /// this code, as soon as it does.
+    stop_owed: Option<u32>,
+    /// Never used again, unlike its key.
+    serial: u64,
     credit: SendCredit,
     /// Behind our last control record for the stream.
     last_control: u64,
@@ -63,13 +70,15 @@ struct TxStream {
 
 /// The sending half. See [the module](super).
 #[derive(Debug)]
-pub(crate) struct Tx {
-    writer: RecordWriter<Arc<OwnMapping>, Arc<PeerMapping>>,
-    own: Arc<OwnMapping>,
-    returns: ReturnReader<Arc<PeerMapping>>,
+pub(crate) struct Tx<O = Arc<OwnMapping>, P = Arc<PeerMapping>> {
+    writer: RecordWriter<O, P>,
+    own: O,
+    returns: ReturnReader<P>,
     pub(crate) arena: Arena,
     credit: SendCredit,
     streams: Vec<Option<TxStream>>,
+    /// Streams so far.
+    serial: u64,
     tickets: Tickets,
     geometry: Geometry,
     over: Option<SessionError>,
@@ -78,20 +87,21 @@ pub(crate) struct Tx {
     pub(crate) waits: u64,
 }
 
-impl Tx {
+impl<O: MemoryMut + Clone, P: Memory + Clone> Tx<O, P> {
     pub(crate) fn new(
-        own: &Arc<OwnMapping>,
-        peer: &Arc<PeerMapping>,
+        own: &O,
+        peer: &P,
         out: &Geometry,
         incoming: &Geometry,
     ) -> Self {
         Self {
-            writer: RecordWriter::new(Arc::clone(own), Arc::clone(peer), out),
-            own: Arc::clone(own),
-            returns: ReturnReader::new(Arc::clone(peer), out, incoming),
+            writer: RecordWriter::new(own.clone(), peer.clone(), out),
+            own: own.clone(),
+            returns: ReturnReader::new(peer.clone(), out, incoming),
             arena: Arena::new(out),
             credit: SendCredit::new(out.unread_max),
             streams: Vec::new(),
+            serial: 0,
             tickets: Tickets::default(),
             geometry: *out,
             over: None,
@@ -109,9 +119,17 @@ impl Tx {
             self.streams.resize_with(key + 1, || None);
         }
         let credit = SendCredit::new(self.geometry.stream_window);
-        let direction = Direction::Open;
-        self.streams[key] =
-            Some(TxStream { id, announced, direction, stopped: None, credit, last_control: 0 });
+        self.serial += 1;
+        self.streams[key] = Some(TxStream {
+            id,
+            announced,
+            direction: Direction::Open,
+            stopped: None,
+            stop_owed: None,
+            serial: self.serial,
+            credit,
+            last_control: 0,
+        });
     }
 
     /// Forgets a stream. Returns the position behind our last control record for it.
@@ -143,11 +161,30 @@ impl Tx {
         if let Some(error) = self.over {
             return Err(error.into());
         }
-        let stream = self.streams[key].as_ref().expect("a stream lives as long as a half of it");
+        // A reservation may outlive its stream.
+        let Some(stream) = &self.streams[key] else { return Err(SendError::Ended) };
         match (stream.direction, stream.stopped) {
             (Direction::Ended, _) => Err(SendError::Ended),
             (Direction::Open, Some(code)) => Err(SendError::Stopped(code)),
             (Direction::Open, None) => Ok(stream),
+        }
+    }
+
+    /// The same for a reservation that may have outlived its stream.
+    fn check_serial(&self, key: usize, serial: u64) -> Result<(), SendError> {
+        match self.check(key)?.serial == serial {
+            true => Ok(()),
+            false => Err(SendError::Ended),
+        }
+    }
+
+    /// Tells the peer, which now knows of the stream, that nobody reads it; left unpublished.
+    #[inline]
+    fn pay_stop(&mut self, key: usize) {
+        let Some(stream) = &mut self.streams[key] else { return };
+        if let Some(code) = stream.stop_owed.take() {
+            self.writer.put(Header::control(Kind::Stop, stream.id.word(), code), &[]);
+            stream.last_control = self.writer.written();
         }
     }
 
@@ -177,15 +214,23 @@ impl Tx {
         }
     }
 
-    /// Sends a message inside of its record, if nobody waits and everything is there: what
-    /// [`Tx::try_grant`] and [`Tx::commit`] do, in one go. Gives the new tail.
+    /// Publishes what was put; gives the new tail if there was anything.
     #[inline]
-    pub(crate) fn send_inline(
+    pub(crate) fn publish(&mut self) -> Option<u64> {
+        let tail = self.writer.publish();
+        self.writer.warm();
+        tail
+    }
+
+    /// Puts a message inside of its record into the queue, if nobody waits and everything is there:
+    /// what [`Tx::try_grant`] and [`Tx::commit`] do, in one go, without publishing.
+    #[inline]
+    pub(crate) fn put_inline(
         &mut self,
         key: usize,
         data: &[u8],
         flags: Flags,
-    ) -> Result<Option<u64>, SendError> {
+    ) -> Result<bool, SendError> {
         self.check(key)?;
         let len = data.len() as u32;
         let (charge, footprint) = (charge(len, self.geometry.stream_window), footprint(len));
@@ -193,7 +238,7 @@ impl Tx {
         let credit = stream.credit.left() >= charge as i64 && self.credit.left() > 0;
         let size = 16 + u64::from(len).next_multiple_of(16);
         if !credit || !self.tickets.is_idle() || !self.writer.grant(size).map_err(SessionError::from)? {
-            return Ok(None);
+            return Ok(false);
         }
         stream.credit.take(charge);
         self.credit.take(footprint);
@@ -204,17 +249,17 @@ impl Tx {
         }
         let header = Header { kind: Kind::Inline, flags, value: len, stream: stream.id.word() };
         self.writer.put(header, data);
-        let tail = self.writer.publish();
-        self.writer.warm();
+        self.pay_stop(key);
         self.records += 1;
         self.bytes += u64::from(len);
-        Ok(tail)
+        Ok(true)
     }
 
     /// Queues up.
     pub(crate) fn join(&mut self, key: usize, ask: Ask) -> TicketId {
         self.waits += 1;
-        self.tickets.join(key, ask)
+        let serial = self.streams[key].as_ref().map_or(0, |stream| stream.serial);
+        self.tickets.join(key, serial, ask)
     }
 
     /// What has become of a ticket: `Ok(None)` while it waits. An answered ticket is gone after this.
@@ -270,7 +315,7 @@ impl Tx {
     pub(crate) fn ungrant(&mut self, key: usize, grant: Grant, effects: &mut Effects) {
         self.writer.ungrant(grant.ring);
         self.credit.untake(grant.footprint);
-        if let Some(stream) = self.streams[key].as_mut() {
+        if let Some(stream) = self.streams[key].as_mut().filter(|s| s.serial == grant.serial) {
             stream.credit.untake(grant.charge);
         }
         if let Some(extent) = grant.extent {
@@ -314,14 +359,14 @@ impl Tx {
         let mut index = 0;
         while let Some(id) = self.tickets.nth(index) {
             let ticket = self.tickets.get(id);
-            let (key, ask) = (ticket.stream, ticket.ask);
+            let (key, serial, ask) = (ticket.stream, ticket.serial, ticket.ask);
             if matches!(ticket.state, State::Grow(_) | State::Growing) {
                 blocked[Region::Small as usize] = true;
                 blocked[Region::Dedicated as usize] = true;
                 index += 1;
                 continue;
             }
-            if let Err(error) = self.check(key) {
+            if let Err(error) = self.check_serial(key, serial) {
                 effects.wakers.extend(self.tickets.answer(id, State::Failed(error)));
                 continue;
             }
@@ -400,9 +445,11 @@ impl Tx {
             }
             return Ok(Err(Lack::Ring(ring)));
         }
-        self.stream(key).credit.take(charge);
+        let stream = self.stream(key);
+        stream.credit.take(charge);
+        let serial = stream.serial;
         self.credit.take(footprint);
-        Ok(Ok(Grant { ring, charge, footprint, extent }))
+        Ok(Ok(Grant { serial, ring, charge, footprint, extent }))
     }
 
     fn hold(&mut self, len: u32) -> Result<Result<ExtentMut, Shortage>, PeerMisbehaved> {
@@ -435,7 +482,7 @@ impl Tx {
         flags: Flags,
         effects: &mut Effects,
     ) -> Result<(), SendError> {
-        if let Err(error) = self.check(key) {
+        if let Err(error) = self.check_serial(key, grant.serial) {
             self.ungrant(key, grant, effects);
             return Err(error);
         }
@@ -473,6 +520,7 @@ impl Tx {
                 }
             }
         }
+        self.pay_stop(key);
         self.records += 1;
         self.bytes += u64::from(len);
         effects.tail = self.writer.publish().or(effects.tail);
@@ -502,18 +550,23 @@ impl Tx {
         let word = stream.id.word();
         let header = Header { kind: Kind::Open, flags: Flags::OPEN, value: 0, stream: word };
         self.writer.put(header, &[]);
+        self.pay_stop(key);
         effects.tail = self.writer.publish().or(effects.tail);
     }
 
-    /// Ends our direction of the stream in good order. Never waits.
+    /// Ends our direction of the stream in good order, also if the peer has asked us to stop. Never waits.
     pub(crate) fn finish(&mut self, key: usize, effects: &mut Effects) -> Result<(), SendError> {
-        let announced = self.check(key)?.announced;
+        if let Err(error @ (SendError::Session(_) | SendError::Ended)) = self.check(key) {
+            return Err(error);
+        }
         let stream = self.stream(key);
         stream.direction = Direction::Ended;
-        stream.announced = true;
+        let announced = std::mem::replace(&mut stream.announced, true);
         let flags = Flags::none().with_if(Flags::OPEN, !announced);
         let header = Header { flags, ..Header::control(Kind::Finish, stream.id.word(), 0) };
         self.control(key, header, effects);
+        self.pay_stop(key);
+        effects.tail = self.writer.publish().or(effects.tail);
         self.settle_or_end(effects);
         Ok(())
     }
@@ -532,8 +585,13 @@ impl Tx {
         self.settle_or_end(effects);
     }
 
-    /// Asks the peer to stop sending on the stream.
+    /// Asks the peer to stop sending on the stream, as soon as it knows of it.
     pub(crate) fn stop(&mut self, key: usize, code: u32, effects: &mut Effects) {
+        let stream = self.stream(key);
+        if !stream.announced {
+            stream.stop_owed = Some(code);
+            return;
+        }
         let header = Header::control(Kind::Stop, self.stream(key).id.word(), code);
         self.control(key, header, effects);
     }

@@ -10,11 +10,17 @@
 //! else. So a writer that reuses bytes of the ring, an entry of the return queue or an extent while
 //! the reader may still look at it fails the model, even if no wrong value was read.
 //!
-//! To be made inside of `loom::model`. Give it few bytes: every word is an object of loom's.
+//! Only the words of the header make loom try other threads and other values. What is tracked has the
+//! value that was written last, in whatever order the threads run, or the model has failed: so its
+//! bytes are plain, and a model may move many of them.
+//!
+//! To be made inside of `loom::model`.
 #![allow(dead_code, unreachable_pub)]
 
+use std::sync::atomic as plain;
+
 use loom::cell::UnsafeCell;
-use loom::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
+use loom::sync::atomic::{AtomicU64, Ordering, fence};
 use shmipc_core::layout::{
     CPU_AT, EVENT_HEAD_AT, EVENT_RETURNED_AT, EVENT_TAIL_AT, FINAL_AT, HEAD_AT, LEAVING_AT,
     RETURNED_AT, RING_AT, TAIL_AT, returns_at,
@@ -59,9 +65,9 @@ impl Track {
 pub struct LoomMemory {
     header: Vec<AtomicU64>,
     words_at: usize,
-    words: Vec<(AtomicU64, Track)>,
+    words: Vec<(plain::AtomicU64, Track)>,
     halves_at: usize,
-    halves: Vec<(AtomicU32, Track)>,
+    halves: Vec<(plain::AtomicU32, Track)>,
 }
 
 impl LoomMemory {
@@ -84,8 +90,8 @@ impl LoomMemory {
         halves_at: usize,
         halves: usize,
     ) -> Self {
-        let words = (0..bytes / 8).map(|_| (AtomicU64::new(0), Track::new())).collect();
-        let halves = (0..halves).map(|_| (AtomicU32::new(0), Track::new())).collect();
+        let words = (0..bytes / 8).map(|_| (plain::AtomicU64::new(0), Track::new())).collect();
+        let halves = (0..halves).map(|_| (plain::AtomicU32::new(0), Track::new())).collect();
         Self { header, words_at, words, halves_at, halves }
     }
 
@@ -95,22 +101,22 @@ impl LoomMemory {
         self.header.get(index)
     }
 
-    fn word(&self, at: usize) -> &(AtomicU64, Track) {
+    fn word(&self, at: usize) -> &(plain::AtomicU64, Track) {
         &self.words[at.checked_sub(self.words_at).expect("no such word") / 8]
     }
 
-    fn half(&self, at: usize) -> &(AtomicU32, Track) {
+    fn half(&self, at: usize) -> &(plain::AtomicU32, Track) {
         &self.halves[at.checked_sub(self.halves_at).expect("no such word") / 4]
     }
 
     fn store(&self, at: usize, value: u64, order: Ordering) {
-        assert!(at.is_multiple_of(8));
+        assert_eq!(at % 8, 0);
         if let Some(word) = self.header(at) {
             return word.store(value, order);
         }
         let (word, track) = self.word(at);
         track.write();
-        word.store(value, order);
+        word.store(value, plain::Ordering::Relaxed);
     }
 }
 
@@ -121,22 +127,22 @@ impl Memory for LoomMemory {
     fn load32(&self, at: usize) -> u32 {
         let (word, track) = self.half(at);
         track.read();
-        word.load(Ordering::Relaxed)
+        word.load(plain::Ordering::Relaxed)
     }
     fn load64(&self, at: usize) -> u64 {
-        assert!(at.is_multiple_of(8));
+        assert_eq!(at % 8, 0);
         if let Some(word) = self.header(at) {
             return word.load(Ordering::Relaxed);
         }
         let (word, track) = self.word(at);
         track.read();
-        word.load(Ordering::Relaxed)
+        word.load(plain::Ordering::Relaxed)
     }
     fn read(&self, at: usize, out: &mut [u8]) {
         for (i, byte) in out.iter_mut().enumerate() {
             let (word, track) = self.word(at + i);
             track.read();
-            *byte = word.load(Ordering::Relaxed).to_le_bytes()[(at + i) % 8];
+            *byte = word.load(plain::Ordering::Relaxed).to_le_bytes()[(at + i) % 8];
         }
     }
     fn fence_acquire(&self) {
@@ -151,7 +157,7 @@ impl MemoryMut for LoomMemory {
     fn store32(&self, at: usize, value: u32) {
         let (word, track) = self.half(at);
         track.write();
-        word.store(value, Ordering::Relaxed);
+        word.store(value, plain::Ordering::Relaxed);
     }
     fn store64(&self, at: usize, value: u64) {
         self.store(at, value, Ordering::Relaxed);
@@ -163,9 +169,9 @@ impl MemoryMut for LoomMemory {
         for (i, byte) in data.iter().enumerate() {
             let (word, track) = self.word(at + i);
             track.write();
-            let mut bytes = word.load(Ordering::Relaxed).to_le_bytes();
+            let mut bytes = word.load(plain::Ordering::Relaxed).to_le_bytes();
             bytes[(at + i) % 8] = *byte;
-            word.store(u64::from_le_bytes(bytes), Ordering::Relaxed);
+            word.store(u64::from_le_bytes(bytes), plain::Ordering::Relaxed);
         }
     }
 }

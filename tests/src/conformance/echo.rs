@@ -2,7 +2,7 @@
 
 use std::thread;
 
-use shmipc_core::error::{AcceptError, SessionError};
+use shmipc_core::error::{AcceptError, RecvError, SendError, SessionError};
 
 use crate::flavour::{Session, Stream};
 
@@ -15,12 +15,24 @@ pub(super) fn accept<S: Session>(session: &S) -> Option<S::Stream> {
     }
 }
 
-/// Sends every message back, then finishes.
+/// Sends every message back, then finishes. A peer that has seen enough may drop the stream, or the
+/// session.
 pub(super) fn echo_stream(mut stream: impl Stream) {
-    while let Some(message) = stream.recv().expect("a message or the end") {
-        stream.send(&message.to_vec()).expect("the peer reads its echo");
+    const CLOSED: SessionError = SessionError::ClosedByPeer(0);
+    loop {
+        let message = match stream.recv() {
+            Ok(Some(message)) => message.to_vec(),
+            Ok(None) => break,
+            Err(RecvError::Reset(0) | RecvError::Session(CLOSED)) => return,
+            Err(error) => panic!("receiving: {error}"),
+        };
+        match stream.send(&message) {
+            Ok(()) => {}
+            Err(SendError::Stopped(0) | SendError::Session(CLOSED)) => return,
+            Err(error) => panic!("sending: {error}"),
+        }
     }
-    stream.finish().expect("not finished yet");
+    assert!(matches!(stream.finish(), Ok(()) | Err(SendError::Stopped(0) | SendError::Session(CLOSED))));
 }
 
 /// Answers one stream after the other until the session ends.

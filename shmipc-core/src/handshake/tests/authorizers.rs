@@ -3,6 +3,7 @@
 use super::{config, handshake};
 use crate::config::PeerCred;
 use crate::error::{HandshakeError, Refusal};
+use crate::handshake::authorize::by_default;
 use crate::handshake::{Authorization, authorize, overflow_uid};
 
 fn uid(uid: u32) -> PeerCred {
@@ -20,6 +21,14 @@ fn root_and_the_same_user_are_let_in_by_default() {
     assert_eq!(authorize(&config, uid(own_uid())), Authorization::Granted);
     let other = uid(own_uid() + 1234);
     assert_eq!(authorize(&config, other), Authorization::Denied(other));
+}
+
+#[test]
+fn nobody_is_not_the_same_user_as_nobody() {
+    assert!(by_default(0, 65534, 65534));
+    assert!(by_default(1000, 1000, 65534));
+    assert!(!by_default(1001, 1000, 65534));
+    assert!(!by_default(65534, 65534, 65534));
 }
 
 #[test]

@@ -1,7 +1,10 @@
 //! Peers that speak another language, out of turn, or nonsense.
 
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 
+use nix::sys::eventfd::{EfdFlags, EventFd};
+
+use super::eventfd_config;
 use super::puppet::{Puppet, good_hello, good_segment};
 use crate::error::{HandshakeError, PeerMisbehaved, Refusal};
 use crate::link;
@@ -152,11 +155,28 @@ fn too_many_and_too_few_descriptors() {
     assert_eq!(Puppet::greeted_client().fails_on(&one, &[fd; 253]), DESCRIPTORS);
     assert_eq!(Puppet::client().fails_on(&good_hello().encode(), &[fd]), DESCRIPTORS);
     assert_eq!(Puppet::client().fails_on(&good_hello().encode()[..1], &[fd; 4]), DESCRIPTORS);
-    // An eventfd that was not agreed on.
-    let three = wire::outbox(true, true);
-    let pidfd = mem::pidfd_of_self().unwrap().unwrap();
-    let error = Puppet::greeted_client().fails_on(&three, &[fd, pidfd.as_fd(), fd]);
-    assert_eq!(error, DESCRIPTORS);
+}
+
+/// H5: what was not agreed on is not taken, and what was has to be what it should be.
+#[test]
+fn the_eventfd_is_sent_if_and_only_if_it_was_agreed_on() {
+    let segment = good_segment();
+    let (good, pidfd) = (link::eventfd().unwrap(), mem::pidfd_of_self().unwrap().unwrap());
+    let with = |eventfd: &OwnedFd| {
+        [segment.as_fd(), pidfd.as_fd(), eventfd.as_fd()].map(|fd| fd.try_clone_to_owned().unwrap())
+    };
+    let send = |mut puppet: Puppet, frame: &[u8], fds: &[OwnedFd]| {
+        let fds: Vec<_> = fds.iter().map(AsFd::as_fd).collect();
+        puppet.send(frame, &fds);
+        puppet.answer()
+    };
+    let (without, frame) = (wire::outbox(true, false), wire::outbox(true, true));
+    let agreed = || Puppet::greeted_client_of(eventfd_config());
+    assert_eq!(send(agreed(), &frame, &with(&good)), Ok(false));
+    assert_eq!(send(agreed(), &without, &with(&good)[..2]), Err(DESCRIPTORS));
+    assert_eq!(send(Puppet::greeted_client(), &frame, &with(&good)), Err(DESCRIPTORS));
+    let blocking = EventFd::from_flags(EfdFlags::EFD_CLOEXEC).unwrap().into();
+    assert_eq!(send(agreed(), &frame, &with(&blocking)), Err(DESCRIPTORS));
 }
 
 /// A frame in single bytes is a frame.
@@ -168,6 +188,44 @@ fn a_slow_peer_is_understood() {
         assert_eq!(puppet.answer(), Ok(false));
     }
     assert!(matches!(puppet.hear(), Some(Frame::Hello(_))));
+}
+
+/// A peer that does not read is waited for; meanwhile a client that only has its Ready left to send
+/// reads nothing more (H6).
+#[test]
+fn a_peer_that_does_not_read_is_waited_for() {
+    let mut puppet = Puppet::client();
+    puppet.jam();
+    puppet.send(&good_hello().encode(), &[]);
+    let until = puppet.until();
+    assert!(until.writable && until.readable);
+    while let Some(Frame::Bell) = puppet.hear() {}
+    assert!(puppet.until().readable);
+    assert!(matches!(puppet.hear(), Some(Frame::Hello(_))));
+
+    let (mut puppet, _theirs) = Puppet::greeted_server();
+    let jammed = puppet.jam();
+    puppet.send(&wire::outbox(false, false), &[good_segment().as_fd()]);
+    let until = puppet.until();
+    assert!(until.writable && !until.readable);
+    puppet.send(&BELL, &[]);
+    assert_eq!(puppet.until(), until);
+    let bells = std::iter::repeat_with(|| puppet.hear()).take(jammed);
+    assert!(bells.flatten().all(|frame| matches!(frame, Frame::Bell)));
+    assert_eq!(puppet.answer(), Ok(true));
+    assert!(matches!(puppet.hear(), Some(Frame::Ready)));
+    assert!(puppet.hang_up().finish().unwrap().decoder.is_empty());
+}
+
+/// Such a client notices that the server has gone.
+#[test]
+fn a_server_that_goes_without_reading_ends_the_handshake() {
+    let (mut puppet, _theirs) = Puppet::greeted_server();
+    puppet.jam();
+    puppet.send(&wire::outbox(false, false), &[good_segment().as_fd()]);
+    assert!(!puppet.until().readable);
+    let mut real = puppet.hang_up();
+    assert_eq!(real.progress(), Err(HandshakeError::Closed));
 }
 
 #[test]

@@ -11,8 +11,9 @@ use std::os::fd::OwnedFd;
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
 
 use super::{Established, Exchange, Progress, Role};
-use crate::config::{Config, ConfigBuilder};
+use crate::config::{BellKind, Config, ConfigBuilder};
 use crate::error::HandshakeError;
+use crate::mem::PeerTrust;
 
 type Outcome = Result<Established, HandshakeError>;
 
@@ -24,6 +25,17 @@ fn sockets() -> (OwnedFd, OwnedFd) {
 
 fn config(build: impl FnOnce(ConfigBuilder) -> ConfigBuilder) -> Config {
     build(Config::builder().application("test", 1)).build().unwrap()
+}
+
+#[allow(unsafe_code)]
+fn trust() -> PeerTrust {
+    // SAFETY: both ends are this thread, which never writes to what it has lent.
+    unsafe { PeerTrust::promise() }
+}
+
+/// A side that wants the eventfd bell and trusts its peer.
+fn eventfd_config() -> Config {
+    config(|b| b.bell(BellKind::Eventfd).trust(trust()))
 }
 
 /// Runs both ends until both have an outcome.

@@ -3,7 +3,7 @@
 use std::os::fd::AsFd;
 use std::time::Duration;
 
-use super::{config, handshake, sockets};
+use super::{config, eventfd_config, handshake, sockets, trust};
 use crate::config::{BellKind, Config, WaitMode};
 use crate::error::{HandshakeError, Refusal};
 use crate::handshake::{Established, Exchange, Progress, Role, Terms, hello};
@@ -11,14 +11,8 @@ use crate::layout::{
     EVENT_HEAD_AT, EVENT_RETURNED_AT, EVENT_TAIL_AT, MAGIC, MAGIC_AT, RING_AT, VERSION, VERSION_AT,
 };
 use crate::link::{Bell, Link, Receive};
-use crate::mem::{self, Memory, MemoryMut, PeerTrust};
+use crate::mem::{self, Memory, MemoryMut};
 use crate::wire::{BELL, Frame};
-
-#[allow(unsafe_code)]
-fn trust() -> PeerTrust {
-    // SAFETY: both ends are this thread, which never writes to what it has lent.
-    unsafe { PeerTrust::promise() }
-}
 
 fn established(client: &Config, server: &Config) -> (Established, Established) {
     let (client, server) = handshake(client, server);
@@ -96,8 +90,7 @@ fn the_eventfd_bell_needs_four_yeses() {
 
 #[test]
 fn the_agreed_bell_rings_on_the_other_side() {
-    let trusting = config(|b| b.bell(BellKind::Eventfd).trust(trust()));
-    for config in [config(|b| b), trusting] {
+    for config in [config(|b| b), eventfd_config()] {
         let (a, b) = established(&config, &config);
         let link = |e: Established| Link::new(e.socket, e.bell, e.peer_pidfd).unwrap();
         let (a, b) = (link(a), link(b));

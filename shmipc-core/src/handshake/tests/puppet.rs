@@ -9,34 +9,40 @@ use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::unistd::{ftruncate, write};
 
 use super::{config, sockets};
+use crate::config::Config;
 use crate::error::HandshakeError;
-use crate::handshake::{Exchange, Progress, Role, Terms, hello};
+use crate::handshake::{Exchange, Progress, Role, Terms, Until, hello};
 use crate::layout::{MAGIC, VERSION};
 use crate::link::{self, Receive, Sent};
-use crate::wire::{Decoder, Frame, Hello, Outbox};
+use crate::wire::{BELL, Decoder, Frame, Hello, Outbox};
 
 /// One end of a socket pair, played by hand, with the real thing at the other end.
 pub(super) struct Puppet {
     socket: OwnedFd,
     decoder: Decoder,
+    config: Config,
     real: Option<Exchange>,
+    /// Another descriptor of the real end's socket.
+    real_socket: OwnedFd,
 }
 
 impl Puppet {
     /// A puppet client before a real server.
     pub(super) fn client() -> Self {
-        Self::facing(Role::Server)
+        Self::facing(Role::Server, config(|b| b))
     }
 
     /// A puppet server before a real client.
     pub(super) fn server() -> Self {
-        Self::facing(Role::Client)
+        Self::facing(Role::Client, config(|b| b))
     }
 
-    fn facing(role: Role) -> Self {
+    /// A puppet before a real end with this configuration, which it also pretends to have.
+    fn facing(role: Role, config: Config) -> Self {
         let (socket, real) = sockets();
-        let real = Exchange::new(role, real, &config(|b| b)).unwrap();
-        Self { socket, decoder: Decoder::new(), real: Some(real) }
+        let real_socket = real.try_clone().unwrap();
+        let real = Some(Exchange::new(role, real, &config).unwrap());
+        Self { socket, decoder: Decoder::new(), config, real, real_socket }
     }
 
     pub(super) fn send(&self, frame: &[u8], fds: &[BorrowedFd<'_>]) {
@@ -73,8 +79,12 @@ impl Puppet {
 
     /// A puppet client that has said Hello and heard the server's.
     pub(super) fn greeted_client() -> Self {
-        let mut puppet = Self::client();
-        puppet.send(&good_hello().encode(), &[]);
+        Self::greeted_client_of(config(|b| b))
+    }
+
+    pub(super) fn greeted_client_of(config: Config) -> Self {
+        let mut puppet = Self::facing(Role::Server, config);
+        puppet.send(&hello(&puppet.config).encode(), &[]);
         assert_eq!(puppet.answer(), Ok(false));
         assert!(matches!(puppet.hear(), Some(Frame::Hello(_))));
         puppet
@@ -93,11 +103,25 @@ impl Puppet {
         }
     }
 
+    /// Fills what the real end can send until the puppet reads, with bells.
+    pub(super) fn jam(&self) -> usize {
+        let ring = || link::send(self.real_socket.as_fd(), &BELL, &[]).unwrap() == Sent::Whole;
+        std::iter::repeat_with(ring).take_while(|sent| *sent).count()
+    }
+
+    /// What the real end waits for.
+    pub(super) fn until(&mut self) -> Until {
+        match self.real.as_mut().unwrap().progress().unwrap() {
+            Progress::Pending(until) => until,
+            Progress::Done => panic!("done"),
+        }
+    }
+
     pub(super) fn socket(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
     }
 
-    /// Closes the puppet's end.
+    /// Closes the puppet's end, and gives the real one.
     pub(super) fn hang_up(self) -> Exchange {
         self.real.unwrap()
     }

@@ -188,8 +188,10 @@ impl Scenario {
         }
         for p in 0..PRODUCERS {
             // `checked` is private to the peer: a step on it matters if another thread has one to come.
-            while matches!(s.producers[p].at, ProducerAt::Checked | ProducerAt::Rung)
-                && !self.publishes_on(s, 1 - p, self.cursor_of(s, p))
+            while matches!(
+                s.producers[p].at,
+                ProducerAt::Checked | ProducerAt::Store | ProducerAt::Rung
+            ) && !self.publishes_on(s, 1 - p, self.cursor_of(s, p))
             {
                 self.publish(s, p);
             }

@@ -40,6 +40,11 @@ impl Scenario {
                     self.decide(s, p, cursor);
                 }
             }
+            ProducerAt::Store => {
+                // No maximum: it may set the word back.
+                s.checked[cursor] = me.new;
+                self.returns(s, p, cursor);
+            }
             ProducerAt::Ring => {
                 s.bell = true;
                 me.at = ProducerAt::Rung;
@@ -62,14 +67,15 @@ impl Scenario {
         let Producer { new, event, from, .. } = s.producers[p];
         let event = if event == NEVER8 { NEVER } else { u64::from(event) };
         let needed = passes(u64::from(from), event, u64::from(new));
-        if !needed || self.is(Weakening::CheckedBeforeRing) {
+        if needed && self.is(Weakening::CheckedBeforeRing) {
             s.checked[cursor] = s.checked[cursor].max(new);
         }
-        if needed {
-            s.producers[p] = Producer { at: ProducerAt::Ring, event: 0, from: 0, ..s.producers[p] };
-        } else {
-            self.returns(s, p, cursor);
-        }
+        let at = match needed {
+            true => ProducerAt::Ring,
+            false if from < new => ProducerAt::Store,
+            false => return self.returns(s, p, cursor),
+        };
+        s.producers[p] = Producer { at, event: 0, from: 0, ..s.producers[p] };
     }
 
     /// The publishing call returns: what it published is seen or rung for.

@@ -29,12 +29,12 @@ const THREE_WAITERS: Scenario = Scenario {
 };
 
 pub(super) const INLINE_POLLER: Scenario = Scenario {
-    threads: [&[Op::Record], &[Op::Record], &[Op::Poll, Op::Poll]],
+    threads: [&[Op::Record], &[Op::Record], &[Op::Poll]],
     producers: [&[Publish::Record(L)], &[Publish::Record(F)]],
     ..IDLE
 };
 
-const SOCKET: Scenario = Scenario { bell: Bell::Socket, ..IDLE };
+const POLLS_TWICE: [&[Op]; 3] = [&[Op::Record], &[Op::Record], &[Op::Poll, Op::Poll]];
 
 /// Visits all states of the case.
 pub(super) fn holds(name: &str, scenario: &Scenario) {
@@ -61,11 +61,13 @@ fn holds_too(name: &str, scenario: &Scenario) {
 
 #[test]
 fn three_record_waiters() {
-    holds("three record waiters", &THREE_WAITERS);
-}
-
-#[test]
-fn three_record_waiters_over_a_socket() {
+    let one_publisher = Scenario {
+        producers: [&[Publish::Record(F), Publish::Record(B)], &[]],
+        bell: Bell::Socket,
+        ..THREE_WAITERS
+    };
+    holds("three record waiters, one publisher, socket", &one_publisher);
+    holds_too("three record waiters", &THREE_WAITERS);
     holds_too("three record waiters, socket", &Scenario { bell: Bell::Socket, ..THREE_WAITERS });
 }
 
@@ -108,34 +110,25 @@ fn two_idle_waiters_beside_a_busy_one() {
 #[test]
 fn two_waiters_and_an_inline_poller() {
     holds("inline poller", &INLINE_POLLER);
+    let twice = Scenario { threads: POLLS_TWICE, ..INLINE_POLLER };
+    holds_too("inline poller, twice", &twice);
+    holds_too("inline poller, twice, socket", &Scenario { bell: Bell::Socket, ..twice });
 }
 
 #[test]
-fn two_waiters_and_an_inline_poller_over_a_socket() {
-    holds("inline poller, socket", &Scenario { bell: Bell::Socket, ..INLINE_POLLER });
-}
-
-#[test]
-fn an_active_poller_beside_two_waiters() {
+fn two_waiters_and_an_active_poller() {
     let active = Scenario { active: true, ..INLINE_POLLER };
-    let once = Scenario { threads: [&[Op::Record], &[Op::Record], &[Op::Poll]], ..active };
-    holds("active poller, once", &once);
-    holds_too("active poller", &active);
-    holds_too("active poller, socket", &Scenario { bell: Bell::Socket, ..active });
+    holds("active poller", &active);
+    let twice = Scenario { threads: POLLS_TWICE, ..active };
+    holds_too("active poller, twice", &twice);
+    holds_too("active poller, twice, socket", &Scenario { bell: Bell::Socket, ..twice });
     holds_too("three active waiters", &Scenario { active: true, ..THREE_WAITERS });
 }
 
 #[test]
 fn a_bystander_reads_the_socket_and_kicks() {
-    let reads = Scenario { reads_bell: true, ..SOCKET };
-    holds(
-        "bystander reads the socket",
-        &Scenario {
-            threads: [&[Op::Record], &[Op::Record], &[Op::Poll]],
-            producers: [&[Publish::Record(L)], &[Publish::Record(F)]],
-            ..reads
-        },
-    );
+    let poller = Scenario { bell: Bell::Socket, reads_bell: true, ..INLINE_POLLER };
+    holds("bystander reads the socket", &poller);
     let three = Scenario { bell: Bell::Socket, reads_bell: true, ..THREE_WAITERS };
     holds_too("bystander reads the socket, three waiters", &three);
 }

@@ -138,6 +138,8 @@ pub(super) enum ProducerAt {
     Checked,
     /// P2, P3: load the event word, compare.
     Event,
+    /// P3: no ring is needed, the check is completed.
+    Store,
     /// P4.
     Ring,
     /// P4: the check is completed.

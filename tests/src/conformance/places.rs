@@ -1,0 +1,133 @@
+//! Places of streams: how many, and used again and again.
+
+use shmipc_core::error::OpenError;
+
+use super::End;
+use super::echo::{accept, echo_at_once, echo_in_turn};
+use crate::flavour::{Receiver, Sender, Session, Stream};
+use crate::payload::Random;
+
+/// All the streams that the peer allows are open at one time and work; one more is refused by name;
+/// as soon as one has ended, another can be opened.
+pub(super) fn all_streams_and_no_more<S: Session>(end: End<S>) {
+    let session = match end {
+        End::There(session) => return echo_at_once(&session),
+        End::Here(session) => session,
+    };
+    let mut streams = Vec::new();
+    let limit = loop {
+        match session.open() {
+            Ok(stream) => streams.push(stream),
+            Err(OpenError::TooManyStreams { limit }) => break limit,
+            Err(error) => panic!("{error}"),
+        }
+    };
+    assert_eq!(streams.len(), limit as usize);
+    for (number, stream) in streams.iter_mut().enumerate() {
+        stream.send(&(number as u64).to_le_bytes()).unwrap();
+    }
+    for (number, stream) in streams.iter_mut().enumerate() {
+        assert_eq!(stream.expect(), (number as u64).to_le_bytes());
+    }
+    for round in 0..20 {
+        assert_eq!(session.open().err(), Some(OpenError::TooManyStreams { limit }));
+        let number = round * 7 % streams.len();
+        let mut stream = streams.swap_remove(number);
+        stream.finish().unwrap();
+        assert!(stream.recv().unwrap().is_none());
+        drop(stream);
+        let mut again = session.open().unwrap();
+        again.send(b"again").unwrap();
+        assert_eq!(again.expect(), b"again");
+        streams.push(again);
+    }
+}
+
+/// Twenty thousand streams, one after the other: opened, used once, closed.
+pub(super) fn places_are_used_again<S: Session>(end: End<S>) {
+    let session = match end {
+        End::There(session) => return echo_in_turn(&session),
+        End::Here(session) => session,
+    };
+    for number in 0..20_000u32 {
+        let mut stream = session.open().unwrap();
+        stream.send(&number.to_le_bytes()).unwrap();
+        stream.finish().unwrap();
+        assert_eq!(stream.expect(), number.to_le_bytes());
+        assert!(stream.recv().unwrap().is_none());
+    }
+}
+
+/// Streams that either side drops in any state leave nothing behind: places, credit and memory come
+/// back, and the session goes on.
+pub(super) fn dropped_in_any_state<S: Session>(end: End<S>) {
+    const STREAMS: u64 = 3000;
+    match end {
+        End::Here(session) => {
+            let mut random = Random::new(11);
+            let mut kept = Vec::new();
+            for number in 0..STREAMS {
+                let mut stream = loop {
+                    match session.open() {
+                        Ok(stream) => break stream,
+                        Err(OpenError::TooManyStreams { .. }) => {
+                            kept.clear();
+                            // Frees come with what the peer answers: look at it.
+                            let _ = session.accept_timeout(std::time::Duration::from_millis(1));
+                        }
+                        Err(error) => panic!("{error}"),
+                    }
+                };
+                for _ in 0..random.below(4) {
+                    // The peer may have stopped us.
+                    let _ = stream.send(&vec![1; random.size(20_000)]);
+                }
+                match random.below(5) {
+                    0 => drop(stream.finish()),
+                    1 => stream.sender().reset(3),
+                    2 => stream.receiver().stop(4),
+                    3 => drop(stream.sender().reserve(random.size(20_000))),
+                    _ => {}
+                }
+                match number % 3 {
+                    0 => kept.push(stream),
+                    1 => drop(stream),
+                    _ => {
+                        let (sender, receiver) = stream.into_split();
+                        drop(receiver);
+                        drop(sender);
+                    }
+                }
+            }
+            drop(kept);
+            let mut last = loop {
+                match session.open() {
+                    Ok(stream) => break stream,
+                    Err(_) => drop(session.accept_timeout(std::time::Duration::from_millis(1))),
+                }
+            };
+            last.send(b"the last").unwrap();
+            assert_eq!(last.expect(), b"the last");
+        }
+        End::There(session) => {
+            let mut random = Random::new(12);
+            while let Some(mut stream) = accept(&session) {
+                if random.below(4) > 0 {
+                    while let Ok(Some(message)) = stream.recv() {
+                        let message = message.to_vec();
+                        let last = message == b"the last";
+                        let _ = stream.send(&message);
+                        if last || random.below(3) == 0 {
+                            break;
+                        }
+                    }
+                } else if let Ok(Some(message)) = stream.recv() {
+                    let _ = stream.send(&message.to_vec());
+                }
+                if random.below(2) == 0 {
+                    let _ = stream.finish();
+                }
+            }
+        }
+    }
+}
