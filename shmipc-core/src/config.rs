@@ -74,7 +74,7 @@ pub struct Limits {
     pub ring_bytes: u32,
     /// Streams the peer may have open at one time. 1 to 1 Mi. Default 256.
     pub max_streams: u32,
-    /// Largest payload carried inside a record, bytes. Default 4,080; at most `ring_bytes/16 - 16`.
+    /// Largest payload carried inside a record, bytes. Default 4,096; at most `ring_bytes/16 - 16`.
     pub inline_max: u32,
     /// Extents lent, held, and segments not yet acknowledged, together. A power of two. Default 16,384.
     pub max_lent: u32,
@@ -95,7 +95,7 @@ impl Default for Limits {
         Self {
             ring_bytes: 128 << 10,
             max_streams: 256,
-            inline_max: 4080,
+            inline_max: 4096,
             max_lent: 16 << 10,
             stream_window: 256 << 10,
             unread_max: 16 << 20,

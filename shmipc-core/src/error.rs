@@ -61,6 +61,10 @@ pub enum PeerMisbehaved {
     /// The consumption cursor ran backwards or past what we published.
     #[error("its consumption cursor jumped")]
     HeadJumped,
+    /// The consumption cursor does not follow what the peer does: it has read more of our records than
+    /// it says.
+    #[error("it reads our records without moving its consumption cursor")]
+    HeadWithheld,
     /// The return cursor ran backwards or past the cap.
     #[error("its return cursor jumped")]
     ReturnedJumped,

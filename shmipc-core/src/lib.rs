@@ -37,5 +37,6 @@ pub mod notify;
 pub mod pool;
 pub mod queue;
 pub mod session;
+pub mod testing;
 pub mod handle;
 pub mod wire;

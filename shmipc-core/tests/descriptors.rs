@@ -41,6 +41,7 @@ fn descriptors_are_neither_lost_nor_assumed() {
     accepting_without_room();
     handshakes_without_room();
     assert_eq!((open_descriptors(), mappings()), before);
+    fs::remove_file(socket_path().with_extension("lock")).unwrap();
 }
 
 fn open_descriptors() -> usize {

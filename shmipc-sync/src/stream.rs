@@ -28,6 +28,9 @@ pub struct SendStream {
     timeout: Option<Duration>,
     /// A message was begun by `write` and not ended.
     open_message: bool,
+    /// The bytes of a batch in the making, and where each of its messages ends.
+    staged: Vec<u8>,
+    ends: Vec<usize>,
 }
 
 /// The receiving half of a stream. Dropped before its end it asks the peer to stop sending.
@@ -105,10 +108,11 @@ impl SendStream {
         self.send_flags(data, Flags::none())
     }
 
-    /// Sends several messages with one publication and at most one ring: they become visible to the
-    /// peer together, when the batch is dropped or flushed, or when it has to wait for room.
+    /// Collects small messages, to be sent with one publication and at most one ring.
     pub fn batch(&mut self) -> Batch<'_> {
-        Batch { stream: self }
+        self.staged.clear();
+        self.ends.clear();
+        Batch { stream: self, sent: 0 }
     }
 
     fn send_flags(&mut self, data: &[u8], flags: Flags) -> Result<(), SendError> {
@@ -136,36 +140,63 @@ impl SendStream {
     }
 }
 
-/// Messages that are published together; see [`SendStream::batch`].
+/// Messages that are sent together; see [`SendStream::batch`]. Dropped instead of committed, none of
+/// them is sent.
 #[derive(Debug)]
 pub struct Batch<'a> {
     stream: &'a mut SendStream,
+    /// Messages of the batch that were sent already.
+    sent: usize,
 }
 
 impl Batch<'_> {
-    /// Adds a message. **Blocks** for room as [`SendStream::send`] does, after publishing what the
-    /// batch has; a message that does not fit into a record is sent at once, with all before it.
+    /// Adds a message. It is kept in private memory until the batch is committed.
     ///
     /// # Errors
-    /// [`SendError`]; this message was not sent, those before it were.
+    /// [`SendError::TooLarge`] for a message that does not fit inside of a record.
     #[inline]
-    pub fn send(&mut self, data: &[u8]) -> Result<(), SendError> {
-        if self.stream.core.try_put(data)? {
-            return Ok(());
+    pub fn push(&mut self, message: &[u8]) -> Result<(), SendError> {
+        let max = self.stream.core.inline_max();
+        if message.len() > max {
+            return Err(SendError::TooLarge { len: message.len(), max });
         }
-        self.flush();
-        self.stream.send(data)
+        self.stream.staged.extend_from_slice(message);
+        self.stream.ends.push(self.stream.staged.len());
+        Ok(())
     }
 
-    /// Publishes what the batch has. Never blocks.
-    pub fn flush(&mut self) {
-        self.stream.core.publish();
+    /// Messages not yet sent.
+    pub fn len(&self) -> usize {
+        self.stream.ends.len() - self.sent
     }
-}
 
-impl Drop for Batch<'_> {
-    fn drop(&mut self) {
-        self.flush();
+    /// True if there is no message left to send.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Sends the messages, in order. **Blocks** for room as [`SendStream::send`] does; the peer sees
+    /// what was sent before.
+    ///
+    /// # Errors
+    /// [`SendError`]. The messages that remain were not sent, and can be committed again.
+    pub fn commit(&mut self) -> Result<(), SendError> {
+        while !self.is_empty() {
+            let (staged, ends) = (&self.stream.staged, &self.stream.ends);
+            let message = |i: usize| {
+                let start = if i == 0 { 0 } else { ends[i - 1] };
+                &staged[start..ends[i]]
+            };
+            let sent = self.stream.core.try_send_all((self.sent..ends.len()).map(message))?;
+            self.sent += sent;
+            if sent == 0 {
+                // Wait for room for one of them, in line with other threads.
+                let next = message(self.sent).to_vec();
+                self.stream.send(&next)?;
+                self.sent += 1;
+            }
+        }
+        Ok(())
     }
 }
 
@@ -253,7 +284,11 @@ impl<T: Trust> RecvStream<T> {
     /// # Errors
     /// As [`recv`](Self::recv).
     pub fn try_recv(&mut self) -> Poll<Result<Option<Message<T>>, RecvError>> {
-        self.core.poll_recv(None)
+        let polled = self.core.poll_recv(None);
+        if polled.is_pending() {
+            self.session.glance();
+        }
+        polled
     }
 
     /// Asks the peer to stop sending, with a code for its application. Never blocks.
@@ -295,7 +330,9 @@ impl<T: Trust> io::Read for RecvStream<T> {
 impl Stream {
     pub(crate) fn new(session: &Session, send: SendHalf, recv: RecvHalf) -> Self {
         let (timeout, open_message) = (None, false);
-        let send = SendStream { session: session.clone(), core: send, timeout, open_message };
+        let (staged, ends) = (Vec::new(), Vec::new());
+        let session_of_send = session.clone();
+        let send = SendStream { session: session_of_send, core: send, timeout, open_message, staged, ends };
         Self { send, recv: RecvStream { session: session.clone(), core: recv, timeout } }
     }
 

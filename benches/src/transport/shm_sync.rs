@@ -167,8 +167,9 @@ impl Link for Connected {
         let mut batch = self.send.batch();
         (first..first + count).try_for_each(|seq| {
             self.payload.fill(&mut self.message, seq);
-            batch.send(&self.message).map_err(other)
-        })
+            batch.push(&self.message).map_err(other)
+        })?;
+        batch.commit().map_err(other)
     }
 
     #[inline]

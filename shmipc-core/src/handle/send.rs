@@ -7,7 +7,7 @@ use std::task::{Poll, Waker};
 use crate::error::{SendError, SessionError};
 use crate::mem::in_forked_child;
 use crate::queue::Flags;
-use crate::session::{Ask, Effects, Grant, StreamId, TicketId, Tx};
+use crate::session::{Ask, Effects, Grant, StreamId, TicketId};
 
 use super::session::Owner;
 
@@ -87,7 +87,7 @@ impl SendHalf {
         let mut tx = shared.tx();
         if !tx.put_inline(self.key, data, flags)? {
             drop(tx);
-            return self.try_again(|tx| tx.put_inline(self.key, data, flags), true);
+            return self.try_again(data, flags);
         }
         let tail = tx.publish();
         drop(tx);
@@ -97,54 +97,55 @@ impl SendHalf {
         Ok(true)
     }
 
-    /// As [`try_send`](Self::try_send), but leaves the message unpublished: it is sent by the next
-    /// [`publish`](Self::publish), or whatever else publishes in this session.
+    /// Sends the first of several messages that fit into records, in one section and with one
+    /// publication; gives how many. Never blocks.
     ///
     /// # Errors
-    /// As [`try_send`](Self::try_send).
-    #[inline]
-    pub fn try_put(&self, data: &[u8]) -> Result<bool, SendError> {
-        if data.len() > self.inline_max() {
-            return Ok(false);
-        }
+    /// [`SendError`]; none of them was sent.
+    pub fn try_send_all<'a>(
+        &self,
+        messages: impl Iterator<Item = &'a [u8]>,
+    ) -> Result<usize, SendError> {
         if in_forked_child() {
             return Err(SessionError::Forked.into());
         }
-        let put = self.owner.shared.tx().put_inline(self.key, data, Flags::none())?;
-        if put {
-            return Ok(true);
+        let shared = &self.owner.shared;
+        let mut tx = shared.tx();
+        let (mut sent, mut result) = (0, Ok(()));
+        for message in messages {
+            match tx.put_inline(self.key, message, Flags::none()) {
+                Ok(true) => sent += 1,
+                Ok(false) => break,
+                Err(error) => {
+                    result = Err(error);
+                    break;
+                }
+            }
         }
-        self.try_again(|tx| tx.put_inline(self.key, data, Flags::none()), false)
+        let tail = tx.publish();
+        drop(tx);
+        if let Some(tail) = tail {
+            shared.signal_tail(tail);
+        }
+        if sent == 0 { result.map(|()| 0) } else { Ok(sent) }
     }
 
     /// Something was lacking. Credit comes in records, so they are drained; then once more.
     #[cold]
-    fn try_again(
-        &self,
-        put: impl FnOnce(&mut Tx) -> Result<bool, SendError>,
-        publish: bool,
-    ) -> Result<bool, SendError> {
+    fn try_again(&self, data: &[u8], flags: Flags) -> Result<bool, SendError> {
         let shared = &self.owner.shared;
         if !shared.has_records() {
             return Ok(false);
         }
         shared.drive();
-        let done = put(&mut shared.tx())?;
-        if done && publish {
-            self.publish();
-        }
-        Ok(done)
-    }
-
-    /// Publishes what [`try_put`](Self::try_put) left, and rings if the peer sleeps. Never blocks.
-    pub fn publish(&self) {
-        if in_forked_child() {
-            return;
-        }
-        let tail = self.owner.shared.tx().publish();
+        let mut tx = shared.tx();
+        let put = tx.put_inline(self.key, data, flags)?;
+        let tail = tx.publish();
+        drop(tx);
         if let Some(tail) = tail {
-            self.owner.shared.signal_tail(tail);
+            shared.signal_tail(tail);
         }
+        Ok(put)
     }
 
     /// Ends this direction in good order: the peer reads what was sent, then the end of the stream.

@@ -156,6 +156,14 @@ impl Session {
         self.owner.shared.close(code);
     }
 
+    /// Looks at the socket, at most once a millisecond: for callers that poll and never sleep, who would
+    /// else not learn of the session's end.
+    pub fn glance(&self) {
+        if !in_forked_child() {
+            self.owner.shared.glance_now_and_then();
+        }
+    }
+
     /// Begins a spin of the calling thread, as the session's mode allows.
     pub fn spin(&self, deadline: Option<Instant>) -> Spinner<'_> {
         Spinner::new(&self.owner.shared, deadline)

@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crossbeam_utils::sync::Unparker;
 use nix::sys::stat::FileStat;
@@ -28,6 +28,10 @@ use super::spin::SpinBudget;
 /// Rings that a peer may send without our having slept.
 const FREE_RINGS: u64 = 100_000;
 
+/// Reads of the socket in one turn: a peer that sends frames without end keeps nobody busy for ever,
+/// and all frames that an honest one can have unread are fewer.
+const READS: u32 = 512;
+
 /// See [the module](super).
 pub(crate) struct Shared {
     pub(super) own: Arc<OwnMapping>,
@@ -37,6 +41,9 @@ pub(crate) struct Shared {
     returns: Mutex<Returns>,
     socket: Mutex<SocketIn>,
     pub(super) gate: Mutex<WaitBook<Unparker>>,
+    /// Whether a thread is inside the kernel wait: a copy for looks without the gate, which may be
+    /// stale at the cost of a ring.
+    pub(super) somebody_inside: AtomicBool,
     checks: Checks,
     pub(super) link: Link,
     out: Geometry,
@@ -55,6 +62,9 @@ pub(crate) struct Shared {
     bells_rung: AtomicU64,
     pub(super) sleeps: AtomicU64,
     copies_forced: AtomicU64,
+    began: Instant,
+    /// Milliseconds from `began` to the last glance.
+    glanced: AtomicU64,
 }
 
 #[derive(Default)]
@@ -99,6 +109,7 @@ impl Shared {
             returns: Mutex::new(Returns { writer: returns, lent: 0, by_segment: HashMap::new() }),
             socket: Mutex::new(SocketIn { decoder, closed_with: None, ended: false, bells: 0 }),
             gate: Mutex::new(WaitBook::new()),
+            somebody_inside: AtomicBool::new(false),
             checks: Checks::new(),
             link: Link::new(socket, bell, peer_pidfd)?,
             own,
@@ -116,6 +127,8 @@ impl Shared {
             bells_rung: AtomicU64::new(0),
             sleeps: AtomicU64::new(0),
             copies_forced: AtomicU64::new(0),
+            began: Instant::now(),
+            glanced: AtomicU64::new(0),
         })
     }
 
@@ -234,7 +247,10 @@ impl Shared {
         for waker in std::mem::take(&mut effects.wakers) {
             waker.wake();
         }
-        if let Err(misdeed) = result {
+        if effects.took_bell && self.gate().another_inside(None) {
+            self.link.kick();
+        }
+        if let Some(misdeed) = result.err().or(effects.misdeed) {
             self.end(misdeed.into());
         }
     }
@@ -382,7 +398,8 @@ impl Shared {
     /// What a kernel wait reported: reads the socket, notices a death.
     pub(super) fn on_woken(&self, woken: Woken) {
         if woken.socket || woken.peer_died {
-            self.look_at_socket();
+            // One read is enough for what woke us: the wait set reports what is left (level).
+            self.read_socket_and_act(if woken.peer_died { READS } else { 1 }, true);
         }
         if woken.peer_died {
             self.end_after_drain(SessionError::PeerDied);
@@ -392,10 +409,16 @@ impl Shared {
         }
     }
 
-    /// Reads the socket until it is empty.
+    /// Reads the socket until it is empty, or enough was read.
     pub(super) fn look_at_socket(&self) {
+        self.read_socket_and_act(READS, false);
+    }
+
+    /// `inside`: by the thread that comes back from the kernel wait, whose bell it is.
+    fn read_socket_and_act(&self, reads: u32, inside: bool) {
         let mut effects = Effects::default();
-        let result = self.read_socket(&mut self.rx(), &mut effects);
+        let result = self.read_frames(reads, &mut self.rx(), &mut effects);
+        effects.took_bell &= !inside;
         self.complete(effects, result);
         let closed = {
             let socket = lock(&self.socket);
@@ -406,18 +429,18 @@ impl Shared {
         }
     }
 
-    /// A look at the socket from a thread that is not inside: a bell it takes is passed on (N4).
-    pub(super) fn glance(&self) {
-        let bells = lock(&self.socket).bells;
-        self.look_at_socket();
-        if lock(&self.socket).bells != bells && self.gate().another_inside(None) {
-            self.link.kick();
+    /// Looks at the socket, at most once a millisecond.
+    pub(super) fn glance_now_and_then(&self) {
+        let now = self.began.elapsed().as_millis() as u64;
+        if self.glanced.swap(now, Ordering::Relaxed) != now {
+            self.look_at_socket();
         }
     }
 
     fn on_frame(&self, frame: Frame, socket: &mut SocketIn, rx: &mut Rx, effects: &mut Effects) -> Result<(), PeerMisbehaved> {
         match frame {
             Frame::Bell => {
+                effects.took_bell = true;
                 socket.bells += 1;
                 // Each arming may be answered by one ring of each publishing thread.
                 if socket.bells > FREE_RINGS + 1024 * self.sleeps.load(Ordering::Relaxed) {
@@ -553,9 +576,24 @@ impl Feeds for Shared {
     }
 
     fn read_socket(&self, rx: &mut Rx, effects: &mut Effects) -> Result<(), PeerMisbehaved> {
+        self.read_frames(READS, rx, effects)
+    }
+}
+
+impl Shared {
+    /// Reads the socket so many times at most, and acts on the frames.
+    fn read_frames(
+        &self,
+        reads: u32,
+        rx: &mut Rx,
+        effects: &mut Effects,
+    ) -> Result<(), PeerMisbehaved> {
         let mut guard = lock(&self.socket);
         let socket = &mut *guard;
-        while !socket.ended {
+        for _ in 0..reads {
+            if socket.ended {
+                break;
+            }
             match self.link.receive(&mut socket.decoder) {
                 Ok(Receive::Bytes) => {
                     while let Some(frame) = socket.decoder.next_frame()? {

@@ -151,7 +151,7 @@ impl<'a> Spinner<'a> {
         if self.forever && !self.shared.is_over() {
             // In every mode the socket is looked at each millisecond.
             self.until = Some(now + MILLISECOND);
-            self.shared.glance();
+            self.shared.look_at_socket();
             self.ticked = true;
             return true;
         }

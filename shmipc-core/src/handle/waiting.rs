@@ -95,6 +95,8 @@ impl<'a> Waiting<'a> {
     /// last case. Whoever is inside drives for all when it comes out.
     pub fn sleep(&self, deadline: Option<Instant>) -> bool {
         if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+            // Whoever polls by short waits may never be inside: the end must not be hidden from them.
+            self.shared.glance_now_and_then();
             return false;
         }
         show_cpu(self.shared);
@@ -112,7 +114,11 @@ impl<'a> Waiting<'a> {
             }
             self.shared.spin.on_woken(began.elapsed());
         }
-        self.shared.gate().come_out(self.me);
+        {
+            let mut gate = self.shared.gate();
+            gate.come_out(self.me);
+            self.shared.somebody_inside.store(gate.inside().is_some(), Ordering::Relaxed);
+        }
         self.shared.drive();
         true
     }
@@ -121,6 +127,7 @@ impl<'a> Waiting<'a> {
     fn post(&self) -> (Post, Option<u64>) {
         let mut gate = self.shared.gate();
         let posted = gate.post(self.me);
+        self.shared.somebody_inside.store(true, Ordering::Relaxed);
         let armed = (posted == Post::Inside { arm: true }).then(|| {
             let at = self.shared.drained();
             event::arm(&self.shared.own, Cursor::Tail, at);
@@ -167,6 +174,9 @@ pub(super) struct Active<'a> {
 impl<'a> Active<'a> {
     /// Becomes active if somebody is inside.
     pub(super) fn begin(shared: &'a Shared) -> Option<Self> {
+        if !shared.somebody_inside.load(Ordering::Relaxed) {
+            return None;
+        }
         let mut gate = shared.gate();
         gate.activate().then(|| {
             event::disarm(&shared.own, Cursor::Tail);

@@ -133,6 +133,9 @@ fn bells_on_the_socket_stay_until_they_are_read() {
     let mut decoder = Decoder::new();
     assert_eq!(b.receive(&mut decoder), Ok(Receive::Bytes));
     assert!(b.wait(NOW).unwrap().timed_out());
+    for _ in 0..2 {
+        assert!(matches!(decoder.next_frame(), Ok(Some(Frame::Bell))));
+    }
     a.shutdown();
     assert!(b.wait(None).unwrap().socket);
     assert_eq!(b.receive(&mut decoder), Ok(Receive::End));

@@ -131,7 +131,8 @@ impl Arena {
                 self.free(range);
             }
             Returned::Segment(id) => {
-                let waits = |id| self.segments.get(&id).is_some_and(|s| s.live && !s.acknowledged);
+                // The peer may be faster than the thread that has put the announcement on the socket.
+                let waits = |id| self.segments.get(&id).is_some_and(|s| !s.acknowledged);
                 let id = id.parse(|id| waits(id).then_some(id), PeerMisbehaved::ReturnedUnlent)?;
                 if let Some(segment) = self.segments.get_mut(&id) {
                     segment.acknowledged = true;
@@ -262,7 +263,7 @@ impl Arena {
 impl Segment {
     fn allocate(&mut self, len: u32) -> Option<u32> {
         let allocation = match &mut self.space {
-            Some(space) => Some(space.allocate(len.div_ceil(EXTENT_ALIGN))?),
+            Some(space) => Some(space.allocate(units(len))?),
             None if self.used.is_empty() && len <= self.bytes => None,
             None => return None,
         };
@@ -276,6 +277,13 @@ impl Segment {
             space.free(allocation);
         }
     }
+}
+
+/// What an extent takes, in units of the allocator, whose bins are eight sizes to each power of two.
+/// With one of these, what is freed lies in the bin where the next extent of that length is looked for.
+fn units(len: u32) -> u32 {
+    let units = len.div_ceil(EXTENT_ALIGN).max(1);
+    units.next_multiple_of(1 << units.ilog2().saturating_sub(3))
 }
 
 impl std::fmt::Debug for Arena {

@@ -173,9 +173,11 @@ impl<O: MemoryMut, P: Memory> RecordReader<O, P> {
         let word = Raw::new(self.peer.load64(at));
         let header = Header::parse(word, self.peer.load64(at + 8))?;
         let to_end = self.ring - (self.drained & (self.ring - 1));
-        let too_long = header.size() > to_end.min(self.tail - self.drained)
-            || (header.kind == Kind::Inline && header.value > self.inline_max);
-        if too_long {
+        // Padding fills the end of the ring, so that one record is never behind many of it.
+        let wrong = header.size() > to_end.min(self.tail - self.drained)
+            || (header.kind == Kind::Inline && header.value > self.inline_max)
+            || (header.kind == Kind::Pad && header.size() != to_end);
+        if wrong {
             return Err(PeerMisbehaved::RecordLength);
         }
         let extent = (header.kind == Kind::Extent).then(|| {

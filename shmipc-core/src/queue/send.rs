@@ -6,6 +6,10 @@ use crate::mem::{Memory, MemoryMut, Raw};
 
 use super::record::{ExtentRef, Header, Kind};
 
+/// How far ahead of a record lines are fetched, bytes: what a burst of small records writes while
+/// one transfer between CPUs takes (measured; see `docs/decisions.md`).
+const AHEAD: u64 = 384;
+
 /// Writes records into our outbox and publishes them. The caller's lock makes it the only writer.
 #[derive(Debug)]
 pub struct RecordWriter<O, P> {
@@ -13,6 +17,8 @@ pub struct RecordWriter<O, P> {
     peer: P,
     ring: u64,
     data_limit: u64,
+    /// The most padding that granted data may need.
+    padding: u64,
     /// Where the next record goes.
     written: u64,
     /// Value of the tail.
@@ -27,7 +33,8 @@ impl<O: MemoryMut, P: Memory> RecordWriter<O, P> {
     /// The writer of the outbox `own`, whose reader keeps its head in `peer`.
     pub fn new(own: O, peer: P, geometry: &Geometry) -> Self {
         let (ring, data_limit) = (u64::from(geometry.ring_bytes), geometry.data_limit());
-        Self { own, peer, ring, data_limit, written: 0, published: 0, head: 0, held: 0 }
+        let padding = geometry.max_record() - 16;
+        Self { own, peer, ring, data_limit, padding, written: 0, published: 0, head: 0, held: 0 }
     }
 
     /// Grants `len` bytes of the ring to data if they are free (Q2). The head is loaded again only if
@@ -72,10 +79,30 @@ impl<O: MemoryMut, P: Memory> RecordWriter<O, P> {
     pub fn put(&mut self, header: Header, payload: &[u8]) {
         let size = header.size();
         let at = self.place(size);
+        self.own.will_write(RING_AT + ((self.written + AHEAD) & (self.ring - 1)) as usize);
         self.own.write(at + 16, payload);
         self.own.store64(at + 8, header.stream);
         self.own.store64(at, header.word());
         self.account(&header, size);
+    }
+
+    /// Writes a control record. Q2 keeps room for it, if the reader follows Q4.
+    ///
+    /// # Errors
+    /// [`PeerMisbehaved::HeadWithheld`] if there is no room all the same: the peer goes on to cause
+    /// control records and does not publish that it read those before.
+    /// [`PeerMisbehaved::HeadJumped`] as for [`load_head`](Self::load_head).
+    #[inline]
+    pub fn put_control(&mut self, header: Header) -> Result<(), PeerMisbehaved> {
+        debug_assert!(header.is_control());
+        if !self.control_fits() {
+            self.load_head()?;
+            if !self.control_fits() {
+                return Err(PeerMisbehaved::HeadWithheld);
+            }
+        }
+        self.put(header, &[]);
+        Ok(())
     }
 
     /// Writes a record that names an extent.
@@ -126,6 +153,16 @@ impl<O: MemoryMut, P: Memory> RecordWriter<O, P> {
     #[inline]
     fn in_use(&self) -> u64 {
         self.written - self.head + self.held
+    }
+
+    /// Whether a control record fits beside everything in flight and granted. Granted data needs
+    /// padding if the end of the ring is near enough.
+    #[inline]
+    fn control_fits(&self) -> bool {
+        let to_end = self.ring - (self.written & (self.ring - 1));
+        let pads = self.held > 0 && to_end < 16 + self.held + self.padding;
+        let padding = if pads { self.padding } else { 0 };
+        self.in_use() + 16 + padding <= self.ring
     }
 
     /// Offset of the next `size` bytes, behind padding if the end of the ring is too near.

@@ -44,6 +44,12 @@ impl SendCredit {
         self.taken -= amount;
     }
 
+    /// Cumulative charge.
+    #[cfg(test)]
+    pub(crate) const fn taken(&self) -> u64 {
+        self.taken
+    }
+
     /// A cumulative grant of the reader, whole.
     ///
     /// # Errors
@@ -129,6 +135,18 @@ impl RecvCredit {
             self.announced = grant;
             grant
         })
+    }
+
+    /// The same with another threshold for updates.
+    #[cfg(test)]
+    pub(crate) const fn with_due(self, due: u64) -> Self {
+        Self { due, ..self }
+    }
+
+    /// Cumulative charge, drained and taken.
+    #[cfg(test)]
+    pub(crate) const fn sums(&self) -> (u64, u64) {
+        (self.charged, self.taken)
     }
 
     /// Charge of what is unread.

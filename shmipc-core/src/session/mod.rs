@@ -46,6 +46,7 @@ pub(crate) use tx::{Ask, Grant, Tx};
 
 use std::task::Waker;
 
+use crate::error::PeerMisbehaved;
 use crate::pool::Plan;
 
 /// What a section under a lock leaves to be done after it.
@@ -63,4 +64,8 @@ pub(crate) struct Effects {
     pub returned: Option<u64>,
     /// A segment that is to be created by the caller.
     pub grow: Option<Plan>,
+    /// A bell was read that was meant for whoever is inside the kernel wait (notify, N4).
+    pub took_bell: bool,
+    /// A rule that the peer was found to have broken while something was sent.
+    pub misdeed: Option<PeerMisbehaved>,
 }

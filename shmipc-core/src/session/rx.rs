@@ -222,6 +222,11 @@ impl<O: MemoryMut + Clone, P: Memory + Clone> Rx<O, P> {
         self.reader.drained()
     }
 
+    /// What the session is charged for records that nobody has taken.
+    pub(crate) fn unread(&self) -> u64 {
+        self.credit.unread()
+    }
+
     #[inline]
     fn act(
         &mut self,
@@ -648,5 +653,25 @@ impl RxStream {
             reading: true,
             writing: true,
         }
+    }
+}
+
+/// For checks of what is conserved.
+#[cfg(test)]
+impl<O: MemoryMut + Clone, P: Memory + Clone> Rx<O, P> {
+    /// Charge of everything that was drained, and of what was taken of it.
+    pub(crate) fn test_sums(&self) -> (u64, u64) {
+        self.credit.sums()
+    }
+
+    /// Charge of what lies in inboxes, counted anew.
+    pub(crate) fn test_unread(&self) -> u64 {
+        let entries = self.streams.iter().flat_map(|(_, stream)| &stream.inbox);
+        entries.map(|entry| footprint(entry.payload.len() as u32)).sum()
+    }
+
+    /// Streams that are not forgotten.
+    pub(crate) fn test_streams(&self) -> usize {
+        self.streams.len()
     }
 }

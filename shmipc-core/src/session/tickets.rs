@@ -71,6 +71,15 @@ impl Tickets {
         ticket.waker.take()
     }
 
+    /// What has been granted and not fetched.
+    #[cfg(test)]
+    pub(crate) fn granted(&self) -> impl Iterator<Item = &Grant> {
+        self.all.iter().filter_map(|(_, ticket)| match &ticket.state {
+            State::Granted(grant) => Some(grant),
+            _ => None,
+        })
+    }
+
     pub(crate) fn is_idle(&self) -> bool {
         self.order.is_empty()
     }

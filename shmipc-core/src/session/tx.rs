@@ -180,12 +180,13 @@ impl<O: MemoryMut + Clone, P: Memory + Clone> Tx<O, P> {
 
     /// Tells the peer, which now knows of the stream, that nobody reads it; left unpublished.
     #[inline]
-    fn pay_stop(&mut self, key: usize) {
-        let Some(stream) = &mut self.streams[key] else { return };
+    fn pay_stop(&mut self, key: usize) -> Result<(), PeerMisbehaved> {
+        let Some(stream) = &mut self.streams[key] else { return Ok(()) };
         if let Some(code) = stream.stop_owed.take() {
-            self.writer.put(Header::control(Kind::Stop, stream.id.word(), code), &[]);
+            self.writer.put_control(Header::control(Kind::Stop, stream.id.word(), code))?;
             stream.last_control = self.writer.written();
         }
+        Ok(())
     }
 
     // --- reservations --------------------------------------------------------------------------
@@ -249,7 +250,7 @@ impl<O: MemoryMut + Clone, P: Memory + Clone> Tx<O, P> {
         }
         let header = Header { kind: Kind::Inline, flags, value: len, stream: stream.id.word() };
         self.writer.put(header, data);
-        self.pay_stop(key);
+        self.pay_stop(key).map_err(SessionError::from)?;
         self.records += 1;
         self.bytes += u64::from(len);
         Ok(true)
@@ -520,7 +521,7 @@ impl<O: MemoryMut + Clone, P: Memory + Clone> Tx<O, P> {
                 }
             }
         }
-        self.pay_stop(key);
+        effects.misdeed = self.pay_stop(key).err().or(effects.misdeed);
         self.records += 1;
         self.bytes += u64::from(len);
         effects.tail = self.writer.publish().or(effects.tail);
@@ -550,7 +551,7 @@ impl<O: MemoryMut + Clone, P: Memory + Clone> Tx<O, P> {
         let word = stream.id.word();
         let header = Header { kind: Kind::Open, flags: Flags::OPEN, value: 0, stream: word };
         self.writer.put(header, &[]);
-        self.pay_stop(key);
+        effects.misdeed = self.pay_stop(key).err().or(effects.misdeed);
         effects.tail = self.writer.publish().or(effects.tail);
     }
 
@@ -565,7 +566,7 @@ impl<O: MemoryMut + Clone, P: Memory + Clone> Tx<O, P> {
         let flags = Flags::none().with_if(Flags::OPEN, !announced);
         let header = Header { flags, ..Header::control(Kind::Finish, stream.id.word(), 0) };
         self.control(key, header, effects);
-        self.pay_stop(key);
+        effects.misdeed = self.pay_stop(key).err().or(effects.misdeed);
         effects.tail = self.writer.publish().or(effects.tail);
         self.settle_or_end(effects);
         Ok(())
@@ -613,11 +614,10 @@ impl<O: MemoryMut + Clone, P: Memory + Clone> Tx<O, P> {
         self.stream(key).last_control = self.writer.written();
     }
 
-    /// Q2 keeps room for it. After the session's end nobody reads it, and the peer's head, which may
-    /// be a lie, is no reason to write beyond the ring.
+    /// Q2 keeps room for it, or the peer has broken a rule. After the session's end nobody reads it.
     fn put_control(&mut self, header: Header, effects: &mut Effects) {
         if self.over.is_none() {
-            self.writer.put(header, &[]);
+            effects.misdeed = self.writer.put_control(header).err().or(effects.misdeed);
             effects.tail = self.writer.publish().or(effects.tail);
         }
     }
@@ -648,8 +648,35 @@ impl<O: MemoryMut + Clone, P: Memory + Clone> Tx<O, P> {
         }
     }
 
-    /// Settles; a lie found on the way is found again by the next drive, which ends the session.
+    /// Settles; a lie found on the way ends the session once the lock is released.
     fn settle_or_end(&mut self, effects: &mut Effects) {
-        let _ = self.settle(effects);
+        effects.misdeed = self.settle(effects).err().or(effects.misdeed);
+    }
+}
+
+/// For checks of what is conserved.
+#[cfg(test)]
+impl<O: MemoryMut + Clone, P: Memory + Clone> Tx<O, P> {
+    /// The session's charge of everything published and held.
+    pub(crate) fn test_charged(&self) -> u64 {
+        self.credit.taken()
+    }
+
+    /// Charge of reservations that have been granted and not fetched.
+    pub(crate) fn test_granted(&self) -> u64 {
+        self.tickets.granted().map(Grant::footprint).sum()
+    }
+
+    /// Takes in what the peer has handed back.
+    pub(crate) fn test_take_returns(&mut self) -> Result<(), PeerMisbehaved> {
+        self.take_returns()
+    }
+}
+
+#[cfg(test)]
+impl Grant {
+    /// What the session is charged for it.
+    pub(crate) fn footprint(&self) -> u64 {
+        self.footprint
     }
 }

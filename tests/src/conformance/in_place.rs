@@ -1,6 +1,7 @@
 //! Reading in place from a trusted peer; copying from one that is not.
 
 use bytes::{Buf, Bytes};
+use shmipc_core::config::Limits;
 use shmipc_core::handle::Trusted;
 
 use super::End;
@@ -20,11 +21,12 @@ pub(super) fn trusted_reads_in_place<S: Session>(end: End<S>) {
         End::Here(session) => session,
     };
     let Some((mut sender, mut receiver)) = trusting(session.open().unwrap()) else { return };
-    for (seed, len) in [0, 10, 4080, 4081, 100_000, 1 << 20].into_iter().enumerate() {
+    let inline = Limits::default().inline_max as usize;
+    for (seed, len) in [0, 10, inline, inline + 1, 100_000, 1 << 20].into_iter().enumerate() {
         sender.send(&pattern(seed as u64, len)).unwrap();
         let message = receiver.recv().unwrap().unwrap();
         check(&message, seed as u64, len);
-        assert_eq!(message.is_zero_copy(), len > 4080);
+        assert_eq!(message.is_zero_copy(), len > inline);
         let bytes = Bytes::from(message);
         check(&bytes, seed as u64, len);
     }

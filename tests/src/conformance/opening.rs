@@ -114,7 +114,10 @@ pub(super) fn many_accept_at_once<S: Session>(end: End<S>) {
             };
             for first in (0..STREAMS).step_by(100) {
                 let streams: Vec<_> = (first..first + 100).map(ask).collect();
-                streams.into_iter().for_each(|mut stream| assert_eq!(stream.expect(), b"seen"));
+                for mut stream in streams {
+                    assert_eq!(stream.expect(), b"seen");
+                    assert!(stream.recv().unwrap().is_none());
+                }
             }
         }
         End::There(session) => {

@@ -1,5 +1,8 @@
 //! Places of streams: how many, and used again and again.
 
+use std::thread;
+use std::time::Duration;
+
 use shmipc_core::error::OpenError;
 
 use super::End;
@@ -72,8 +75,8 @@ pub(super) fn dropped_in_any_state<S: Session>(end: End<S>) {
                         Ok(stream) => break stream,
                         Err(OpenError::TooManyStreams { .. }) => {
                             kept.clear();
-                            // Frees come with what the peer answers: look at it.
-                            let _ = session.accept_timeout(std::time::Duration::from_millis(1));
+                            // A place is free when the peer has ended the stream too: look for that.
+                            let _ = session.accept_timeout(Duration::from_millis(1));
                         }
                         Err(error) => panic!("{error}"),
                     }
@@ -103,31 +106,32 @@ pub(super) fn dropped_in_any_state<S: Session>(end: End<S>) {
             let mut last = loop {
                 match session.open() {
                     Ok(stream) => break stream,
-                    Err(_) => drop(session.accept_timeout(std::time::Duration::from_millis(1))),
+                    Err(_) => drop(session.accept_timeout(Duration::from_millis(1))),
                 }
             };
             last.send(b"the last").unwrap();
             assert_eq!(last.expect(), b"the last");
         }
-        End::There(session) => {
-            let mut random = Random::new(12);
-            while let Some(mut stream) = accept(&session) {
-                if random.below(4) > 0 {
-                    while let Ok(Some(message)) = stream.recv() {
-                        let message = message.to_vec();
-                        let last = message == b"the last";
-                        let _ = stream.send(&message);
-                        if last || random.below(3) == 0 {
-                            break;
-                        }
-                    }
-                } else if let Ok(Some(message)) = stream.recv() {
-                    let _ = stream.send(&message.to_vec());
-                }
-                if random.below(2) == 0 {
-                    let _ = stream.finish();
-                }
+        End::There(session) => thread::scope(|scope| {
+            for seed in 0.. {
+                let Some(stream) = accept(&session) else { return };
+                scope.spawn(move || answer_or_not(stream, &mut Random::new(seed)));
             }
-        }
+        }),
+    }
+}
+
+/// Reads and answers some of a stream, and leaves it in one of several ways.
+fn answer_or_not(mut stream: impl Stream, random: &mut Random) {
+    let mut patience = [1, 2, 1000][random.below(3)];
+    while patience > 0 {
+        let Ok(Some(message)) = stream.recv() else { break };
+        let message = message.to_vec();
+        // The peer may have stopped us.
+        let _ = stream.send(&message);
+        patience -= 1;
+    }
+    if random.below(2) == 0 {
+        let _ = stream.finish();
     }
 }

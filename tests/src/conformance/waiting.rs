@@ -1,5 +1,6 @@
 //! Waits that run out of time, and who wakes whom.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -113,8 +114,8 @@ pub(super) fn dropped_reservation_lets_the_next_in<S: Session>(end: End<S>) {
     }
 }
 
-/// Both sides fill the window of the other before either reads: whoever waits for room still drains,
-/// and what was sent is there when it is asked for.
+/// Each side begins to read when it has had to wait for room, or has sent everything: whoever waits for
+/// room still drains, and what was sent is there when it is asked for.
 pub(super) fn both_sides_wait_for_room<S: Session>(end: End<S>) {
     const MESSAGES: u64 = 300;
     let (End::Here(session) | End::There(session)) = end;
@@ -122,10 +123,13 @@ pub(super) fn both_sides_wait_for_room<S: Session>(end: End<S>) {
     out.send(b"hello").unwrap();
     let mut back = session.accept().unwrap();
     assert_eq!(back.expect(), b"hello");
+    let sent_all = AtomicBool::new(false);
     thread::scope(|scope| {
+        let (session, sent_all) = (&session, &sent_all);
         let receiver = scope.spawn(move || {
-            // Reading begins when the other thread has had to wait.
-            until("a reservation waits", || session.stats().reserve_waits > 0);
+            until("the window is full", || {
+                session.stats().reserve_waits > 0 || sent_all.load(Ordering::Relaxed)
+            });
             for number in 0..MESSAGES {
                 check(&back.expect(), number, 3000);
             }
@@ -135,6 +139,7 @@ pub(super) fn both_sides_wait_for_room<S: Session>(end: End<S>) {
         for number in 0..MESSAGES {
             out.send(&pattern(number, 3000)).unwrap();
         }
+        sent_all.store(true, Ordering::Relaxed);
         out.finish().unwrap();
         receiver.join().unwrap();
         assert!(out.recv().unwrap().is_none());

@@ -22,7 +22,11 @@ fn established(client: &Config, server: &Config) -> (Established, Established) {
 #[test]
 fn both_sides_get_the_same_session() {
     let client = config(|b| {
-        b.ring_bytes(64 << 10).max_streams(99).application("test", 3).wait(WaitMode::Spin)
+        b.ring_bytes(64 << 10)
+            .inline_max(999)
+            .max_streams(99)
+            .application("test", 3)
+            .wait(WaitMode::Spin)
     });
     let server = config(|b| b.max_streams(7).application("test", 4));
     let (a, b) = established(&client, &server);

@@ -38,6 +38,18 @@ fn a_live_socket_is_never_stolen() {
     bind(directory.socket()).unwrap();
 }
 
+/// A1: the lock alone decides, also while there is no socket to be seen.
+#[test]
+fn whoever_holds_the_lock_has_the_path() {
+    let directory = Directory::new();
+    let acceptor = bind(directory.socket()).unwrap();
+    fs::remove_file(directory.socket()).unwrap();
+    assert_eq!(bind(directory.socket()).unwrap_err(), in_use(&directory.socket()));
+    assert_eq!(directory.list(), ["s.lock"]);
+    drop(acceptor);
+    bind(directory.socket()).unwrap();
+}
+
 /// A2: also if its owner knows nothing of the lock.
 #[test]
 fn a_live_socket_without_a_lock_is_not_stolen_either() {

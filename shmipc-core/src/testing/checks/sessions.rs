@@ -1,0 +1,141 @@
+//! Whole sessions: credit is conserved at every step, and what was let go comes back.
+
+use proptest::collection::vec;
+use proptest::prelude::*;
+
+use super::pair::Pair;
+use crate::layout::{RING_AT, TAIL_AT};
+use crate::mem::Memory;
+use crate::queue::Flags;
+use crate::session::{Ask, footprint};
+use crate::testing::actor::Actor;
+use crate::testing::side::Own;
+use crate::testing::{Script, small_limits, symmetric};
+
+/// Charge of the messages in the ring of `from` that `to` has not drained.
+fn in_ring(from: &Actor<Own>, to: &Actor<Own>) -> u64 {
+    let (own, ring) = (&from.side.own, u64::from(from.geometry.ring_bytes));
+    let (mut at, mut sum) = (to.side.rx.drained(), 0);
+    while at < own.load64(TAIL_AT) {
+        let place = RING_AT + (at & (ring - 1)) as usize;
+        let word = own.load64(place);
+        let (kind, value) = (word & 0xff, (word >> 32) as u32);
+        at += match kind {
+            1 | 2 => 16 + u64::from(value).next_multiple_of(16),
+            3 => 32,
+            _ => 16,
+        };
+        sum += match kind {
+            2 => footprint(value),
+            3 => footprint((own.load64(place + 24) >> 32) as u32),
+            _ => 0,
+        };
+    }
+    sum
+}
+
+/// flow.md: charged − taken = held + unread in the ring + unread in inboxes.
+fn check_conserved(from: &Actor<Own>, to: &Actor<Own>) {
+    let (drained, taken) = to.side.rx.test_sums();
+    let held: u64 = from.held().map(|grant| grant.footprint()).sum();
+    let tx = from.side.tx();
+    let unread = to.side.rx.test_unread();
+    assert_eq!(drained - taken, unread, "what inboxes hold");
+    assert_eq!(tx.test_charged() - taken, held + tx.test_granted() + in_ring(from, to) + unread);
+}
+
+fn check(pair: &Pair) {
+    let [one, two] = &pair.actors;
+    check_conserved(one, two);
+    check_conserved(two, one);
+}
+
+/// Plays a script, lets go of everything, and sees that everything is back.
+fn play(script: &[u8], large: bool) {
+    let geometry = symmetric(&small_limits());
+    let mut pair = Pair::new(&geometry, large);
+    let script = Script::new(script);
+    while !script.is_over() {
+        pair.act(&script);
+        check(&pair);
+    }
+    pair.actors.iter_mut().for_each(Actor::let_go);
+    pair.quiesce();
+    // Streams that nobody has accepted are let go as well.
+    for actor in &mut pair.actors {
+        while let Some((key, _)) = actor.side.rx.accept() {
+            actor.side.drop_sender(key);
+            actor.side.drop_receiver(key);
+        }
+    }
+    pair.quiesce();
+    check(&pair);
+    for actor in &mut pair.actors {
+        assert_eq!(actor.side.rx.test_streams(), 0, "a stream is not forgotten");
+        assert_eq!(actor.side.rx.unread(), 0);
+        assert_eq!(actor.side.tx().arena.returnable(), 0, "an extent did not come back");
+        let places = (0..geometry.writer_streams).filter_map(|_| actor.side.open()).count();
+        assert_eq!(places, geometry.writer_streams as usize, "a place did not come back");
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(1500) })]
+
+    #[test]
+    fn credit_is_conserved(script in vec(any::<u8>(), 0..3000)) {
+        play(&script, false);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(150) })]
+
+    #[test]
+    fn credit_is_conserved_with_extents(script in vec(any::<u8>(), 0..3000)) {
+        play(&script, true);
+    }
+}
+
+/// A place is not tied to the handle of the acceptor, which the opener cannot see.
+#[test]
+fn a_kept_handle_does_not_hold_the_place() {
+    let geometry = symmetric(&small_limits());
+    let mut pair = Pair::new(&geometry, false);
+    for _ in 0..3 * geometry.writer_streams {
+        let [one, two] = &mut pair.actors;
+        let (key, _) = one.side.open().expect("the place is free");
+        one.side.finish(key);
+        two.side.drain().unwrap();
+        let (theirs, _) = two.side.rx.accept().expect("the stream was announced");
+        two.side.finish(theirs);
+        one.side.drain().unwrap();
+        one.side.drop_sender(key);
+        one.side.drop_receiver(key);
+        pair.expect_peace();
+    }
+}
+
+/// C3: a reservation that cannot have everything has nothing, least of all an extent.
+#[test]
+fn a_waiter_holds_nothing() {
+    let geometry = symmetric(&small_limits());
+    let mut pair = Pair::new(&geometry, true);
+    let side = &mut pair.actors[0].side;
+    let (key, _) = side.open().unwrap();
+    let (large, small) = (Ask::Data(1000), Ask::Data(240));
+    let grant = side.reserve(key, large).unwrap().expect("credit for one");
+    side.commit(key, grant, &[1; 1000], Flags::none()).unwrap();
+    // Half of the window each: the second takes the rest of the stream's credit.
+    let grant = side.reserve(key, large).unwrap().expect("credit for two");
+    assert!(side.reserve(key, large).unwrap().is_none(), "nor for three");
+    assert!(side.reserve(key, small).unwrap().is_none());
+    let held = side.tx().arena.returnable();
+    let ticket = side.join(key, large);
+    assert!(side.poll(ticket).is_none());
+    assert_eq!(side.tx().arena.returnable(), held);
+    side.cancel(ticket);
+    side.ungrant(key, grant);
+    assert_eq!(side.tx().arena.returnable(), held - 1);
+    assert!(side.reserve(key, small).unwrap().is_some());
+}

@@ -1,0 +1,165 @@
+//! What a hostile peer says, so that it is believed for a while.
+
+use super::Script;
+use crate::handshake::Role;
+use crate::layout::{Geometry, HEAD_AT, RETURNED_AT, RING_AT, TAIL_AT};
+use crate::queue::{Flags, Kind};
+use crate::session::StreamId;
+
+/// Places that it uses.
+const PLACES: usize = 3;
+
+/// What it has said, to build upon.
+#[derive(Debug)]
+pub(super) struct Lies {
+    geometry: Geometry,
+    tail: u64,
+    head: u64,
+    returned: u64,
+    /// The last first word of a record, and where it was.
+    header: u64,
+    header_at: usize,
+    /// Streams it has opened so far, by place.
+    opened: [u32; PLACES],
+}
+
+impl Lies {
+    pub(super) fn new(geometry: &Geometry) -> Self {
+        let geometry = *geometry;
+        Self { geometry, tail: 0, head: 0, returned: 0, header: 0, header_at: 0, opened: [0; PLACES] }
+    }
+
+    /// Remembers an answer, true or not.
+    pub(super) fn said(&mut self, at: usize, answer: u64) {
+        match at {
+            TAIL_AT => self.tail = answer,
+            HEAD_AT => self.head = answer,
+            RETURNED_AT => self.returned = answer,
+            _ => {}
+        }
+    }
+
+    /// Its tail moves on by a few records.
+    pub(super) fn tail(&self, script: &Script) -> u64 {
+        match script.next() {
+            None | Some(0..=31) => self.tail,
+            Some(byte @ 32..=247) => self.tail.wrapping_add(16 * u64::from(byte % 64)),
+            Some(248..=252) => self.tail.wrapping_add(16 * script.below(0x1_0000) as u64),
+            Some(_) => far_off(self.tail, script),
+        }
+    }
+
+    /// Its head follows our tail.
+    pub(super) fn head(&self, script: &Script, ours: u64) -> u64 {
+        let lag = ours.saturating_sub(self.head);
+        match script.next() {
+            None | Some(0..=127) => self.head,
+            Some(byte @ 128..=253) => self.head + lag / 126 * u64::from(byte - 127) / 16 * 16,
+            Some(254) => ours,
+            Some(_) => far_off(self.head, script),
+        }
+    }
+
+    /// Its return cursor moves on by an entry or two.
+    pub(super) fn returned(&self, script: &Script) -> u64 {
+        match script.next() {
+            None | Some(0..=199) => self.returned,
+            Some(byte @ 200..=253) => self.returned.wrapping_add(u64::from(byte % 2)),
+            Some(_) => far_off(self.returned, script),
+        }
+    }
+
+    /// A word in the ring: what it may be depends on the words before it.
+    pub(super) fn record(&mut self, script: &Script, at: usize) -> u64 {
+        let kind = (self.header & 0xff) as u8;
+        match at.wrapping_sub(self.header_at) {
+            8 => self.stream(kind, script),
+            16 if kind == Kind::Extent as u8 => {
+                u64::from(script.byte() / 120) + 1 | u64::from(script.byte() % 4) << 32
+            }
+            24 if kind == Kind::Extent as u8 => {
+                let len = 1 + script.below(self.geometry.inline_max as usize + 4096) as u64;
+                u64::from(script.byte() % 80) | len << 32
+            }
+            _ => {
+                self.header_at = at;
+                self.header = self.header(script);
+                self.header
+            }
+        }
+    }
+
+    /// A record that fits before the tail.
+    fn header(&self, script: &Script) -> u64 {
+        let ring = u64::from(self.geometry.ring_bytes);
+        let here = (self.header_at - RING_AT) as u64;
+        let to_end = ring.saturating_sub(here);
+        let room = (self.tail.wrapping_sub(here) & (ring - 1)).clamp(16, to_end.max(16));
+        let byte = script.byte();
+        let mute = self.opened == [0; PLACES];
+        let (kind, flags, value) = match byte {
+            64..=75 | 80..=87 | 16..=47 if mute => (Kind::Open, Flags::OPEN, 0),
+            0..=15 => (Kind::Open, Flags::OPEN, 0),
+            16..=47 => (Kind::Window, Flags::none(), u64::from(self.geometry.stream_window / 64)),
+            48..=55 => (Kind::SessionWindow, Flags::none(), 0),
+            56..=63 => (Kind::Need, Flags::none(), 0),
+            64..=71 => (Kind::Finish, Flags::none(), 0),
+            72..=75 => (Kind::Finish, Flags::OPEN, 0),
+            76..=79 if !mute => (Kind::Reset, Flags::none(), 7),
+            80..=87 => (Kind::Stop, Flags::none(), 7),
+            88..=91 => (Kind::Pad, Flags::none(), to_end.saturating_sub(16)),
+            92..=249 => {
+                let most = u64::from(self.geometry.inline_max).min(room - 16) as usize;
+                let open = Flags::none().with_if(Flags::OPEN, mute || byte % 16 == 0);
+                let flags = open.with_if(Flags::FIN, byte % 16 == 1).with_if(Flags::MORE, byte % 16 == 2);
+                match room >= 32 && byte % 4 == 3 {
+                    true => (Kind::Extent, flags, 0),
+                    false => (Kind::Inline, flags, script.below(most + 1) as u64),
+                }
+            }
+            76..=79 | 250 => return script.word(),
+            _ => (Kind::Inline, Flags::none(), script.word() & 0xffff_ffff),
+        };
+        let flags = [Flags::OPEN, Flags::MORE, Flags::FIN]
+            .iter()
+            .enumerate()
+            .fold(0, |bits, (bit, flag)| bits | u64::from(flags.contains(*flag)) << bit);
+        kind as u64 | flags << 8 | value << 32
+    }
+
+    /// The stream of a record.
+    fn stream(&mut self, kind: u8, script: &Script) -> u64 {
+        let byte = script.byte();
+        if byte == 255 {
+            return script.word();
+        }
+        if kind == Kind::SessionWindow as u8 {
+            let more = if byte < 64 { 64 * u64::from(script.byte()) } else { 0 };
+            return u64::from(self.geometry.unread_max) + more;
+        }
+        let place = usize::from(byte) % PLACES;
+        if self.header >> 8 & 1 == 1 {
+            self.opened[place] += 1;
+            return StreamId::new(Role::Server, place as u32, self.opened[place]).word();
+        }
+        if byte < 8 {
+            return StreamId::new(Role::Client, place as u32, 1 + u32::from(byte / 6)).word();
+        }
+        // Mostly a stream that it has opened, if there is one.
+        let open = (0..PLACES).map(|next| (place + next) % PLACES).find(|at| self.opened[*at] > 0);
+        let place = open.filter(|_| byte < 252).unwrap_or(place);
+        let late = u32::from(byte % 16 == 0);
+        let generation = self.opened[place].saturating_sub(late).max(1);
+        StreamId::new(Role::Server, place as u32, generation).word()
+    }
+}
+
+/// A number far from where a cursor was.
+fn far_off(from: u64, script: &Script) -> u64 {
+    match script.byte() {
+        0..=63 => from.wrapping_sub(16),
+        64..=127 => from.wrapping_add(8),
+        128..=191 => from.wrapping_add(1 << (script.byte() % 64)),
+        _ => script.word(),
+    }
+}
