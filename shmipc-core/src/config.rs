@@ -158,7 +158,7 @@ impl Default for Config {
 impl Config {
     /// A builder that starts from the defaults.
     pub fn builder() -> ConfigBuilder {
-        ConfigBuilder { config: Self::default() }
+        ConfigBuilder { config: Self::default(), inline_chosen: false }
     }
 
     /// The limits this side offers.
@@ -187,6 +187,8 @@ impl Config {
 #[must_use = "a builder does nothing until `build` is called"]
 pub struct ConfigBuilder {
     config: Config,
+    /// The user chose `inline_max`; else it follows the ring.
+    inline_chosen: bool,
 }
 
 macro_rules! limit_setters {
@@ -205,8 +207,6 @@ impl ConfigBuilder {
         ring_bytes,
         /// Sets [`Limits::max_streams`].
         max_streams,
-        /// Sets [`Limits::inline_max`].
-        inline_max,
         /// Sets [`Limits::max_lent`].
         max_lent,
         /// Sets [`Limits::stream_window`].
@@ -217,6 +217,14 @@ impl ConfigBuilder {
         arena_max,
         /// Sets [`Limits::max_message`].
         max_message,
+    }
+
+    /// Sets [`Limits::inline_max`]. If it is not set, it is what `ring_bytes` and `max_message` allow,
+    /// at most the default.
+    pub fn inline_max(mut self, value: u32) -> Self {
+        self.config.limits.inline_max = value;
+        self.inline_chosen = true;
+        self
     }
 
     /// How threads wait. Default [`WaitMode::Adaptive`].
@@ -282,8 +290,13 @@ impl ConfigBuilder {
     ///
     /// # Errors
     /// [`ConfigError`] names the first limit out of bounds and what it may be.
-    pub fn build(self) -> Result<Config, ConfigError> {
-        self.config.limits.check()?;
+    pub fn build(mut self) -> Result<Config, ConfigError> {
+        let limits = &mut self.config.limits;
+        if !self.inline_chosen {
+            let room = (limits.ring_bytes / 16).saturating_sub(16);
+            limits.inline_max = limits.inline_max.min(room).min(limits.max_message);
+        }
+        limits.check()?;
         let name = &self.config.app_name;
         if name.len() > crate::wire::MAX_NAME || name.contains(char::is_control) {
             let must = "be at most 255 bytes without control characters";
@@ -303,30 +316,58 @@ impl Limits {
             if ok { Ok(()) } else { Err(ConfigError { limit, must }) }
         };
         let power = |v: u32, min: u32, max: u32| v.is_power_of_two() && (min..=max).contains(&v);
-        ensure(power(self.ring_bytes, 4 << 10, 64 << 20), "ring_bytes", "be a power of two from 4 KiB to 64 MiB")?;
-        ensure((1..=1 << 20).contains(&self.max_streams), "max_streams", "lie between 1 and 1,048,576")?;
+        ensure(
+            power(self.ring_bytes, 4 << 10, 64 << 20),
+            "ring_bytes",
+            "be a power of two from 4 KiB to 64 MiB",
+        )?;
+        ensure(
+            (1..=1 << 20).contains(&self.max_streams),
+            "max_streams",
+            "lie between 1 and 1,048,576",
+        )?;
         ensure(
             u64::from(self.max_streams) * 128 + 256 <= u64::from(self.ring_bytes) * 3 / 8,
             "max_streams",
             "leave room for the control reserve: 128 * max_streams + 256 <= ring_bytes * 3/8; raise ring_bytes",
         )?;
-        ensure(self.inline_max <= self.ring_bytes / 16 - 16, "inline_max", "be at most ring_bytes/16 - 16")?;
-        ensure(power(self.arena_max, 8 << 20, 1 << 31), "arena_max", "be a power of two from 8 MiB to 2 GiB")?;
-        ensure((1..=self.arena_max / 8).contains(&self.max_message), "max_message", "lie between 1 and arena_max/8")?;
+        ensure(
+            self.inline_max <= self.ring_bytes / 16 - 16,
+            "inline_max",
+            "be at most ring_bytes/16 - 16",
+        )?;
+        ensure(
+            power(self.arena_max, 8 << 20, 1 << 31),
+            "arena_max",
+            "be a power of two from 8 MiB to 2 GiB",
+        )?;
+        ensure(
+            (1..=self.arena_max / 8).contains(&self.max_message),
+            "max_message",
+            "lie between 1 and arena_max/8",
+        )?;
         ensure(self.inline_max <= self.max_message, "inline_max", "be at most max_message")?;
-        ensure(power(self.max_lent, 256, 1 << 20), "max_lent", "be a power of two from 256 to 1,048,576")?;
+        ensure(
+            power(self.max_lent, 256, 1 << 20),
+            "max_lent",
+            "be a power of two from 256 to 1,048,576",
+        )?;
         ensure(
             self.max_lent / 4 >= crate::layout::max_segments(self.arena_max),
             "max_lent",
             "be at least four times the segments that arena_max allows (4 + arena_max / 2 MiB)",
         )?;
         ensure(
-            self.stream_window >= 128 && self.stream_window % 128 == 0 && self.stream_window <= 1 << 30,
+            self.stream_window >= 128
+                && self.stream_window.is_multiple_of(128)
+                && self.stream_window <= 1 << 30,
             "stream_window",
             "be a multiple of 128 from 128 to 1 GiB",
         )?;
         ensure(
-            self.unread_max >= 4096 && self.unread_max % 512 == 0 && self.unread_max <= 1 << 30,
+            self.unread_max >= 4096
+                && self.unread_max.is_multiple_of(512)
+                && self.unread_max <= 1 << 30,
             "unread_max",
             "be a multiple of 512 from 4,096 to 1 GiB",
         )

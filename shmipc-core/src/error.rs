@@ -16,7 +16,9 @@ pub struct ConfigError {
 
 /// The limits of both sides give a geometry that cannot work.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the control reserve of {reserve} bytes exceeds half of the record ring ({ring_bytes} bytes): raise `ring_bytes` on both sides or lower `max_streams`")]
+#[error(
+    "the control reserve of {reserve} bytes exceeds half of the record ring ({ring_bytes} bytes): raise `ring_bytes` on both sides or lower `max_streams`"
+)]
 pub struct IncompatibleLimits {
     /// The reserve, bytes.
     pub reserve: u64,
@@ -165,7 +167,9 @@ pub enum SessionError {
 #[non_exhaustive]
 pub enum Refusal {
     /// The authorizer of the other side said no.
-    #[error("uid {uid} is not authorized; allow it with `Config::builder().allow_uid({uid})` on the side that refused")]
+    #[error(
+        "uid {uid} is not authorized; allow it with `Config::builder().allow_uid({uid})` on the side that refused"
+    )]
     Unauthorized {
         /// The uid that the refusing side saw.
         uid: u32,
@@ -179,7 +183,9 @@ pub enum Refusal {
         ours: u32,
     },
     /// The application protocols differ.
-    #[error("application protocol `{theirs}` meets `{ours}`; connect to the right socket or set `application` alike")]
+    #[error(
+        "application protocol `{theirs}` meets `{ours}`; connect to the right socket or set `application` alike"
+    )]
     Application {
         /// Name at the other side.
         theirs: String,
@@ -187,7 +193,9 @@ pub enum Refusal {
         ours: String,
     },
     /// The limits of both sides cannot be combined.
-    #[error("the limits of both sides cannot be combined; raise `ring_bytes` or lower `max_streams`")]
+    #[error(
+        "the limits of both sides cannot be combined; raise `ring_bytes` or lower `max_streams`"
+    )]
     Limits,
     /// Too many handshakes are in progress at the other side.
     #[error("too many handshakes are in progress; try again")]
@@ -240,10 +248,9 @@ impl From<crate::wire::WireError> for HandshakeError {
             WireError::Version(version) if OLDER_DIALECTS.contains(&version) => {
                 Self::Dialect(version)
             }
-            WireError::Version(version) => Self::RefusedPeer(Refusal::Version {
-                theirs: version.into(),
-                ours: VERSION.into(),
-            }),
+            WireError::Version(version) => {
+                Self::RefusedPeer(Refusal::Version { theirs: version.into(), ours: VERSION.into() })
+            }
             WireError::Misbehaved(rule) => Self::Misbehaved(rule),
         }
     }
@@ -349,7 +356,9 @@ pub enum SendError {
     #[error("this direction of the stream has already ended; open another stream")]
     Ended,
     /// The message can never fit.
-    #[error("a message of {len} bytes exceeds the limit of {max}; raise `max_message` on both sides or send it in parts")]
+    #[error(
+        "a message of {len} bytes exceeds the limit of {max}; raise `max_message` on both sides or send it in parts"
+    )]
     TooLarge {
         /// Bytes asked for.
         len: usize,
@@ -360,7 +369,9 @@ pub enum SendError {
     #[error("no memory for the message: {0}; lower `arena_max` or give the process more")]
     NoMemory(OsError),
     /// The deadline passed; nothing was sent.
-    #[error("timed out waiting for credit, queue space or memory; the peer reads too slowly or not at all")]
+    #[error(
+        "timed out waiting for credit, queue space or memory; the peer reads too slowly or not at all"
+    )]
     TimedOut,
 }
 
@@ -408,7 +419,9 @@ pub enum OpenError {
     #[error(transparent)]
     Session(#[from] SessionError),
     /// As many streams are open as the peer allows.
-    #[error("all {limit} streams that the peer allows are in use; close some, or raise its `max_streams`")]
+    #[error(
+        "all {limit} streams that the peer allows are in use; close some, or raise its `max_streams`"
+    )]
     TooManyStreams {
         /// The peer's limit.
         limit: u32,

@@ -102,7 +102,11 @@ pub fn negotiate(writer: &Limits, reader: &Limits) -> Result<Geometry, Incompati
     let max_message = writer.max_message.min(reader.max_message).min(arena_max / 8);
     let geometry = Geometry {
         ring_bytes,
-        inline_max: writer.inline_max.min(reader.inline_max).min(ring_bytes / 16 - 16).min(max_message),
+        inline_max: writer
+            .inline_max
+            .min(reader.inline_max)
+            .min(ring_bytes / 16 - 16)
+            .min(max_message),
         max_lent: writer.max_lent.min(reader.max_lent),
         arena_max,
         max_message,

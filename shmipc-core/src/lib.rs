@@ -22,12 +22,15 @@
 //! | [`testing`] | memories for tests: adversarial, loom |
 
 #[cfg(not(target_os = "linux"))]
-compile_error!("shmipc needs Linux 5.1 or newer: memfd seals, pidfd and eventfd have no counterpart elsewhere");
+compile_error!(
+    "shmipc needs Linux 5.1 or newer: memfd seals, pidfd and eventfd have no counterpart elsewhere"
+);
 #[cfg(not(target_pointer_width = "64"))]
 compile_error!("shmipc supports 64-bit targets (x86-64, aarch64): cursors are 64-bit atomics");
 
 pub mod config;
 pub mod error;
+pub mod handle;
 pub mod handshake;
 pub mod layout;
 pub mod link;
@@ -38,5 +41,4 @@ pub mod pool;
 pub mod queue;
 pub mod session;
 pub mod testing;
-pub mod handle;
 pub mod wire;

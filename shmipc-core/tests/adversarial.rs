@@ -8,7 +8,7 @@ use std::sync::Mutex;
 
 use proptest::collection::vec;
 use proptest::prelude::*;
-use shmipc_core::error::PeerMisbehaved;
+use shmipc_core::error::PeerMisbehaved::{self, *};
 use shmipc_core::testing::hostile;
 
 /// Plays so many scripts of at most so many bytes. Returns how often the peer was accused of what.
@@ -17,30 +17,40 @@ fn play(
     bytes: usize,
     game: fn(&[u8]) -> Option<PeerMisbehaved>,
 ) -> BTreeMap<String, u32> {
-    let config = ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(scripts) };
+    let config =
+        ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(scripts) };
     let accused = Mutex::new(BTreeMap::new());
     proptest!(config, |(script in vec(any::<u8>(), bytes / 2..bytes))| {
         let verdict = game(&script).map_or("nothing".into(), |misdeed| format!("{misdeed:?}"));
         *accused.lock().unwrap().entry(verdict).or_default() += 1;
     });
-    let accused = accused.into_inner().unwrap();
+    accused.into_inner().unwrap()
+}
+
+/// The scripts are of use: they got as far as these rules, and some to their end.
+fn expect(accused: &BTreeMap<String, u32>, rules: &[PeerMisbehaved]) {
     println!("{accused:?}");
-    accused
+    for rule in rules {
+        assert!(accused.contains_key(&format!("{rule:?}")), "no script breaks {rule:?}: {accused:?}");
+    }
 }
 
 #[test]
 fn records_of_a_hostile_peer() {
-    play(4000, 2000, hostile::records);
+    let accused = play(4000, 2000, hostile::records);
+    expect(&accused, &[TailJumped, RecordLength, RecordKind, RecordFlags]);
 }
 
 #[test]
 fn the_head_of_a_hostile_peer() {
-    play(1000, 4000, hostile::space);
+    let accused = play(1000, 4000, hostile::space);
+    expect(&accused, &[HeadJumped, HeadWithheld]);
 }
 
 #[test]
 fn returns_of_a_hostile_peer() {
-    play(300, 1000, hostile::returns);
+    let accused = play(300, 1000, hostile::returns);
+    expect(&accused, &[ReturnedJumped, ReturnedUnlent]);
 }
 
 #[test]
@@ -50,15 +60,20 @@ fn event_words_of_a_hostile_peer() {
 
 #[test]
 fn a_session_with_a_hostile_peer() {
-    play(3000, 4000, hostile::session);
+    let accused = play(4000, 4000, hostile::session);
+    let session = [AfterEnd, CreditOverrun, ExtentBounds, StreamPlace, UnknownSegment, UnknownStream];
+    expect(&accused, &session);
+    expect(&accused, &[TailJumped, RecordLength, RecordKind, WindowUpdate]);
 }
 
 #[test]
 fn a_session_with_a_peer_that_lies_now_and_then() {
-    play(1000, 8000, hostile::liar);
+    let accused = play(1500, 8000, hostile::liar);
+    expect(&accused, &[StreamPlace, UnknownStream]);
 }
 
 #[test]
 fn frames_of_a_hostile_peer() {
-    play(1000, 2000, hostile::frames);
+    let accused = play(1000, 2000, hostile::frames);
+    expect(&accused, &[Descriptors, Frame]);
 }

@@ -40,8 +40,7 @@ struct Weak {
     head_first: bool,
 }
 
-const STRONG: Weak =
-    Weak { writer: Without::Nothing, reader: Without::Nothing, head_first: false };
+const STRONG: Weak = Weak { writer: Without::Nothing, reader: Without::Nothing, head_first: false };
 
 fn pair(weak: Weak) -> (Writer, Reader) {
     let ring = Arc::new(LoomMemory::outbox(GEOMETRY.ring_bytes, 0));
@@ -67,7 +66,7 @@ fn send(writer: &mut Writer, number: u64, len: usize) {
 /// Waits for the next record.
 fn next(reader: &mut Reader) -> Record {
     loop {
-        if let Some(record) = reader.next().unwrap() {
+        if let Some(record) = reader.next_record().unwrap() {
             return record;
         }
         if reader.load_tail().unwrap() == reader.drained() {
@@ -94,7 +93,7 @@ fn a_few(weak: Weak) {
         let (mut writer, mut reader) = pair(weak);
         let reading = thread::spawn(move || {
             (1..=3).for_each(|number| receive(&mut reader, number, weak));
-            assert!(reader.next().unwrap().is_none());
+            assert!(reader.next_record().unwrap().is_none());
         });
         send(&mut writer, 1, 9);
         assert!(writer.grant(16 + 32).unwrap());
@@ -134,7 +133,7 @@ fn a_ring_wraps_around() {
         for number in 1..=5 {
             send(&mut writer, number, 64);
             receive(&mut reader, number, STRONG);
-            assert!(reader.next().unwrap().is_none(), "a look publishes the head");
+            assert!(reader.next_record().unwrap().is_none(), "a look publishes the head");
         }
         let reading = thread::spawn(move || {
             (6..=7).for_each(|number| receive(&mut reader, number, STRONG));
@@ -143,7 +142,7 @@ fn a_ring_wraps_around() {
         send(&mut writer, 6, 64);
         send(&mut writer, 7, 64);
         let mut reader = reading.join().unwrap();
-        assert!(reader.next().unwrap().is_none());
+        assert!(reader.next_record().unwrap().is_none());
         assert_eq!(writer.written(), 512 + 80);
         assert_eq!(writer.load_head(), Ok(512 + 80));
     });

@@ -82,9 +82,11 @@ impl Owner {
             thread::yield_now();
         }
         self.returns.load(1).unwrap();
-        let Some(Returned::Extent(id)) = self.returns.next() else { panic!("no extent came back") };
+        let Some(Returned::Extent(id)) = self.returns.next_entry() else {
+            panic!("no extent came back")
+        };
         assert!(id == ID);
-        assert!(self.returns.next().is_none());
+        assert!(self.returns.next_entry().is_none());
     }
 }
 
@@ -99,7 +101,7 @@ struct Reader {
 impl Reader {
     fn read(&mut self, round: u64) {
         let record = loop {
-            match self.records.next().unwrap() {
+            match self.records.next_record().unwrap() {
                 Some(record) => break record,
                 None if self.records.load_tail().unwrap() > self.records.drained() => {}
                 None => thread::yield_now(),

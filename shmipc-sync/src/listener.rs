@@ -132,4 +132,3 @@ impl AsFd for Listener {
         self.acceptor.as_fd()
     }
 }
-

@@ -35,7 +35,8 @@ impl Session {
     /// As [`connect`](Self::connect).
     pub fn connect_with(address: impl AsRef<Path>, config: &Config) -> Result<Self, ConnectError> {
         let established = connect(address, config)?;
-        Self::from_established(established, config).map_err(|error| ConnectError::Handshake(error.into()))
+        Self::from_established(established, config)
+            .map_err(|error| ConnectError::Handshake(error.into()))
     }
 
     pub(crate) fn from_established(

@@ -84,7 +84,11 @@ impl SendStream {
     ///
     /// # Errors
     /// [`SendError::TimedOut`] too.
-    pub fn reserve_timeout(&mut self, len: usize, timeout: Duration) -> Result<Reservation, SendError> {
+    pub fn reserve_timeout(
+        &mut self,
+        len: usize,
+        timeout: Duration,
+    ) -> Result<Reservation, SendError> {
         self.reserve_until(len, deadline(Some(timeout)))
     }
 
@@ -332,7 +336,14 @@ impl Stream {
         let (timeout, open_message) = (None, false);
         let (staged, ends) = (Vec::new(), Vec::new());
         let session_of_send = session.clone();
-        let send = SendStream { session: session_of_send, core: send, timeout, open_message, staged, ends };
+        let send = SendStream {
+            session: session_of_send,
+            core: send,
+            timeout,
+            open_message,
+            staged,
+            ends,
+        };
         Self { send, recv: RecvStream { session: session.clone(), core: recv, timeout } }
     }
 
@@ -341,6 +352,7 @@ impl Stream {
     ///
     /// # Errors
     /// The stream itself, of a session without the promise.
+    #[expect(clippy::result_large_err, reason = "the stream itself comes back")]
     pub fn into_trusted(self) -> Result<Stream<Trusted>, Self> {
         let Self { send, recv } = self;
         let RecvStream { session, core, timeout } = recv;

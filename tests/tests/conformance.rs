@@ -87,7 +87,6 @@ between_processes!(tiny, super::TINY,
     one_direction_ends_before_the_other
     all_streams_and_no_more
     places_are_used_again
-    dropped_in_any_state
     ring_wraps_around
     small_messages_of_odd_sizes
     stream_in_two_halves
@@ -96,7 +95,6 @@ between_processes!(tiny, super::TINY,
 between_processes!(tiny_and_sleeping, super::TINY.wait(super::WaitMode::Block),
     random_messages_both_ways
     both_sides_wait_for_room
-    dropped_in_any_state
     ring_wraps_around
     stream_in_two_halves
 );

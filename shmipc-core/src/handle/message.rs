@@ -168,7 +168,9 @@ impl<T: Trust> Message<T> {
     /// The pieces, in order, of a message that nobody has consumed from.
     pub(super) fn into_parts(self) -> Vec<Part> {
         debug_assert_eq!(self.consumed, 0);
-        std::iter::once(self.first).chain(self.more.into_iter().flat_map(|more| more.rest)).collect()
+        std::iter::once(self.first)
+            .chain(self.more.into_iter().flat_map(|more| more.rest))
+            .collect()
     }
 
     fn parts(&self) -> impl Iterator<Item = &Part> {

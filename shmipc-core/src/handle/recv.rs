@@ -72,7 +72,10 @@ impl<T: Trust> RecvHalf<T> {
     /// Drives the session inline. What has arrived of a message in parts is kept for the next call,
     /// so a poll that is pending loses nothing.
     #[inline]
-    pub fn poll_recv(&mut self, waker: Option<&Waker>) -> Poll<Result<Option<Message<T>>, RecvError>> {
+    pub fn poll_recv(
+        &mut self,
+        waker: Option<&Waker>,
+    ) -> Poll<Result<Option<Message<T>>, RecvError>> {
         if self.taken.is_empty() && !in_forked_child() {
             let copy = |peer: &Arc<PeerMapping>, at, len| Some(peer.read_to_vec(at, len));
             if let Some(bytes) = self.owner.shared.take_inline(self.key, copy) {
@@ -145,7 +148,11 @@ impl<T: Trust> RecvHalf<T> {
     }
 
     /// Reads bytes, ignoring the bounds of messages; 0 after the peer's finish, or if `out` is empty.
-    pub fn poll_read(&mut self, out: &mut [u8], waker: Option<&Waker>) -> Poll<Result<usize, RecvError>> {
+    pub fn poll_read(
+        &mut self,
+        out: &mut [u8],
+        waker: Option<&Waker>,
+    ) -> Poll<Result<usize, RecvError>> {
         if out.is_empty() {
             return Poll::Ready(Ok(0));
         }

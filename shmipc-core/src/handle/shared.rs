@@ -100,8 +100,19 @@ impl Shared {
         wait_mode: WaitMode,
         promise: Option<PeerTrust>,
     ) -> Result<Self, OsError> {
-        let Established { socket, own, peer, out, incoming, peer_pidfd, bell, role, decoder, own_file, .. } =
-            established;
+        let Established {
+            socket,
+            own,
+            peer,
+            out,
+            incoming,
+            peer_pidfd,
+            bell,
+            role,
+            decoder,
+            own_file,
+            ..
+        } = established;
         let returns = ReturnWriter::new(Arc::clone(&own), &out, &incoming);
         Ok(Self {
             rx: Mutex::new(Rx::new(&own, &peer, role, &out, &incoming)),
@@ -237,7 +248,11 @@ impl Shared {
     /// Does what was left to be done after the locks: hands back, rings, wakes; ends the session if
     /// the peer broke a rule.
     #[inline]
-    pub(super) fn complete(&self, mut effects: Effects, result: Result<impl Sized, PeerMisbehaved>) {
+    pub(super) fn complete(
+        &self,
+        mut effects: Effects,
+        result: Result<impl Sized, PeerMisbehaved>,
+    ) {
         for payload in std::mem::take(&mut effects.dropped) {
             if let Payload::Lent { id, segment, bytes } = payload {
                 self.hand_back(id, segment, bytes.len(), false);
@@ -348,9 +363,10 @@ impl Shared {
                 return match error {
                     CreateError::Os(os) if tx.arena.is_idle() => Err(SendError::NoMemory(os)),
                     CreateError::Os(_) => Ok(()),
-                    CreateError::SealUnsupported => {
-                        Err(SendError::NoMemory(OsError { call: "fcntl(F_ADD_SEALS)", code: nix::libc::EINVAL }))
-                    }
+                    CreateError::SealUnsupported => Err(SendError::NoMemory(OsError {
+                        call: "fcntl(F_ADD_SEALS)",
+                        code: nix::libc::EINVAL,
+                    })),
                 };
             }
         };
@@ -437,7 +453,13 @@ impl Shared {
         }
     }
 
-    fn on_frame(&self, frame: Frame, socket: &mut SocketIn, rx: &mut Rx, effects: &mut Effects) -> Result<(), PeerMisbehaved> {
+    fn on_frame(
+        &self,
+        frame: Frame,
+        socket: &mut SocketIn,
+        rx: &mut Rx,
+        effects: &mut Effects,
+    ) -> Result<(), PeerMisbehaved> {
         match frame {
             Frame::Bell => {
                 effects.took_bell = true;
@@ -449,14 +471,18 @@ impl Shared {
             }
             Frame::Close(code) => socket.closed_with = Some(code),
             Frame::AddSegment(add) => {
-                let expected = rx.last_segment.checked_add(1).ok_or(PeerMisbehaved::SegmentLimits)?;
+                let expected =
+                    rx.last_segment.checked_add(1).ok_or(PeerMisbehaved::SegmentLimits)?;
                 let (live, bytes) = rx.segments();
                 let room = (self.incoming.arena_max as usize).saturating_sub(bytes);
                 let most = self.incoming.max_segments() as usize;
-                let id = add.id.parse(|id| (id == expected).then_some(id), PeerMisbehaved::SegmentLimits)?;
+                let id = add
+                    .id
+                    .parse(|id| (id == expected).then_some(id), PeerMisbehaved::SegmentLimits)?;
                 let fits = |size: u32| {
                     let size = size as usize;
-                    (size >= 4096 && size.is_multiple_of(4096) && size <= room && live < most).then_some(size)
+                    (size >= 4096 && size.is_multiple_of(4096) && size <= room && live < most)
+                        .then_some(size)
                 };
                 let size = add.bytes.parse(fits, PeerMisbehaved::SegmentLimits)?;
                 let mapping = match mem::adopt(add.segment, size, &lock(&self.own_files)) {

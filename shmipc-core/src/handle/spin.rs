@@ -8,8 +8,8 @@
 //!   process that is pinned to one CPU leaves the others to its peer.
 //! * Nobody spins while the peer's waiting or working thread was last seen on the same CPU.
 
-use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::config::WaitMode;
@@ -139,7 +139,8 @@ impl<'a> Spinner<'a> {
     fn check_clock(&mut self) -> bool {
         let now = Instant::now();
         let Some(until) = self.until else {
-            self.until = Some(now + if self.forever { MILLISECOND } else { self.shared.spin.budget() });
+            self.until =
+                Some(now + if self.forever { MILLISECOND } else { self.shared.spin.budget() });
             return true;
         };
         if self.deadline.is_some_and(|deadline| now >= deadline) {

@@ -64,7 +64,10 @@ enum Action {
 }
 
 fn gate_wake(
-    mut gate: std::sync::MutexGuard<'_, crate::notify::wait::WaitBook<crossbeam_utils::sync::Unparker>>,
+    mut gate: std::sync::MutexGuard<
+        '_,
+        crate::notify::wait::WaitBook<crossbeam_utils::sync::Unparker>,
+    >,
     who: PlaceId,
 ) -> Action {
     match gate.wake(who) {
@@ -102,7 +105,8 @@ impl<'a> Waiting<'a> {
         show_cpu(self.shared);
         let (posted, armed) = self.post();
         // The fence is in `news`; the flag was set before its waker looks for us at the gate.
-        let news = armed.is_some_and(|at| event::news(&self.shared.own, &self.shared.peer, Cursor::Tail, at));
+        let news = armed
+            .is_some_and(|at| event::news(&self.shared.own, &self.shared.peer, Cursor::Tail, at));
         if !news && !self.told.flag.load(Ordering::Acquire) {
             let began = Instant::now();
             match posted {
@@ -201,4 +205,3 @@ impl Drop for Active<'_> {
         }
     }
 }
-

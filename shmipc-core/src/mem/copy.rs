@@ -42,16 +42,16 @@ pub(super) unsafe fn into(from: *const u8, to: *mut u8, len: usize) {
     let mut done = 0;
     while len - done >= 8 {
         // SAFETY: `done + 8 <= len`. Volatile only keeps the compiler from making a `memcpy` of it.
-        let word = unsafe { from.add(done).cast::<u64>().read_unaligned() };
+        let word = unsafe { from.wrapping_add(done).cast::<u64>().read_unaligned() };
         // SAFETY: `done + 8 <= len`; `to` is a record's payload, aligned to 16.
-        unsafe { to.add(done).cast::<u64>().write_volatile(word) };
+        unsafe { to.wrapping_add(done).cast::<u64>().write_volatile(word) };
         done += 8;
     }
     while done < len {
         // SAFETY: `done < len`.
-        let byte = unsafe { from.add(done).read() };
+        let byte = unsafe { from.wrapping_add(done).read() };
         // SAFETY: `done < len`.
-        unsafe { to.add(done).write_volatile(byte) };
+        unsafe { to.wrapping_add(done).write_volatile(byte) };
         done += 1;
     }
 }
@@ -78,9 +78,10 @@ unsafe fn words(from: *const u8, to: *mut u8, len: usize) {
     let mut done = 0;
     let byte = |i: usize| {
         // SAFETY: `i < len`, and a byte is always aligned.
-        let value = unsafe { AtomicU8::from_ptr(from.add(i).cast_mut()) }.load(Ordering::Relaxed);
+        let value =
+            unsafe { AtomicU8::from_ptr(from.wrapping_add(i).cast_mut()) }.load(Ordering::Relaxed);
         // SAFETY: `i < len`.
-        unsafe { to.add(i).write(value) };
+        unsafe { to.wrapping_add(i).write(value) };
     };
     while done < len && !from.wrapping_add(done).cast::<u64>().is_aligned() {
         byte(done);
@@ -88,9 +89,11 @@ unsafe fn words(from: *const u8, to: *mut u8, len: usize) {
     }
     while len - done >= 8 {
         // SAFETY: `done + 8 <= len`, and `from + done` is aligned to 8.
-        let word = unsafe { AtomicU64::from_ptr(from.add(done).cast_mut().cast()) };
+        let word = unsafe { AtomicU64::from_ptr(from.wrapping_add(done).cast_mut().cast()) };
         // SAFETY: `done + 8 <= len`.
-        unsafe { to.add(done).cast::<u64>().write_unaligned(word.load(Ordering::Relaxed)) };
+        unsafe {
+            to.wrapping_add(done).cast::<u64>().write_unaligned(word.load(Ordering::Relaxed))
+        };
         done += 8;
     }
     while done < len {

@@ -67,7 +67,10 @@ impl ExtentTable {
         let Range { segment: number, offset, len } = range;
         let segment = self.segments.get_mut(&number).expect("the allocator names live segments");
         let end = offset.checked_add(len).expect("ranges end within their segment");
-        assert!(len > 0 && end as usize <= segment.mapping.size(), "ranges end within their segment");
+        assert!(
+            len > 0 && end as usize <= segment.mapping.size(),
+            "ranges end within their segment"
+        );
         let below = segment.used.range(..end).next_back();
         assert!(below.is_none_or(|(_, &below_end)| below_end <= offset), "ranges never overlap");
         segment.used.insert(offset, end);

@@ -48,7 +48,8 @@ fn seals() -> SealFlag {
 /// Whether the kernel has the seals we need. Asked once per process.
 pub fn probe_seals() -> bool {
     static PROBE: OnceLock<bool> = OnceLock::new();
-    *PROBE.get_or_init(|| !matches!(create(c"shmipc-probe", 4096), Err(CreateError::SealUnsupported)))
+    *PROBE
+        .get_or_init(|| !matches!(create(c"shmipc-probe", 4096), Err(CreateError::SealUnsupported)))
 }
 
 /// Creates a segment of `size` bytes: mapped, all pages present, sealed. Blocks while the kernel
@@ -61,10 +62,8 @@ pub fn create(name: &CStr, size: usize) -> Result<(Arc<OwnMapping>, OwnedFd), Cr
     let fd = memfd(name)?;
     let file = File::from(fd);
     file.set_len(size as u64).map_err(|e| OsError::from_io("ftruncate", &e))?;
-    let map = MmapOptions::new()
-        .len(size)
-        .map_raw(&file)
-        .map_err(|e| OsError::from_io("mmap", &e))?;
+    let map =
+        MmapOptions::new().len(size).map_raw(&file).map_err(|e| OsError::from_io("mmap", &e))?;
     // Both only keep the mapping out of children and core dumps; without them all else holds.
     let _ = map.advise(Advice::DontFork);
     let _ = map.advise(Advice::DontDump);
@@ -115,7 +114,9 @@ impl OwnMapping {
                 Ok(())
             }
             // EFAULT is what the kernel says when a page could not be had (a full cgroup, a poisoned page).
-            Err(libc::EFAULT) => Err(OsError { call: "madvise(MADV_POPULATE_WRITE)", code: libc::ENOMEM }),
+            Err(libc::EFAULT) => {
+                Err(OsError { call: "madvise(MADV_POPULATE_WRITE)", code: libc::ENOMEM })
+            }
             Err(code) => Err(OsError { call: "madvise(MADV_POPULATE_WRITE)", code }),
         }
     }

@@ -42,12 +42,12 @@ mod prefetch;
 mod raw;
 mod trust;
 
-pub use extent::{ ExtentMut, ExtentTable, LentBytes, Range};
+pub use extent::{ExtentMut, ExtentTable, LentBytes, Range};
 pub use fds::{MAX_RECEIVED, Received, Truncated, accept, is_pidfd, pidfd_of_self, receive};
 pub use fork::in_forked_child;
 pub use heap::HeapMemory;
 pub use mapping::{OwnMapping, PeerMapping};
-pub use memfd::{ArenaSegment, create, create_arena, adopt, probe_seals, AdoptError, CreateError};
+pub use memfd::{AdoptError, ArenaSegment, CreateError, adopt, create, create_arena, probe_seals};
 pub use raw::Raw;
 pub use trust::PeerTrust;
 

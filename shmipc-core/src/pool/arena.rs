@@ -159,8 +159,14 @@ impl Arena {
             Allocator::with_max_allocs(plan.bytes / EXTENT_ALIGN, extents)
         });
         let used = BTreeMap::new();
-        let segment =
-            Segment { region: plan.region, bytes: plan.bytes, space, used, acknowledged: false, live: false };
+        let segment = Segment {
+            region: plan.region,
+            bytes: plan.bytes,
+            space,
+            used,
+            acknowledged: false,
+            live: false,
+        };
         self.segments.insert(id, segment);
         self.bytes[plan.region as usize] += plan.bytes;
         self.out += 1;
@@ -214,7 +220,8 @@ impl Arena {
     /// A free range in the live segments of a region, the youngest segment first: what was used last
     /// is warm.
     fn find(&mut self, len: u32, region: Region) -> Option<Range> {
-        let candidates = self.segments.iter_mut().rev().filter(|(_, s)| s.live && s.region == region);
+        let candidates =
+            self.segments.iter_mut().rev().filter(|(_, s)| s.live && s.region == region);
         for (&id, segment) in candidates {
             if let Some(offset) = segment.allocate(len) {
                 return Some(Range { segment: id, offset, len });
@@ -273,7 +280,8 @@ impl Segment {
     }
 
     fn free(&mut self, offset: u32) {
-        if let (Some(Some(allocation)), Some(space)) = (self.used.remove(&offset), &mut self.space) {
+        if let (Some(Some(allocation)), Some(space)) = (self.used.remove(&offset), &mut self.space)
+        {
             space.free(allocation);
         }
     }

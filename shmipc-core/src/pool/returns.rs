@@ -85,7 +85,7 @@ impl<P: Memory> ReturnReader<P> {
     }
 
     /// The next entry before the loaded cursor.
-    pub fn next(&mut self) -> Option<Returned> {
+    pub fn next_entry(&mut self) -> Option<Returned> {
         if self.read == self.cursor {
             return None;
         }

@@ -81,7 +81,7 @@ impl Header {
 
     /// The first word.
     pub(super) fn word(&self) -> u64 {
-        u64::from(self.kind as u8) | u64::from(self.flags.0) << 8 | u64::from(self.value) << 32
+        u64::from(self.kind as u8) | (u64::from(self.flags.0) << 8) | (u64::from(self.value) << 32)
     }
 
     /// Parses the first word; the second is any number.
@@ -106,7 +106,9 @@ impl Header {
     /// Bytes the record takes in the ring.
     pub fn size(&self) -> u64 {
         match self.kind {
-            Kind::Pad | Kind::Inline => 16 + u64::from(self.value).next_multiple_of(u64::from(RECORD_ALIGN)),
+            Kind::Pad | Kind::Inline => {
+                16 + u64::from(self.value).next_multiple_of(u64::from(RECORD_ALIGN))
+            }
             Kind::Extent => 32,
             _ => 16,
         }
@@ -116,7 +118,12 @@ impl Header {
     pub fn is_control(&self) -> bool {
         matches!(
             self.kind,
-            Kind::Finish | Kind::Reset | Kind::Stop | Kind::Window | Kind::SessionWindow | Kind::Need
+            Kind::Finish
+                | Kind::Reset
+                | Kind::Stop
+                | Kind::Window
+                | Kind::SessionWindow
+                | Kind::Need
         )
     }
 }
@@ -140,7 +147,7 @@ fn kind_of(word: u64) -> Option<Kind> {
 /// Data may carry any of the three flags, but a message cannot both go on and end the stream; an open
 /// carries its own flag, a finish may carry it, and nothing else any. The two unused bytes are zero.
 fn flags_of(kind: Kind, word: u64) -> Option<Flags> {
-    let flags = Flags((word >> 8 & 0xff) as u8);
+    let flags = Flags(((word >> 8) & 0xff) as u8);
     let fits = match kind {
         Kind::Inline | Kind::Extent => {
             flags.0 < 8 && !(flags.contains(Flags::MORE) && flags.contains(Flags::FIN))
@@ -149,7 +156,7 @@ fn flags_of(kind: Kind, word: u64) -> Option<Flags> {
         Kind::Finish => flags.0 <= Flags::OPEN.0,
         _ => flags.0 == 0,
     };
-    (fits && word >> 16 & 0xffff == 0).then_some(flags)
+    (fits && (word >> 16) & 0xffff == 0).then_some(flags)
 }
 
 /// Names an extent of the writer's arena.
@@ -168,8 +175,8 @@ pub struct ExtentRef {
 impl ExtentRef {
     /// The two words behind the header.
     pub(super) fn words(&self) -> (u64, u64) {
-        let place = u64::from(self.segment) | u64::from(self.id) << 32;
-        (place, self.offset / 64 | u64::from(self.len) << 32)
+        let place = u64::from(self.segment) | (u64::from(self.id) << 32);
+        (place, (self.offset / 64) | (u64::from(self.len) << 32))
     }
 
     /// Unpacks the two words. All values are possible: whoever uses them checks them.

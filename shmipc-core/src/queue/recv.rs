@@ -69,7 +69,8 @@ impl<O: MemoryMut, P: Memory> RecordReader<O, P> {
         // Pairs with the Release store in `RecordWriter::publish`.
         self.peer.fence_acquire();
         let (least, most) = (self.tail, self.next.saturating_add(self.ring));
-        let check = |tail: u64| (least <= tail && tail <= most && tail % 16 == 0).then_some(tail);
+        let check =
+            |tail: u64| (least <= tail && tail <= most && tail.is_multiple_of(16)).then_some(tail);
         self.tail = raw.parse(check, PeerMisbehaved::TailJumped)?;
         Ok(self.tail)
     }
@@ -80,7 +81,7 @@ impl<O: MemoryMut, P: Memory> RecordReader<O, P> {
     /// # Errors
     /// The rule that the record breaks (Q3).
     #[inline]
-    pub fn next(&mut self) -> Result<Option<Record>, PeerMisbehaved> {
+    pub fn next_record(&mut self) -> Result<Option<Record>, PeerMisbehaved> {
         loop {
             self.drained = self.next;
             if self.drained - self.head >= self.lag {
@@ -99,7 +100,7 @@ impl<O: MemoryMut, P: Memory> RecordReader<O, P> {
     }
 
     /// Takes the next record if it is a whole message of stream `stream`, inside of its record, without
-    /// flags: what [`next`](Self::next) and [`payload`](Self::payload) do for the most frequent case.
+    /// flags: what [`next_record`](Self::next_record) and [`payload`](Self::payload) do for the most frequent case.
     /// `copy` copies so many bytes from that offset of the peer's outbox, or declines.
     /// `None` leaves everything else to them, what is wrong included; they read it anew.
     #[inline]
@@ -126,7 +127,7 @@ impl<O: MemoryMut, P: Memory> RecordReader<O, P> {
         Some(payload)
     }
 
-    /// Ends the use of the record that `next` returned last, without asking for another.
+    /// Ends the use of the record that `next_record` returned last, without asking for another.
     #[inline]
     pub fn done(&mut self) {
         self.drained = self.next;
@@ -149,7 +150,7 @@ impl<O: MemoryMut, P: Memory> RecordReader<O, P> {
         }
     }
 
-    /// Copies inline payload out of the ring; `record` must be the last one that `next` returned.
+    /// Copies inline payload out of the ring; `record` must be the last one that `next_record` returned.
     #[inline]
     pub fn payload(&self, record: &Record) -> Vec<u8> {
         self.peer.read_to_vec(record.payload_at, record.header.value as usize)
@@ -180,9 +181,8 @@ impl<O: MemoryMut, P: Memory> RecordReader<O, P> {
         if wrong {
             return Err(PeerMisbehaved::RecordLength);
         }
-        let extent = (header.kind == Kind::Extent).then(|| {
-            ExtentRef::from_words(self.peer.load64(at + 16), self.peer.load64(at + 24))
-        });
+        let extent = (header.kind == Kind::Extent)
+            .then(|| ExtentRef::from_words(self.peer.load64(at + 16), self.peer.load64(at + 24)));
         Ok(Record { header, payload_at: at + 16, extent, position: self.drained })
     }
 }

@@ -69,7 +69,8 @@ impl<O: MemoryMut, P: Memory> RecordWriter<O, P> {
         let raw = Raw::new(self.peer.load64(HEAD_AT));
         self.peer.fence_acquire();
         let possible = self.head..=self.published;
-        self.head = raw.parse(|head| possible.contains(&head).then_some(head), PeerMisbehaved::HeadJumped)?;
+        self.head =
+            raw.parse(|head| possible.contains(&head).then_some(head), PeerMisbehaved::HeadJumped)?;
         Ok(self.head)
     }
 

@@ -89,12 +89,24 @@ pub struct RecvCredit {
 impl RecvCredit {
     /// Of a stream: an update when more than half of the window is held back.
     pub const fn stream(window: u32) -> Self {
-        Self { charged: 0, taken: 0, announced: window as u64, window: window as u64, due: window as u64 / 2 }
+        Self {
+            charged: 0,
+            taken: 0,
+            announced: window as u64,
+            window: window as u64,
+            due: window as u64 / 2,
+        }
     }
 
     /// Of a session: an update when more than an eighth is held back.
     pub const fn session(window: u32) -> Self {
-        Self { charged: 0, taken: 0, announced: window as u64, window: window as u64, due: window as u64 / 8 }
+        Self {
+            charged: 0,
+            taken: 0,
+            announced: window as u64,
+            window: window as u64,
+            due: window as u64 / 8,
+        }
     }
 
     /// Counts a drained record. `overdraft` is what may exceed the window.

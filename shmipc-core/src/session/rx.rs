@@ -8,8 +8,8 @@ use std::task::Waker;
 
 use slab::Slab;
 
-use crate::handshake::Role;
 use crate::error::{OpenError, PeerMisbehaved, SessionError};
+use crate::handshake::Role;
 use crate::layout::Geometry;
 use crate::mem::{LentBytes, Memory, MemoryMut, OwnMapping, PeerMapping};
 use crate::queue::{ExtentRef, Flags, Kind, Record, RecordReader};
@@ -22,11 +22,7 @@ pub(crate) enum Payload {
     /// On our heap.
     Heap(Box<[u8]>),
     /// Where the peer put it: to be handed back by `id`.
-    Lent {
-        bytes: LentBytes,
-        id: u32,
-        segment: u32,
-    },
+    Lent { bytes: LentBytes, id: u32, segment: u32 },
 }
 
 impl Payload {
@@ -136,13 +132,7 @@ pub(crate) struct Rx<O = Arc<OwnMapping>, P = Arc<PeerMapping>> {
 const BUDGET: usize = 1024;
 
 impl<O: MemoryMut + Clone, P: Memory + Clone> Rx<O, P> {
-    pub(crate) fn new(
-        own: &O,
-        peer: &P,
-        role: Role,
-        out: &Geometry,
-        incoming: &Geometry,
-    ) -> Self {
+    pub(crate) fn new(own: &O, peer: &P, role: Role, out: &Geometry, incoming: &Geometry) -> Self {
         Self {
             reader: RecordReader::new(own.clone(), peer.clone(), incoming),
             streams: Slab::new(),
@@ -198,7 +188,7 @@ impl<O: MemoryMut + Clone, P: Memory + Clone> Rx<O, P> {
         }
         self.reader.load_tail()?;
         for _ in 0..BUDGET {
-            let Some(record) = self.reader.next()? else { return Ok(Drained::Empty) };
+            let Some(record) = self.reader.next_record()? else { return Ok(Drained::Empty) };
             if let Some(entry) = self.act(&record, feeds, want, effects)? {
                 self.reader.done();
                 return Ok(Drained::Entry(entry));
@@ -364,7 +354,8 @@ impl<O: MemoryMut + Clone, P: Memory + Clone> Rx<O, P> {
         self.records += 1;
         self.bytes += u64::from(len);
         self.credit.charge(footprint(len), footprint(self.incoming.max_message))?;
-        let Some((key, stream)) = key.and_then(|key| Some((key, self.streams.get_mut(key)?))) else {
+        let Some((key, stream)) = key.and_then(|key| Some((key, self.streams.get_mut(key)?)))
+        else {
             self.give_up(payload, feeds, effects);
             return Ok(None);
         };
@@ -406,7 +397,8 @@ impl<O: MemoryMut + Clone, P: Memory + Clone> Rx<O, P> {
         feeds: &impl Feeds<O, P>,
         effects: &mut Effects,
     ) -> Result<(), PeerMisbehaved> {
-        let Some((key, stream)) = key.and_then(|key| Some((key, self.streams.get_mut(key)?))) else {
+        let Some((key, stream)) = key.and_then(|key| Some((key, self.streams.get_mut(key)?)))
+        else {
             return Ok(());
         };
         if stream.end.replace(end).is_some() {
@@ -430,7 +422,12 @@ impl<O: MemoryMut + Clone, P: Memory + Clone> Rx<O, P> {
 
     /// Takes the next entry of a stream, and announces the credit it frees (C2).
     #[inline]
-    pub(crate) fn take(&mut self, key: usize, feeds: &impl Feeds<O, P>, effects: &mut Effects) -> Next {
+    pub(crate) fn take(
+        &mut self,
+        key: usize,
+        feeds: &impl Feeds<O, P>,
+        effects: &mut Effects,
+    ) -> Next {
         let Some(stream) = self.streams.get_mut(key) else { return Next::Nothing };
         let Some(entry) = stream.inbox.pop_front() else {
             return stream.end.map_or(Next::Nothing, Next::End);
@@ -472,7 +469,11 @@ impl<O: MemoryMut + Clone, P: Memory + Clone> Rx<O, P> {
         copy: impl FnOnce(&P, usize, usize) -> Option<R>,
     ) -> Option<R> {
         let stream = self.streams.get_mut(key)?;
-        if !stream.inbox.is_empty() || stream.end.is_some() || !stream.reading || self.over.is_some() {
+        if !stream.inbox.is_empty()
+            || stream.end.is_some()
+            || !stream.reading
+            || self.over.is_some()
+        {
             return None;
         }
         // A peer that overdraws is left to `deliver`: nothing fits that would not have been granted.
@@ -568,7 +569,13 @@ impl<O: MemoryMut + Clone, P: Memory + Clone> Rx<O, P> {
     }
 
     /// The application let the receiving half go, or asks the peer to stop: what is unread goes back.
-    pub(crate) fn drop_receiver(&mut self, key: usize, code: u32, tx: &mut Tx<O, P>, effects: &mut Effects) {
+    pub(crate) fn drop_receiver(
+        &mut self,
+        key: usize,
+        code: u32,
+        tx: &mut Tx<O, P>,
+        effects: &mut Effects,
+    ) {
         let Some(stream) = self.streams.get_mut(key) else { return };
         if !std::mem::take(&mut stream.reading) {
             return;

@@ -48,7 +48,8 @@ pub(crate) struct Tickets {
 
 impl Tickets {
     pub(crate) fn join(&mut self, stream: usize, serial: u64, ask: Ask) -> TicketId {
-        let id = self.all.insert(Ticket { stream, serial, ask, state: State::Waiting, waker: None });
+        let id =
+            self.all.insert(Ticket { stream, serial, ask, state: State::Waiting, waker: None });
         self.order.push_back(id);
         id
     }

@@ -88,12 +88,7 @@ pub(crate) struct Tx<O = Arc<OwnMapping>, P = Arc<PeerMapping>> {
 }
 
 impl<O: MemoryMut + Clone, P: Memory + Clone> Tx<O, P> {
-    pub(crate) fn new(
-        own: &O,
-        peer: &P,
-        out: &Geometry,
-        incoming: &Geometry,
-    ) -> Self {
+    pub(crate) fn new(own: &O, peer: &P, out: &Geometry, incoming: &Geometry) -> Self {
         Self {
             writer: RecordWriter::new(own.clone(), peer.clone(), out),
             own: own.clone(),
@@ -238,7 +233,10 @@ impl<O: MemoryMut + Clone, P: Memory + Clone> Tx<O, P> {
         let stream = self.streams[key].as_mut().expect("a stream lives as long as a half of it");
         let credit = stream.credit.left() >= charge as i64 && self.credit.left() > 0;
         let size = 16 + u64::from(len).next_multiple_of(16);
-        if !credit || !self.tickets.is_idle() || !self.writer.grant(size).map_err(SessionError::from)? {
+        if !credit
+            || !self.tickets.is_idle()
+            || !self.writer.grant(size).map_err(SessionError::from)?
+        {
             return Ok(false);
         }
         stream.credit.take(charge);
@@ -354,7 +352,10 @@ impl<O: MemoryMut + Clone, P: Memory + Clone> Tx<O, P> {
 
     /// One pass over the queue. Returns the positions of head and return cursor that the first ones
     /// left waiting need to see passed.
-    fn scan(&mut self, effects: &mut Effects) -> Result<(Option<u64>, Option<u64>), PeerMisbehaved> {
+    fn scan(
+        &mut self,
+        effects: &mut Effects,
+    ) -> Result<(Option<u64>, Option<u64>), PeerMisbehaved> {
         let (mut head, mut returned) = (None, None);
         let mut blocked = [false; 2];
         let mut index = 0;
@@ -423,9 +424,12 @@ impl<O: MemoryMut + Clone, P: Memory + Clone> Tx<O, P> {
         let window = self.geometry.stream_window;
         let (ring, charge, footprint, extent) = match ask {
             Ask::Open => (16, 0, 0, None),
-            Ask::Data(len) if len <= self.geometry.inline_max => {
-                (16 + u64::from(len).next_multiple_of(16), charge(len, window), footprint(len), None)
-            }
+            Ask::Data(len) if len <= self.geometry.inline_max => (
+                16 + u64::from(len).next_multiple_of(16),
+                charge(len, window),
+                footprint(len),
+                None,
+            ),
             Ask::Data(len) => (32, charge(len, window), footprint(len), Some(len)),
         };
         if self.stream(key).credit.left() < charge as i64 {
@@ -464,7 +468,7 @@ impl<O: MemoryMut + Clone, P: Memory + Clone> Tx<O, P> {
             return Ok(());
         }
         self.returns.load(self.arena.returnable())?;
-        while let Some(entry) = self.returns.next() {
+        while let Some(entry) = self.returns.next_entry() {
             self.arena.returned(entry)?;
         }
         Ok(())
@@ -501,11 +505,14 @@ impl<O: MemoryMut + Clone, P: Memory + Clone> Tx<O, P> {
         let word = stream.id.word();
         let inline_size = 16 + u64::from(len).next_multiple_of(16);
         match grant.extent.take() {
-            Some(extent) if len > self.geometry.inline_max || !self.regrant(grant.ring, inline_size) => {
+            Some(extent)
+                if len > self.geometry.inline_max || !self.regrant(grant.ring, inline_size) =>
+            {
                 let header = Header { kind: Kind::Extent, flags, value: 0, stream: word };
                 let (id, range) = self.arena.lend(extent);
                 let offset = u64::from(range.offset);
-                self.writer.put_extent(header, ExtentRef { segment: range.segment, id, offset, len });
+                self.writer
+                    .put_extent(header, ExtentRef { segment: range.segment, id, offset, len });
             }
             extent => {
                 let header = Header { kind: Kind::Inline, flags, value: len, stream: word };

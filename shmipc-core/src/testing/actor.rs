@@ -126,7 +126,8 @@ impl<P: Memory + Clone> Actor<P> {
         if ask == Ask::Open {
             return self.side.announce(key, grant);
         }
-        let len = if script.byte() % 4 == 0 { script.below(len as usize + 1) } else { len as usize };
+        let len =
+            if script.byte() % 4 == 0 { script.below(len as usize + 1) } else { len as usize };
         let _ = self.side.commit(key, grant, &vec![len as u8; len], Self::flags(script));
     }
 
@@ -170,7 +171,8 @@ impl<P: Memory + Clone> Actor<P> {
     }
 
     fn pick(&self, script: &Script, fits: impl Fn(&Stream) -> bool) -> Option<usize> {
-        let all: Vec<usize> = (0..self.streams.len()).filter(|at| fits(&self.streams[*at])).collect();
+        let all: Vec<usize> =
+            (0..self.streams.len()).filter(|at| fits(&self.streams[*at])).collect();
         all.get(script.below(all.len())).copied()
     }
 

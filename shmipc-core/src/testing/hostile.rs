@@ -55,7 +55,7 @@ pub fn records(bytes: &[u8]) -> Option<PeerMisbehaved> {
             Ok(tail) => tail,
             Err(misdeed) => return Some(misdeed),
         };
-        while let Some(record) = match reader.next() {
+        while let Some(record) = match reader.next_record() {
             Ok(record) => record,
             Err(misdeed) => return Some(misdeed),
         } {
@@ -145,10 +145,14 @@ pub fn returns(bytes: &[u8]) -> Option<PeerMisbehaved> {
                 if let Err(misdeed) = reader.load(returnable) {
                     return Some(misdeed);
                 }
-                while let Some(entry) = reader.next() {
+                while let Some(entry) = reader.next_entry() {
                     let before = (arena.lent(), arena.returnable());
                     if let Err(misdeed) = arena.returned(entry) {
-                        assert_eq!(before, (arena.lent(), arena.returnable()), "a lie changes nothing");
+                        assert_eq!(
+                            before,
+                            (arena.lent(), arena.returnable()),
+                            "a lie changes nothing"
+                        );
                         return Some(misdeed);
                     }
                 }
@@ -217,7 +221,10 @@ fn play(
         actor.act(script);
         // Each record may settle waiting reservations, a few loads each.
         assert!(peer.loads() - loads <= 64 * most, "unbounded work");
-        assert!(actor.side.unread() <= u64::from(geometry.unread_max) + 64 + u64::from(geometry.max_message));
+        assert!(
+            actor.side.unread()
+                <= u64::from(geometry.unread_max) + 64 + u64::from(geometry.max_message)
+        );
         if actor.side.over.is_some() {
             after_end -= 1;
         }
@@ -237,7 +244,12 @@ pub fn frames(bytes: &[u8]) -> Option<PeerMisbehaved> {
     while !script.is_over() {
         let fds = (0..script.byte() % 5 % 4).filter_map(|_| File::open("/dev/null").ok());
         let piece: Vec<u8> = match script.byte() % 4 {
-            0 => crate::wire::add_segment(script.byte().into(), 4096, crate::wire::SegmentClass::Small).to_vec(),
+            0 => crate::wire::add_segment(
+                script.byte().into(),
+                4096,
+                crate::wire::SegmentClass::Small,
+            )
+            .to_vec(),
             1 => crate::wire::close(7).to_vec(),
             _ => (0..script.below(256)).map(|_| script.byte()).collect(),
         };

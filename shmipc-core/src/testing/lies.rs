@@ -26,7 +26,15 @@ pub(super) struct Lies {
 impl Lies {
     pub(super) fn new(geometry: &Geometry) -> Self {
         let geometry = *geometry;
-        Self { geometry, tail: 0, head: 0, returned: 0, header: 0, header_at: 0, opened: [0; PLACES] }
+        Self {
+            geometry,
+            tail: 0,
+            head: 0,
+            returned: 0,
+            header: 0,
+            header_at: 0,
+            opened: [0; PLACES],
+        }
     }
 
     /// Remembers an answer, true or not.
@@ -44,7 +52,6 @@ impl Lies {
         match script.next() {
             None | Some(0..=31) => self.tail,
             Some(byte @ 32..=247) => self.tail.wrapping_add(16 * u64::from(byte % 64)),
-            Some(248..=252) => self.tail.wrapping_add(16 * script.below(0x1_0000) as u64),
             Some(_) => far_off(self.tail, script),
         }
     }
@@ -54,8 +61,7 @@ impl Lies {
         let lag = ours.saturating_sub(self.head);
         match script.next() {
             None | Some(0..=127) => self.head,
-            Some(byte @ 128..=253) => self.head + lag / 126 * u64::from(byte - 127) / 16 * 16,
-            Some(254) => ours,
+            Some(byte @ 128..=254) => self.head + lag * u64::from(byte - 127) / 127 / 16 * 16,
             Some(_) => far_off(self.head, script),
         }
     }
@@ -107,18 +113,19 @@ impl Lies {
             72..=75 => (Kind::Finish, Flags::OPEN, 0),
             76..=79 if !mute => (Kind::Reset, Flags::none(), 7),
             80..=87 => (Kind::Stop, Flags::none(), 7),
-            88..=91 => (Kind::Pad, Flags::none(), to_end.saturating_sub(16)),
+            88..=91 if room == to_end => (Kind::Pad, Flags::none(), to_end.saturating_sub(16)),
             92..=249 => {
                 let most = u64::from(self.geometry.inline_max).min(room - 16) as usize;
                 let open = Flags::none().with_if(Flags::OPEN, mute || byte % 16 == 0);
-                let flags = open.with_if(Flags::FIN, byte % 16 == 1).with_if(Flags::MORE, byte % 16 == 2);
+                let flags =
+                    open.with_if(Flags::FIN, byte % 16 == 1).with_if(Flags::MORE, byte % 16 == 2);
                 match room >= 32 && byte % 4 == 3 {
                     true => (Kind::Extent, flags, 0),
                     false => (Kind::Inline, flags, script.below(most + 1) as u64),
                 }
             }
-            76..=79 | 250 => return script.word(),
-            _ => (Kind::Inline, Flags::none(), script.word() & 0xffff_ffff),
+            76..=79 | 88..=91 => (Kind::Need, Flags::none(), 0),
+            _ => return wild(script),
         };
         let flags = [Flags::OPEN, Flags::MORE, Flags::FIN]
             .iter()
@@ -154,12 +161,23 @@ impl Lies {
     }
 }
 
-/// A number far from where a cursor was.
+/// The first word of a record that makes no sense, seldom enough for a session to go on for a while.
+fn wild(script: &Script) -> u64 {
+    match script.byte() {
+        0..=7 => script.word(),
+        8..=15 => Kind::Inline as u64 | u64::from(script.byte()) << 8,
+        16..=23 => Kind::Inline as u64 | script.word() << 32,
+        _ => Kind::Need as u64,
+    }
+}
+
+/// A number far from where a cursor was, now and then.
 fn far_off(from: u64, script: &Script) -> u64 {
     match script.byte() {
-        0..=63 => from.wrapping_sub(16),
-        64..=127 => from.wrapping_add(8),
-        128..=191 => from.wrapping_add(1 << (script.byte() % 64)),
-        _ => script.word(),
+        0..=3 => from.wrapping_sub(16),
+        4..=7 => from.wrapping_add(8),
+        8..=11 => from.wrapping_add(1 << (script.byte() % 64)),
+        12..=15 => script.word(),
+        _ => from,
     }
 }

@@ -54,10 +54,8 @@ pub fn symmetric(limits: &Limits) -> Geometry {
 
 /// A fresh outbox on the heap, for a side that writes direction `out`.
 pub fn outbox(out: &Geometry, incoming: &Geometry) -> HeapMemory {
-    let memory = HeapMemory::new(
-        segment_bytes(out, incoming),
-        crate::layout::returns_at(out.ring_bytes),
-    );
+    let memory =
+        HeapMemory::new(segment_bytes(out, incoming), crate::layout::returns_at(out.ring_bytes));
     crate::notify::event::init(&memory);
     memory
 }

@@ -10,7 +10,9 @@ use crate::layout::Geometry;
 use crate::mem::{self, Memory, PeerMapping};
 use crate::pool::{Plan, ReturnWriter};
 use crate::queue::Flags;
-use crate::session::{Ask, Drained, Effects, Feeds, Grant, Next, Payload, Rx, StreamId, TicketId, Tx};
+use crate::session::{
+    Ask, Drained, Effects, Feeds, Grant, Next, Payload, Rx, StreamId, TicketId, Tx,
+};
 
 /// Our outbox.
 pub(crate) type Own = Arc<WatchedMemory>;
@@ -281,7 +283,11 @@ impl<P: Memory + Clone> Feeds<Own, P> for Around<P> {
         Ok(())
     }
 
-    fn read_socket(&self, rx: &mut Rx<Own, P>, _effects: &mut Effects) -> Result<(), PeerMisbehaved> {
+    fn read_socket(
+        &self,
+        rx: &mut Rx<Own, P>,
+        _effects: &mut Effects,
+    ) -> Result<(), PeerMisbehaved> {
         while let Some((id, mapping)) = lock(&self.socket).pop_front() {
             rx.add_segment(id, mapping);
             lock(&self.returns).0.segment(id);

@@ -151,7 +151,9 @@ pub(super) fn closing_wakes_all_who_wait<S: Session>(end: End<S>) {
                 }
             }
         });
-        until("the sender waits", || session.stats().reserve_waits > 0);
+        // The peer may have accepted this stream, and dropped it.
+        let waits = || session.stats().reserve_waits > 0 || sending.is_finished();
+        until("the sender waits", waits);
         if closes {
             // The peer's threads wait too.
             assert_eq!(control.expect(), b"all wait");

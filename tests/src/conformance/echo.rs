@@ -32,7 +32,10 @@ pub(super) fn echo_stream(mut stream: impl Stream) {
             Err(error) => panic!("sending: {error}"),
         }
     }
-    assert!(matches!(stream.finish(), Ok(()) | Err(SendError::Stopped(0) | SendError::Session(CLOSED))));
+    assert!(matches!(
+        stream.finish(),
+        Ok(()) | Err(SendError::Stopped(0) | SendError::Session(CLOSED))
+    ));
 }
 
 /// Answers one stream after the other until the session ends.

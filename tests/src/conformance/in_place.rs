@@ -82,7 +82,8 @@ pub(super) fn parts_in_place<S: Session>(end: End<S>) {
             assert_eq!(message[..], whole);
             assert_eq!(&message.to_vec(), &whole);
 
-            let mut message: shmipc_core::handle::Message<Trusted> = receiver.recv().unwrap().unwrap();
+            let mut message: shmipc_core::handle::Message<Trusted> =
+                receiver.recv().unwrap().unwrap();
             let mut seen = Vec::new();
             let mut pieces = 0;
             while message.has_remaining() {

@@ -101,7 +101,9 @@ pub(super) fn messages_beyond_the_window<S: Session>(end: End<S>) {
         End::Here(session) => {
             let mut stream = session.open().unwrap();
             let max = stream.sender().max_message();
-            for (seed, size) in [max, max / 2, max, max / 4 + 1].into_iter().cycle().take(16).enumerate() {
+            for (seed, size) in
+                [max, max / 2, max, max / 4 + 1].into_iter().cycle().take(16).enumerate()
+            {
                 let mut reservation = stream.sender().reserve(size).unwrap();
                 fill(&mut reservation, seed as u64);
                 reservation.commit().unwrap();
@@ -112,7 +114,9 @@ pub(super) fn messages_beyond_the_window<S: Session>(end: End<S>) {
         End::There(session) => {
             let mut stream = session.accept().unwrap();
             let max = stream.sender().max_message();
-            for (seed, size) in [max, max / 2, max, max / 4 + 1].into_iter().cycle().take(16).enumerate() {
+            for (seed, size) in
+                [max, max / 2, max, max / 4 + 1].into_iter().cycle().take(16).enumerate()
+            {
                 check(&stream.expect(), seed as u64, size);
             }
             assert!(stream.recv().unwrap().is_none());

@@ -102,7 +102,8 @@ pub(super) fn dropped_reservation_lets_the_next_in<S: Session>(end: End<S>) {
                 let held = [sender.reserve(large).unwrap(), sender.reserve(large).unwrap()];
                 let waits = session.stats().reserve_waits;
                 thread::scope(|scope| {
-                    let next = scope.spawn(|| sender.reserve(large).unwrap().commit_len(3).unwrap());
+                    let next =
+                        scope.spawn(|| sender.reserve(large).unwrap().commit_len(3).unwrap());
                     until("the third reservation waits", || session.stats().reserve_waits > waits);
                     drop(held);
                     next.join().unwrap();

@@ -124,7 +124,8 @@ impl Model {
             self.arena.returned(Returned::Extent(Raw::new(id))).unwrap();
         }
         assert!(self.arena.is_idle());
-        let small: u32 = self.segments.iter().filter(|s| s.1.region == Region::Small).map(|s| s.1.bytes).sum();
+        let small: u32 =
+            self.segments.iter().filter(|s| s.1.region == Region::Small).map(|s| s.1.bytes).sum();
         let pieces: Vec<_> = (0..small / (FIRST_SEGMENT / 4))
             .map(|_| self.arena.hold(FIRST_SEGMENT / 4).expect("what was freed is whole again"))
             .collect();
@@ -178,8 +179,12 @@ fn a_full_small_region_falls_back_to_the_dedicated_one() {
     let mut model = Model::new(240);
     let piece = FIRST_SEGMENT / 4;
     let extents: Vec<_> = std::iter::from_fn(|| model.hold(piece)).collect();
-    let regions: Vec<_> = model.segments.iter().map(|(_, plan)| (plan.region, plan.bytes)).collect();
+    let regions: Vec<_> =
+        model.segments.iter().map(|(_, plan)| (plan.region, plan.bytes)).collect();
     let dedicated = (Region::Dedicated, FIRST_DEDICATED);
-    assert_eq!(regions, [(Region::Small, FIRST_SEGMENT), dedicated, dedicated, dedicated, dedicated]);
+    assert_eq!(
+        regions,
+        [(Region::Small, FIRST_SEGMENT), dedicated, dedicated, dedicated, dedicated]
+    );
     assert_eq!(extents.len(), 4 + 4);
 }

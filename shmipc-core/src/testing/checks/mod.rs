@@ -3,12 +3,12 @@
 //! | module | what holds | its twins |
 //! |---|---|---|
 //! | `allocator` | extents never overlap, forged returns change nothing | |
-//! | `credit` | one unread update per stream, eight per session; nobody honest is accused | `>=`, overdraft, S/16, S/2, order |
+//! | `credit` | one unread update per stream, eight per session; nobody honest is accused | `>=`, overdraft, S/32, S/2, order |
 //! | `reserve` | a control record always finds room | 48 bytes a place, no padding, reuse at once |
 //! | `sessions` | credit is conserved; what was let go comes back | |
 
 mod allocator;
 mod credit;
 mod pair;
-// mod reserve;
+mod reserve;
 mod sessions;

@@ -1,0 +1,9 @@
+//! Decoding the socket; see `shmipc_core::testing::hostile`.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use shmipc_core::testing::hostile;
+
+fuzz_target!(|bytes: &[u8]| {
+    hostile::frames(bytes);
+});

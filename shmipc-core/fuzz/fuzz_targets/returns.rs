@@ -1,0 +1,9 @@
+//! Taking extents back that were lent, or not; see `shmipc_core::testing::hostile`.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use shmipc_core::testing::hostile;
+
+fuzz_target!(|bytes: &[u8]| {
+    hostile::returns(bytes);
+});
