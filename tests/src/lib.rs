@@ -9,6 +9,7 @@
 //! | [`payload`] | contents that can be checked, and random sizes that both ends know |
 //! | [`child`] | peer processes that never outlive their test |
 //! | [`deadline`] | a bug is a failure, never a hang |
+//! | [`idle`] | measures sessions that do nothing |
 //! | [`proc`] | descriptors, mappings, memory and CPU time of a process, as the kernel counts them |
 //!
 //! The peers are the binaries `peer` (an end of a conformance case, or one of the roles that the fault
@@ -19,6 +20,7 @@ pub mod child;
 pub mod conformance;
 pub mod deadline;
 pub mod flavour;
+pub mod idle;
 pub mod payload;
 pub mod proc;
 pub mod setup;

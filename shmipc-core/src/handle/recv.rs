@@ -5,7 +5,7 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 use std::task::{Poll, Waker};
 
-use crate::error::{RecvError, SessionError};
+use crate::error::{RecvError, SendError, SessionError};
 use crate::mem::{Memory as _, PeerMapping, in_forked_child};
 use crate::session::{Ask, Drained, Effects, End, Entry, Next, Payload, StreamId};
 
@@ -249,7 +249,10 @@ impl<T: Trust> RecvHalf<T> {
             Poll::Ready(Err(error)) => {
                 // Nobody will ever hear of it; the next call says so again.
                 self.announce = Announce::Unknown;
-                Poll::Ready(Err(RecvError::Open(error)))
+                Poll::Ready(Err(match error {
+                    SendError::Session(error) => error.into(),
+                    error => RecvError::Open(error),
+                }))
             }
             Poll::Ready(Ok(grant)) => {
                 self.announce = Announce::Known;

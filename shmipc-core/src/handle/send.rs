@@ -207,13 +207,7 @@ impl Reserving {
     /// Without a waker the caller asks again by itself. May create a segment, which takes the kernel
     /// a while; else it never blocks.
     pub fn poll(&mut self, waker: Option<&Waker>) -> Poll<Result<Reservation, SendError>> {
-        let mut polled = self.poll_grant(waker);
-        if polled.is_pending() && self.owner.shared.has_records() {
-            // Credit comes in records: whoever waits for it drives.
-            self.owner.shared.drive();
-            polled = self.poll_grant(waker);
-        }
-        let grant = match polled {
+        let grant = match self.poll_grant(waker) {
             Poll::Ready(Ok(grant)) => grant,
             Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
             Poll::Pending => return Poll::Pending,
@@ -237,7 +231,7 @@ impl Reserving {
         let mut drove = false;
         loop {
             let mut effects = Effects::default();
-            let answer = self.ask_once(waker, &mut effects);
+            let answer = self.ask_once(drove, waker, &mut effects);
             let plan = effects.grow.take();
             if let (None, Some(plan)) = (&answer, plan) {
                 let grown = shared.grow(plan, &mut effects);
@@ -268,6 +262,7 @@ impl Reserving {
     /// One section of the sending half: grant at once, or join the queue and see.
     fn ask_once(
         &mut self,
+        join: bool,
         waker: Option<&Waker>,
         effects: &mut Effects,
     ) -> Option<Result<Grant, SendError>> {
@@ -279,7 +274,7 @@ impl Reserving {
                 match tx.try_grant(self.key, self.ask, effects) {
                     Ok(Some(grant)) => return Some(Ok(grant)),
                     Err(error) => return Some(Err(error)),
-                    Ok(None) if effects.grow.is_some() => return None,
+                    Ok(None) if effects.grow.is_some() || !join => return None,
                     Ok(None) => {}
                 }
                 shared.count_waiting(true);

@@ -1,7 +1,7 @@
 //! What all handles of a session share: the two halves behind their locks, and what is done after
 //! a lock is released.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -77,7 +77,7 @@ struct Held {
 struct Returns {
     writer: ReturnWriter<Arc<OwnMapping>>,
     lent: u32,
-    by_segment: HashMap<u32, u32>,
+    by_segment: BTreeMap<u32, u32>,
 }
 
 /// What reads the socket; used under the lock of the receiving half only.
@@ -117,7 +117,7 @@ impl Shared {
         Ok(Self {
             rx: Mutex::new(Rx::new(&own, &peer, role, &out, &incoming)),
             tx: Mutex::new(Tx::new(&own, &peer, &out, &incoming)),
-            returns: Mutex::new(Returns { writer: returns, lent: 0, by_segment: HashMap::new() }),
+            returns: Mutex::new(Returns { writer: returns, lent: 0, by_segment: BTreeMap::new() }),
             socket: Mutex::new(SocketIn { decoder, closed_with: None, ended: false, bells: 0 }),
             gate: Mutex::new(WaitBook::new()),
             somebody_inside: AtomicBool::new(false),

@@ -4,7 +4,7 @@
 //! table is private memory, so nothing the peer writes can make two parties use the same bytes.
 #![allow(unsafe_code)]
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 
@@ -26,7 +26,7 @@ pub struct Range {
 /// All extents of an outbox that are Held or Lent.
 #[derive(Debug, Default)]
 pub struct ExtentTable {
-    segments: HashMap<u32, Segment>,
+    segments: BTreeMap<u32, Segment>,
     slots: Vec<Slot>,
     free: Vec<u32>,
 }

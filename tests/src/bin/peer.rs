@@ -1,19 +1,156 @@
-//! The peer process of the tests: an end of a conformance case.
+//! The peer process of the tests: an end of a conformance case, or one of the roles that the tests of
+//! faults and leaks need. A role ends when its standard input is closed, if not before.
 
+use std::io::{self, BufRead, Read, Write};
 use std::path::Path;
+use std::thread;
+use std::time::Duration;
 
+use nix::unistd::{ForkResult, fork};
+use shmipc_sync::{Config, Listener, Session, Stream, WaitMode};
 use tests::blocking::Blocking;
 use tests::child::die_with_parent;
 use tests::conformance::there_alone;
 use tests::flavour::Flavour;
+use tests::payload::pattern;
 
 fn main() {
-    die_with_parent();
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    die_with_parent();
+    match arguments[..] {
         ["case", Blocking::NAME, name, setup, path] => {
             there_alone::<Blocking>(name, setup.parse().expect("a setup"), Path::new(path));
         }
+        ["publish", path, count] => publish(path, count.parse().expect("a number")),
+        ["silent", path] => silent(path),
+        ["silent-after-fork", path] => silent_after_fork(path),
+        ["listen", path] => listen(path),
+        ["echo", path] => echo(path),
+        ["visit", path] => visit(path),
+        ["idle", path, count] => idle(path, count.parse().expect("a number")),
+        ["receive", path, mode] => receive(path, mode),
         _ => panic!("unknown role: {arguments:?}"),
     }
+}
+
+/// Tells the test something.
+fn say(line: &str) {
+    println!("{line}");
+    io::stdout().flush().expect("the test listens");
+}
+
+/// Waits for a word of the test, or for its hanging up.
+fn word() -> String {
+    let mut line = String::new();
+    io::stdin().lock().read_line(&mut line).expect("standard input");
+    line.trim().to_owned()
+}
+
+/// Waits until the test hangs up, which it does by killing us, as a rule.
+fn hold() {
+    let _ = io::stdin().lock().read_to_end(&mut Vec::new());
+}
+
+/// Connects, sends `count` messages that nobody has asked for, and holds still.
+fn publish(path: &str, count: u64) {
+    let session = Session::connect(path).expect("connected");
+    let mut stream = session.open().expect("a stream");
+    for number in 0..count {
+        stream.send(&pattern(number, (number as usize * 97) % 9000)).expect("sent");
+    }
+    say("published");
+    hold();
+}
+
+/// Connects, says one thing, and holds still.
+fn silent(path: &str) {
+    let (_session, _stream) = greet(path);
+    hold();
+}
+
+fn greet(path: &str) -> (Session, Stream) {
+    let session = Session::connect(path).expect("connected");
+    let mut stream = session.open().expect("a stream");
+    stream.send(b"hello").expect("sent");
+    say("silent");
+    (session, stream)
+}
+
+/// The same, with a forked child that holds the socket open until the test hangs up.
+#[allow(unsafe_code)]
+fn silent_after_fork(path: &str) {
+    let (_session, _stream) = greet(path);
+    // SAFETY: this process has one thread, so the child may do what the parent may.
+    match unsafe { fork() }.expect("forked") {
+        ForkResult::Parent { child } => say(&format!("child {child}")),
+        ForkResult::Child => {}
+    }
+    hold();
+}
+
+/// Listens, and accepts nobody.
+fn listen(path: &str) {
+    let _listener = Listener::bind(path).expect("the path is free");
+    say("listening");
+    hold();
+}
+
+/// Answers every stream of every session until the test hangs up.
+fn echo(path: &str) {
+    let listener = Listener::bind(path).expect("the path is free");
+    say("listening");
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            while let Ok(session) = listener.accept() {
+                // One session at a time: when `accept` is called again, the last one is gone.
+                while let Ok(mut stream) = session.accept() {
+                    while let Ok(Some(message)) = stream.recv() {
+                        let _ = stream.send(&message.to_vec());
+                    }
+                    let _ = stream.finish();
+                }
+                drop(session);
+                say("served");
+            }
+        });
+        hold();
+        listener.close();
+    });
+}
+
+/// Connects once for each word, uses the session, and drops it.
+fn visit(path: &str) {
+    while !word().is_empty() {
+        let session = Session::connect(path).expect("connected");
+        let mut stream = session.open().expect("a stream");
+        stream.send(&[1; 50_000]).expect("sent");
+        stream.recv().expect("an answer").expect("no end");
+        drop((session, stream));
+        say("visited");
+    }
+}
+
+/// Connects `count` times and does nothing else. A first session, which makes the process load the code,
+/// is gone before.
+fn idle(path: &str, count: usize) {
+    drop(Session::connect(path).expect("connected"));
+    say("ready");
+    word();
+    let sessions: Vec<_> = (0..count).map(|_| Session::connect(path).expect("connected")).collect();
+    say("connected");
+    hold();
+    drop(sessions);
+}
+
+/// Connects and waits in `recv` of the main thread until the session ends.
+fn receive(path: &str, mode: &str) {
+    let wait = if mode == "block" { WaitMode::Block } else { WaitMode::Adaptive };
+    let config = Config::builder().wait(wait).build().expect("valid");
+    let session = Session::connect_with(path, &config).expect("connected");
+    let mut stream = session.open().expect("a stream");
+    stream.send(b"hello").expect("sent");
+    say("receiving");
+    // The time limit is that of a test that has forgotten us.
+    let _ = stream.recv_timeout(Duration::from_secs(600));
 }

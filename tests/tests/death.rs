@@ -1,0 +1,226 @@
+//! SIGKILL of the peer: whoever waits, in any call, learns of it at once, after everything that was
+//! published before.
+
+use std::time::{Duration, Instant};
+
+use shmipc_sync::{
+    AcceptError, Config, Delivery, Listener, OpenError, RecvError, SendError, Session, SessionError,
+    Stream, WaitMode,
+};
+use tests::child::Peer;
+use tests::deadline::{start, until, within};
+use tests::payload::check;
+
+const PEER: &str = env!("CARGO_BIN_EXE_peer");
+const DIED: SessionError = SessionError::PeerDied;
+/// From the kill to the error: the design says 100 ms; a test on a busy machine allows more.
+const PROMPT: Duration = Duration::from_secs(5);
+const MODES: [WaitMode; 3] = [WaitMode::Adaptive, WaitMode::Block, WaitMode::Spin];
+
+/// A peer in a role, and our end of its session.
+fn meet(role: &[&str], wait: WaitMode) -> (Peer, Session) {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("socket");
+    let config = Config::builder().wait(wait).build().unwrap();
+    let listener = Listener::builder().config(config).bind(&path).unwrap();
+    let arguments: Vec<&str> = [role[0], path.to_str().unwrap()].into_iter().chain(role[1..].iter().copied()).collect();
+    let peer = Peer::start(PEER, &arguments);
+    (peer, within("accept", move || listener.accept().unwrap()))
+}
+
+/// A peer that has said one thing, and the stream on which it did.
+fn meet_silent(role: &str, wait: WaitMode) -> (Peer, Session, Stream) {
+    let (mut peer, session) = meet(&[role], wait);
+    let waiting = session.clone();
+    let mut stream = within("the first stream", move || waiting.accept().unwrap());
+    assert_eq!(stream.recv().unwrap().unwrap().to_vec(), b"hello");
+    peer.line("silent");
+    (peer, session, stream)
+}
+
+/// Starts `wait` on a thread, kills the peer once the thread is inside, and returns what it gave.
+fn kill_while<T: Send + 'static>(
+    mut peer: Peer,
+    session: &Session,
+    mode: WaitMode,
+    wait: impl FnOnce() -> T + Send + 'static,
+) -> T {
+    let before = session.stats();
+    let waiting = start("waiting", wait);
+    if mode != WaitMode::Spin {
+        until("it sleeps", || session.stats().sleeps > before.sleeps);
+    }
+    let killed = Instant::now();
+    peer.kill();
+    let result = waiting.join();
+    assert!(killed.elapsed() < PROMPT, "it took {:?}", killed.elapsed());
+    result
+}
+
+/// Killed while we wait in `recv`, in every mode.
+#[test]
+fn while_receiving() {
+    for mode in MODES {
+        let (peer, session, mut stream) = meet_silent("silent", mode);
+        let (mut stream, error) = kill_while(peer, &session, mode, move || {
+            let error = stream.recv().unwrap_err();
+            (stream, error)
+        });
+        assert_eq!(error, RecvError::Session(DIED));
+        // From now on every call says so.
+        assert_eq!(stream.recv().unwrap_err(), RecvError::Session(DIED));
+        let error = stream.send(b"x").unwrap_err();
+        assert_eq!((error, error.delivery()), (SendError::Session(DIED), Delivery::NotSent));
+        assert_eq!(stream.finish(), Err(SendError::Session(DIED)));
+        assert_eq!(session.open().err(), Some(OpenError::Session(DIED)));
+        assert_eq!(session.accept().err(), Some(AcceptError::Session(DIED)));
+        assert!(session.is_closed());
+    }
+}
+
+/// Killed while we wait in `accept`.
+#[test]
+fn while_accepting() {
+    for mode in MODES {
+        let (peer, session, _stream) = meet_silent("silent", mode);
+        let waiting = session.clone();
+        let error = kill_while(peer, &session, mode, move || waiting.accept().err());
+        assert_eq!(error, Some(AcceptError::Session(DIED)));
+    }
+}
+
+/// Killed while we wait in `reserve`: for credit of small messages, and of large ones.
+#[test]
+fn while_reserving() {
+    for mode in MODES {
+        for len in [1000, 1 << 20] {
+            let (peer, session, mut stream) = meet_silent("silent", mode);
+            let sending = move || loop {
+                match stream.reserve(len) {
+                    Ok(reservation) => reservation.commit().unwrap(),
+                    Err(error) => return error,
+                }
+            };
+            let error = kill_while(peer, &session, mode, sending);
+            assert_eq!(error, SendError::Session(DIED));
+        }
+    }
+}
+
+/// Killed while several threads wait in several calls: all of them learn of it.
+#[test]
+fn while_many_wait() {
+    for mode in [WaitMode::Adaptive, WaitMode::Block] {
+        let (peer, session, _stream) = meet_silent("silent", mode);
+        let waiting: Vec<_> = (0..8)
+            .map(|number| {
+                let session = session.clone();
+                start("waiting", move || match number % 2 {
+                    0 => session.accept().err().map(|_| ()),
+                    _ => session.open().unwrap().recv().err().map(|_| ()),
+                })
+            })
+            .collect();
+        let last = session.clone();
+        kill_while(peer, &session, mode, move || last.accept().err().unwrap());
+        for waiting in waiting {
+            assert!(waiting.join().is_some());
+        }
+    }
+}
+
+fn with_a_child_that_holds_the_socket(mode: WaitMode) {
+    let (mut peer, session, mut stream) = meet_silent("silent-after-fork", mode);
+    peer.line("child");
+    let error = kill_while(peer, &session, mode, move || stream.recv().unwrap_err());
+    assert_eq!(error, RecvError::Session(DIED), "{mode:?}");
+}
+
+/// A forked child of the peer that holds the socket open does not hide the peer's death.
+#[test]
+fn child_that_holds_the_socket_hides_nothing() {
+    with_a_child_that_holds_the_socket(WaitMode::Adaptive);
+    with_a_child_that_holds_the_socket(WaitMode::Block);
+}
+
+/// Nor from a thread that spins and never sleeps.
+#[test]
+#[ignore = "the glance of a spinning thread looks at the socket only, not at the pidfd"]
+fn child_that_holds_the_socket_hides_nothing_from_a_spinning_thread() {
+    with_a_child_that_holds_the_socket(WaitMode::Spin);
+}
+
+/// Everything published before the death is delivered first, and messages in hand stay readable.
+#[test]
+fn after_publishing() {
+    const MESSAGES: u64 = 40;
+    for early in [0, 10] {
+        let (mut peer, session) = meet(&["publish", &MESSAGES.to_string()], WaitMode::Adaptive);
+        peer.line("published");
+        let waiting = session.clone();
+        let mut stream = within("the stream", move || waiting.accept().unwrap());
+        let mut messages: Vec<_> = (0..early).map(|_| stream.recv().unwrap().unwrap()).collect();
+        peer.kill();
+        let (late, error) = within("the rest", move || {
+            let late: Vec<_> = (early..MESSAGES).map(|_| stream.recv().unwrap().unwrap()).collect();
+            (late, stream.recv().unwrap_err())
+        });
+        assert_eq!(error, RecvError::Session(DIED));
+        messages.extend(late);
+        drop(session);
+        for (number, message) in messages.iter().enumerate() {
+            check(&message.to_vec(), number as u64, (number * 97) % 9000);
+        }
+    }
+}
+
+/// A stream that the dead peer opened and that nobody has accepted can still be accepted and read.
+#[test]
+fn before_accepting() {
+    let (mut peer, session) = meet(&["publish", "3"], WaitMode::Adaptive);
+    peer.line("published");
+    peer.kill();
+    within("the stream of the dead", move || {
+        let mut stream = session.accept().unwrap();
+        for number in 0..3 {
+            check(&stream.recv().unwrap().unwrap().to_vec(), number, (number as usize * 97) % 9000);
+        }
+        assert_eq!(stream.recv().unwrap_err(), RecvError::Session(DIED));
+        assert_eq!(session.accept().err(), Some(AcceptError::Session(DIED)));
+    });
+}
+
+/// Killed at any moment while both sides are busy: prompt, and only this error.
+#[test]
+fn at_any_moment() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("socket");
+    for round in 0..30 {
+        let mut peer = Peer::start(PEER, &["echo", path.to_str().unwrap()]);
+        peer.line("listening");
+        let session = Session::connect(&path).unwrap();
+        let busy = {
+            let session = session.clone();
+            start("busy", move || -> Result<(), RecvError> {
+                let mut stream = session.open().unwrap();
+                loop {
+                    for len in [10, 5000, 300_000] {
+                        if let Err(error) = stream.send(&vec![1; len]) {
+                            return Err(RecvError::Open(error));
+                        }
+                    }
+                    for _ in 0..3 {
+                        stream.recv()?.expect("no end");
+                    }
+                }
+            })
+        };
+        until("it is busy", || session.stats().records_received > round * 3);
+        let killed = Instant::now();
+        peer.kill();
+        let error = busy.join().unwrap_err();
+        let died = [RecvError::Session(DIED), RecvError::Open(SendError::Session(DIED))];
+        assert!(died.contains(&error), "{error}");
+        assert!(killed.elapsed() < PROMPT);
+    }
+}

@@ -1,0 +1,199 @@
+//! What sessions leave behind: nothing. Descriptors and mappings are counted for both processes, so
+//! this file is a test program of its own and its tests take turns.
+
+use std::path::Path;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use shmipc_sync::{Listener, RecvError, Session, SessionError};
+use tests::child::Peer;
+use tests::deadline::{until, within};
+use tests::proc::{descriptors, mappings, maps, resident};
+
+const PEER: &str = env!("CARGO_BIN_EXE_peer");
+
+fn in_turn() -> MutexGuard<'static, ()> {
+    static TURN: Mutex<()> = Mutex::new(());
+    TURN.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// What a process holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Held {
+    descriptors: usize,
+    mappings: usize,
+}
+
+impl Held {
+    fn by(pid: u32) -> Self {
+        Self { descriptors: descriptors(pid), mappings: mappings(pid) }
+    }
+}
+
+/// Waits until a process holds what it held before: it may still be clearing up.
+#[track_caller]
+fn until_back(pid: u32, before: Held) {
+    until(&format!("{before:?} again"), || Held::by(pid) == before);
+}
+
+/// Sends and receives enough for every kind of memory: inside of records, small and large segments.
+fn use_session(session: &Session) {
+    let mut stream = session.open().unwrap();
+    for len in [10, 10_000, 300_000, 600_000] {
+        stream.send(&vec![1; len]).unwrap();
+        assert_eq!(stream.recv().unwrap().unwrap().len(), len);
+    }
+}
+
+/// Sessions that were used and ended in good order, in every order of dropping.
+#[test]
+fn after_two_hundred_sessions() {
+    let _turn = in_turn();
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("socket");
+    let mut peer = Peer::start(PEER, &["echo", path.to_str().unwrap()]);
+    peer.line("listening");
+    let (us, them) = (std::process::id(), peer.pid());
+    let mut before = None;
+    let mut memory = Vec::new();
+    for round in 0..210 {
+        let session = Session::connect(&path).unwrap();
+        match round % 4 {
+            0 => use_session(&session),
+            1 => {
+                use_session(&session);
+                session.close(0);
+            }
+            2 => {
+                // The message is the last to go.
+                let mut stream = session.open().unwrap();
+                stream.send(&[1; 10_000]).unwrap();
+                let message = stream.recv().unwrap().unwrap();
+                let clone = session.clone();
+                drop((stream, session, clone));
+                drop(message);
+            }
+            _ => {
+                // The stream goes after the session, on another thread.
+                let stream = session.open().unwrap();
+                drop(session);
+                std::thread::spawn(move || drop(stream)).join().unwrap();
+            }
+        }
+        peer.line("served");
+        // The first rounds load what stays: lazily made tables of the allocator and the like.
+        if round == 9 {
+            before = Some((Held::by(us), Held::by(them)));
+        }
+        if round >= 9 {
+            memory.push((resident(us), resident(them)));
+        }
+    }
+    let (ours, theirs) = before.unwrap();
+    assert_eq!((ours.mappings, theirs.mappings), (0, 0));
+    until_back(us, ours);
+    until_back(them, theirs);
+    assert!(!maps(us).contains("/dev/shm") && !maps(them).contains("/dev/shm"));
+    let (first, last) = (memory[0], memory[memory.len() - 1]);
+    println!("resident memory, KiB: ours {} then {}, theirs {} then {}", first.0, last.0, first.1, last.1);
+    assert!(last.0 < first.0 + 2048 && last.1 < first.1 + 2048, "memory grows: {memory:?}");
+    peer.succeed();
+    assert_eq!(files(directory.path()), ["socket.lock"]);
+}
+
+/// Servers that are killed in the middle of it.
+#[test]
+fn after_killed_servers() {
+    let _turn = in_turn();
+    let us = std::process::id();
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("socket");
+    let mut before = None;
+    for round in 0..20 {
+        let mut peer = Peer::start(PEER, &["echo", path.to_str().unwrap()]);
+        peer.line("listening");
+        let session = Session::connect(&path).unwrap();
+        use_session(&session);
+        let mut stream = session.open().unwrap();
+        stream.send(&[1; 10_000]).unwrap();
+        let message = stream.recv().unwrap().unwrap();
+        peer.kill();
+        let died = RecvError::Session(SessionError::PeerDied);
+        let (stream, error) = within("death", move || {
+            let error = stream.recv().unwrap_err();
+            (stream, error)
+        });
+        assert_eq!(error, died);
+        assert_eq!(message.to_vec(), [1; 10_000]);
+        drop((message, session, stream, peer));
+        if round == 2 {
+            // The thread that read the peer's output may still be ending.
+            until("all is unmapped", || mappings(us) == 0);
+            before = Some(Held::by(us));
+        }
+    }
+    until_back(us, before.unwrap());
+    assert_eq!(files(directory.path()), ["socket", "socket.lock"]);
+}
+
+/// Clients that are killed in the middle of it leave nothing in the server.
+#[test]
+fn after_killed_clients() {
+    let _turn = in_turn();
+    let us = std::process::id();
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("socket");
+    let listener = std::sync::Arc::new(Listener::bind(&path).unwrap());
+    let mut before = None;
+    for round in 0..20 {
+        let mut peer = Peer::start(PEER, &["silent", path.to_str().unwrap()]);
+        let accepting = std::sync::Arc::clone(&listener);
+        let (session, mut stream) = within("accept", move || {
+            let session = accepting.accept().unwrap();
+            let stream = session.accept().unwrap();
+            (session, stream)
+        });
+        peer.line("silent");
+        // Messages that the peer never reads, in memory that it has mapped.
+        stream.send(&[1; 100_000]).unwrap();
+        peer.kill();
+        within("death", move || {
+            assert_eq!(stream.recv().unwrap().unwrap().to_vec(), b"hello");
+            stream.recv().unwrap_err()
+        });
+        drop((session, peer));
+        if round == 2 {
+            until("all is unmapped", || mappings(us) == 0);
+            before = Some(Held::by(us));
+        }
+    }
+    until_back(us, before.unwrap());
+}
+
+/// Handshakes that fail leave nothing.
+#[test]
+fn after_failed_handshakes() {
+    let _turn = in_turn();
+    let us = std::process::id();
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("socket");
+    let listener = Listener::bind(&path).unwrap();
+    let before = Held::by(us);
+    for round in 0..100 {
+        use std::io::Write;
+        let mut socket = std::os::unix::net::UnixStream::connect(&path).unwrap();
+        socket.write_all(&[round; 50]).unwrap();
+        let _ = listener.accept_timeout(std::time::Duration::ZERO).unwrap();
+    }
+    until("all handshakes are over", || {
+        let _ = listener.accept_timeout(std::time::Duration::ZERO).unwrap();
+        listener.stats().in_progress == 0
+    });
+    until_back(us, before);
+}
+
+fn files(directory: &Path) -> Vec<String> {
+    let names = std::fs::read_dir(directory).unwrap();
+    let mut names: Vec<_> = names.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
+}
