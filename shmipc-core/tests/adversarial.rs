@@ -31,7 +31,10 @@ fn play(
 fn expect(accused: &BTreeMap<String, u32>, rules: &[PeerMisbehaved]) {
     println!("{accused:?}");
     for rule in rules {
-        assert!(accused.contains_key(&format!("{rule:?}")), "no script breaks {rule:?}: {accused:?}");
+        assert!(
+            accused.contains_key(&format!("{rule:?}")),
+            "no script breaks {rule:?}: {accused:?}"
+        );
     }
 }
 
@@ -61,7 +64,8 @@ fn event_words_of_a_hostile_peer() {
 #[test]
 fn a_session_with_a_hostile_peer() {
     let accused = play(4000, 4000, hostile::session);
-    let session = [AfterEnd, CreditOverrun, ExtentBounds, StreamPlace, UnknownSegment, UnknownStream];
+    let session =
+        [AfterEnd, CreditOverrun, ExtentBounds, StreamPlace, UnknownSegment, UnknownStream];
     expect(&accused, &session);
     expect(&accused, &[TailJumped, RecordLength, RecordKind, WindowUpdate]);
 }

@@ -74,3 +74,9 @@ fn sleep_on<T>(
         }
     }
 }
+
+/// When a wait of that length ends.
+pub(crate) fn deadline(timeout: Option<Duration>) -> Option<Instant> {
+    // The clock is read only if there is a limit.
+    timeout.and_then(|timeout| Instant::now().checked_add(timeout))
+}

@@ -34,12 +34,16 @@
 
 mod block;
 mod listener;
+mod recv;
+mod send;
 mod session;
 mod stream;
 
 pub use listener::{Listener, ListenerBuilder};
+pub use recv::{Messages, RecvStream};
+pub use send::{Batch, Reservation, SendStream};
 pub use session::Session;
-pub use stream::{Batch, Messages, RecvStream, Reservation, SendStream, Stream};
+pub use stream::Stream;
 
 pub use shmipc_core::config::{
     Authorizer, BellKind, Config, ConfigBuilder, Limits, PeerCred, WaitMode,

@@ -62,9 +62,8 @@ pub fn memory(peer: &str, sessions: usize) -> Memory {
         (0..sessions).map(|_| listener.accept().expect("the listener lives")).collect()
     });
     peer.line("connected");
-    let grown = |before: u64, pid: u32| {
-        (proc::pss(pid).saturating_sub(before), proc::pss_of_mappings(pid))
-    };
+    let grown =
+        |before: u64, pid: u32| (proc::pss(pid).saturating_sub(before), proc::pss_of_mappings(pid));
     let memory = Memory { sessions, server: grown(before.0, us), client: grown(before.1, them) };
     drop(accepted);
     memory
@@ -84,7 +83,10 @@ pub struct Cpu {
 impl fmt::Display for Cpu {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { seconds, nanos, switches } = self;
-        write!(f, "blocked in recv for {seconds} s: {nanos} ns of CPU, {switches} voluntary switches")
+        write!(
+            f,
+            "blocked in recv for {seconds} s: {nanos} ns of CPU, {switches} voluntary switches"
+        )
     }
 }
 

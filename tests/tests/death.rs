@@ -4,8 +4,8 @@
 use std::time::{Duration, Instant};
 
 use shmipc_sync::{
-    AcceptError, Config, Delivery, Listener, OpenError, RecvError, SendError, Session, SessionError,
-    Stream, WaitMode,
+    AcceptError, Config, Delivery, Listener, OpenError, RecvError, SendError, Session,
+    SessionError, Stream, WaitMode,
 };
 use tests::child::Peer;
 use tests::deadline::{start, until, within};
@@ -23,7 +23,8 @@ fn meet(role: &[&str], wait: WaitMode) -> (Peer, Session) {
     let path = directory.path().join("socket");
     let config = Config::builder().wait(wait).build().unwrap();
     let listener = Listener::builder().config(config).bind(&path).unwrap();
-    let arguments: Vec<&str> = [role[0], path.to_str().unwrap()].into_iter().chain(role[1..].iter().copied()).collect();
+    let arguments: Vec<&str> =
+        [role[0], path.to_str().unwrap()].into_iter().chain(role[1..].iter().copied()).collect();
     let peer = Peer::start(PEER, &arguments);
     (peer, within("accept", move || listener.accept().unwrap()))
 }

@@ -58,10 +58,14 @@ fn after_two_hundred_sessions() {
     for round in 0..210 {
         let session = Session::connect(&path).unwrap();
         match round % 4 {
-            0 => use_session(&session),
+            0 => {
+                use_session(&session);
+                drop(session);
+            }
             1 => {
                 use_session(&session);
                 session.close(0);
+                drop(session);
             }
             2 => {
                 // The message is the last to go.
@@ -94,7 +98,10 @@ fn after_two_hundred_sessions() {
     until_back(them, theirs);
     assert!(!maps(us).contains("/dev/shm") && !maps(them).contains("/dev/shm"));
     let (first, last) = (memory[0], memory[memory.len() - 1]);
-    println!("resident memory, KiB: ours {} then {}, theirs {} then {}", first.0, last.0, first.1, last.1);
+    println!(
+        "resident memory, KiB: ours {} then {}, theirs {} then {}",
+        first.0, last.0, first.1, last.1
+    );
     assert!(last.0 < first.0 + 2048 && last.1 < first.1 + 2048, "memory grows: {memory:?}");
     peer.succeed();
     assert_eq!(files(directory.path()), ["socket.lock"]);
@@ -193,7 +200,8 @@ fn after_failed_handshakes() {
 
 fn files(directory: &Path) -> Vec<String> {
     let names = std::fs::read_dir(directory).unwrap();
-    let mut names: Vec<_> = names.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    let mut names: Vec<_> =
+        names.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
     names.sort();
     names
 }

@@ -150,7 +150,8 @@ fn refusals_say_why() {
         })
     };
     let error = connect(config("dances")).unwrap_err();
-    let ConnectError::Handshake(HandshakeError::Refused(Refusal::Application { theirs, ours })) = &error
+    let ConnectError::Handshake(HandshakeError::Refused(Refusal::Application { theirs, ours })) =
+        &error
     else {
         panic!("{error:?}")
     };
@@ -205,14 +206,16 @@ fn stale_socket_is_replaced() {
         server.kill();
         assert!(path.exists());
         // Connecting is tried again until its time is over: a new server may be on its way.
-        let impatient = Config::builder().connect_timeout(Duration::from_millis(20)).build().unwrap();
+        let impatient =
+            Config::builder().connect_timeout(Duration::from_millis(20)).build().unwrap();
         let error = Session::connect_with(&path, &impatient).unwrap_err();
         assert!(matches!(error, ConnectError::Unreachable { .. }), "{error:?}");
     }
     let listener = Arc::new(Listener::bind(&path).unwrap());
     good_client_gets_in(&listener, &path);
     drop(listener);
-    let left: Vec<_> = std::fs::read_dir(&directory).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    let left: Vec<_> =
+        std::fs::read_dir(&directory).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     assert_eq!(left, ["socket.lock"]);
 }
 

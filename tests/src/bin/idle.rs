@@ -17,10 +17,14 @@ fn main() {
     let peer = std::env::current_exe().expect("our path").with_file_name("peer");
     let peer = peer.to_str().expect("a path of ASCII");
     match arguments[..] {
-        ["memory"] => [1, 100].into_iter().for_each(|sessions| println!("{}", memory(peer, sessions))),
+        ["memory"] => {
+            [1, 100].into_iter().for_each(|sessions| println!("{}", memory(peer, sessions)))
+        }
         ["memory", sessions] => println!("{}", memory(peer, sessions.parse().expect("a number"))),
         ["cpu"] => println!("{}", cpu(peer, "adaptive", 5)),
-        ["cpu", seconds] => println!("{}", cpu(peer, "adaptive", seconds.parse().expect("a number"))),
+        ["cpu", seconds] => {
+            println!("{}", cpu(peer, "adaptive", seconds.parse().expect("a number")))
+        }
         _ => eprintln!("usage: idle memory [SESSIONS] | idle cpu [SECONDS]"),
     }
 }

@@ -1,0 +1,172 @@
+//! Errors on the way to a session.
+
+use super::{OsError, PeerMisbehaved};
+use crate::config::PeerCred;
+
+/// Why one side refused a handshake, as told on the wire. `theirs` is always the other side's.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Refusal {
+    /// The authorizer of the other side said no.
+    #[error(
+        "uid {uid} is not authorized; allow it with `Config::builder().allow_uid({uid})` on the side that refused"
+    )]
+    Unauthorized {
+        /// The uid that the refusing side saw.
+        uid: u32,
+    },
+    /// The other side speaks another version of the protocol.
+    #[error("protocol version {theirs} meets {ours}; update the older side")]
+    Version {
+        /// Version of the other side.
+        theirs: u32,
+        /// Our version.
+        ours: u32,
+    },
+    /// The application protocols differ.
+    #[error(
+        "application protocol `{theirs}` meets `{ours}`; connect to the right socket or set `application` alike"
+    )]
+    Application {
+        /// Name at the other side.
+        theirs: String,
+        /// Our name.
+        ours: String,
+    },
+    /// The limits of both sides cannot be combined.
+    #[error(
+        "the limits of both sides cannot be combined; raise `ring_bytes` or lower `max_streams`"
+    )]
+    Limits,
+    /// Too many handshakes are in progress at the other side.
+    #[error("too many handshakes are in progress; try again")]
+    Busy,
+    /// Word size or byte order differ.
+    #[error("the other side has another word size or byte order")]
+    Architecture,
+    /// A reason this version does not know.
+    #[error("refused for reason {0}; this side is older than the other")]
+    Other(u32),
+}
+
+/// Why a handshake failed, on either side.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum HandshakeError {
+    /// The other side refused.
+    #[error("refused by the peer: {0}")]
+    Refused(Refusal),
+    /// We refused the other side.
+    #[error("the peer was refused: {0}")]
+    RefusedPeer(Refusal),
+    /// The other side speaks a dialect that is recognised and not supported (an older Shmipc).
+    #[error("the peer speaks Shmipc version {0}, which this library does not support")]
+    Dialect(u8),
+    /// The peer broke the protocol.
+    #[error("the peer broke the protocol: {0}")]
+    Misbehaved(#[from] PeerMisbehaved),
+    /// The other side closed the socket.
+    #[error("the peer closed the connection during the handshake")]
+    Closed,
+    /// The deadline passed.
+    #[error("the handshake did not end in time; the peer is stuck or overloaded")]
+    TimedOut,
+    /// The kernel lacks the seal that keeps shared memory read-only for the peer (Linux 5.1).
+    #[error("this kernel lacks F_SEAL_FUTURE_WRITE; Linux 5.1 or newer is needed")]
+    SealUnsupported,
+    /// The credentials of the peer are those of an unmapped user.
+    #[error("the peer's uid is not mapped in our user namespace (overflow uid {}); share the namespace or set an authorizer", .0.uid)]
+    Unmapped(PeerCred),
+    /// The operating system refused something.
+    #[error(transparent)]
+    Os(#[from] OsError),
+}
+
+impl From<crate::wire::WireError> for HandshakeError {
+    fn from(error: crate::wire::WireError) -> Self {
+        use crate::wire::{OLDER_DIALECTS, VERSION, WireError};
+        match error {
+            WireError::Version(version) if OLDER_DIALECTS.contains(&version) => {
+                Self::Dialect(version)
+            }
+            WireError::Version(version) => {
+                Self::RefusedPeer(Refusal::Version { theirs: version.into(), ours: VERSION.into() })
+            }
+            WireError::Misbehaved(rule) => Self::Misbehaved(rule),
+        }
+    }
+}
+
+impl From<crate::mem::CreateError> for HandshakeError {
+    fn from(error: crate::mem::CreateError) -> Self {
+        match error {
+            crate::mem::CreateError::SealUnsupported => Self::SealUnsupported,
+            crate::mem::CreateError::Os(error) => Self::Os(error),
+        }
+    }
+}
+
+impl From<crate::mem::AdoptError> for HandshakeError {
+    fn from(error: crate::mem::AdoptError) -> Self {
+        match error {
+            crate::mem::AdoptError::Misbehaved(rule) => Self::Misbehaved(rule),
+            crate::mem::AdoptError::Os(error) => Self::Os(error),
+        }
+    }
+}
+
+/// Why `connect` failed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConnectError {
+    /// Nobody listens there.
+    #[error("cannot connect to {address}: {error}; is the server running?")]
+    Unreachable {
+        /// The address.
+        address: String,
+        /// The error of the last attempt.
+        error: OsError,
+    },
+    /// The address is empty or longer than a socket address can be (107 bytes).
+    #[error("`{address}` cannot be a socket address: it is empty or longer than 107 bytes")]
+    BadAddress {
+        /// The address.
+        address: String,
+    },
+    /// The handshake failed.
+    #[error(transparent)]
+    Handshake(#[from] HandshakeError),
+}
+
+/// Why a listener cannot be made, or is finished.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ListenError {
+    /// Another process listens on the path and is alive.
+    #[error("{path} belongs to a running server; stop it or choose another path")]
+    InUse {
+        /// The path.
+        path: String,
+    },
+    /// Something that is not a socket has this name.
+    #[error("{path} exists and is no socket; remove it or choose another path")]
+    Occupied {
+        /// The path.
+        path: String,
+    },
+    /// The path is longer than a socket address can be (107 bytes), or empty.
+    #[error("`{path}` cannot be a socket path: it is empty or longer than 107 bytes")]
+    BadPath {
+        /// The path.
+        path: String,
+    },
+    /// Kernel support is missing.
+    #[error("this kernel lacks F_SEAL_FUTURE_WRITE; Linux 5.1 or newer is needed")]
+    SealUnsupported,
+    /// The listener was closed.
+    #[error("the listener was closed")]
+    Closed,
+    /// The operating system refused something.
+    #[error(transparent)]
+    Os(#[from] OsError),
+}

@@ -1,0 +1,85 @@
+//! Named errors, one type per operation, each saying what to do.
+
+mod convert;
+mod handshake;
+mod peer;
+mod stream;
+
+pub use handshake::{ConnectError, HandshakeError, ListenError, Refusal};
+pub use peer::PeerMisbehaved;
+pub use stream::{AcceptError, Delivery, OpenError, RecvError, SendError};
+
+use std::io;
+
+/// A limit of [`Limits`](crate::config::Limits) is out of bounds.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("configuration: `{limit}` must {must}")]
+pub struct ConfigError {
+    /// The limit.
+    pub limit: &'static str,
+    /// What it must be.
+    pub must: &'static str,
+}
+
+/// The limits of both sides give a geometry that cannot work.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "the control reserve of {reserve} bytes exceeds half of the record ring ({ring_bytes} bytes): raise `ring_bytes` on both sides or lower `max_streams`"
+)]
+pub struct IncompatibleLimits {
+    /// The reserve, bytes.
+    pub reserve: u64,
+    /// The ring, bytes.
+    pub ring_bytes: u32,
+}
+
+/// An error of the operating system, kept as its kind and raw code so that it can be compared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{call}: {}", io::Error::from_raw_os_error(*.code))]
+pub struct OsError {
+    /// The call that failed.
+    pub call: &'static str,
+    /// The raw error code (`errno`).
+    pub code: i32,
+}
+
+impl OsError {
+    /// The last error of `call`.
+    pub fn from_io(call: &'static str, error: &io::Error) -> Self {
+        Self { call, code: error.raw_os_error().unwrap_or(nix::libc::EIO) }
+    }
+
+    /// The error `errno` of `call`.
+    pub fn new(call: &'static str, errno: nix::errno::Errno) -> Self {
+        Self { call, code: errno as i32 }
+    }
+
+    /// The kind that the standard library gives this code.
+    pub fn kind(&self) -> io::ErrorKind {
+        io::Error::from_raw_os_error(self.code).kind()
+    }
+}
+
+/// Why a session is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SessionError {
+    /// The peer's process ended, or its socket was closed without a goodbye.
+    #[error("the peer died; what was sent and not answered may or may not have been handled")]
+    PeerDied,
+    /// The peer closed the session with this code.
+    #[error("the peer closed the session (code {0}); reconnect")]
+    ClosedByPeer(u32),
+    /// We closed the session.
+    #[error("the session was closed by this process")]
+    Closed,
+    /// The peer broke the protocol.
+    #[error("the peer broke the protocol: {0}; it is faulty or hostile")]
+    Misbehaved(#[from] PeerMisbehaved),
+    /// The operating system refused something the session needs.
+    #[error("the session failed: {0}")]
+    Os(#[from] OsError),
+    /// This process is a fork of the one that owns the session.
+    #[error("the session belongs to the process this one was forked from; connect anew after fork")]
+    Forked,
+}

@@ -1,0 +1,113 @@
+//! Errors of operations on sessions and streams.
+
+use super::{OsError, SessionError};
+
+/// What is known of a message after its operation failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Delivery {
+    /// The peer has seen nothing of it: safe to repeat.
+    NotSent,
+    /// The peer may or may not have acted on it.
+    Unknown,
+    /// The peer has said that it does not want it.
+    Refused,
+}
+
+/// Why `reserve`, `commit`, `send`, `write` or `finish` failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SendError {
+    /// The session is over.
+    #[error(transparent)]
+    Session(#[from] SessionError),
+    /// The peer stopped reading this stream, with its application's code.
+    #[error("the peer does not read this stream any more (code {0})")]
+    Stopped(u32),
+    /// This side already ended the stream with `finish` or `reset`.
+    #[error("this direction of the stream has already ended; open another stream")]
+    Ended,
+    /// The message can never fit.
+    #[error(
+        "a message of {len} bytes exceeds the limit of {max}; raise `max_message` on both sides or send it in parts"
+    )]
+    TooLarge {
+        /// Bytes asked for.
+        len: usize,
+        /// Bytes possible.
+        max: usize,
+    },
+    /// Memory for the message could not be had, and none is out that could come back.
+    #[error("no memory for the message: {0}; lower `arena_max` or give the process more")]
+    NoMemory(OsError),
+    /// The deadline passed; nothing was sent.
+    #[error(
+        "timed out waiting for credit, queue space or memory; the peer reads too slowly or not at all"
+    )]
+    TimedOut,
+}
+
+impl SendError {
+    /// What is known of the message that was to be sent: the operation either published it and
+    /// returned `Ok`, or published nothing.
+    pub fn delivery(&self) -> Delivery {
+        match self {
+            Self::Stopped(_) => Delivery::Refused,
+            _ => Delivery::NotSent,
+        }
+    }
+}
+
+/// Why `recv` or `read` failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum RecvError {
+    /// The session is over, and everything published before has been delivered.
+    #[error(transparent)]
+    Session(#[from] SessionError),
+    /// The peer broke its direction off without finishing it, with its application's code (0 if it
+    /// merely dropped the stream).
+    #[error("the peer reset the stream before finishing it (code {0})")]
+    Reset(u32),
+    /// A message in several parts exceeds `max_message`; read it as a stream of bytes instead.
+    #[error("a message exceeds {max} bytes; use `Read` instead of `recv`, or raise `max_message`")]
+    TooLarge {
+        /// Bytes possible.
+        max: usize,
+    },
+    /// The announcement of the stream could not be sent.
+    #[error(transparent)]
+    Open(SendError),
+    /// The deadline passed; nothing was lost.
+    #[error("timed out waiting for a message")]
+    TimedOut,
+}
+
+/// Why `open` failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum OpenError {
+    /// The session is over.
+    #[error(transparent)]
+    Session(#[from] SessionError),
+    /// As many streams are open as the peer allows.
+    #[error(
+        "all {limit} streams that the peer allows are in use; close some, or raise its `max_streams`"
+    )]
+    TooManyStreams {
+        /// The peer's limit.
+        limit: u32,
+    },
+}
+
+/// Why `accept` of a stream failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum AcceptError {
+    /// The session is over, and every stream opened before has been accepted.
+    #[error(transparent)]
+    Session(#[from] SessionError),
+    /// The deadline passed.
+    #[error("timed out waiting for the peer to open a stream")]
+    TimedOut,
+}

@@ -1,0 +1,217 @@
+//! The sending half of a stream.
+
+use std::io;
+use std::time::{Duration, Instant};
+
+use shmipc_core::error::SendError;
+use shmipc_core::handle::{SendHalf, Session};
+use shmipc_core::queue::Flags;
+use shmipc_core::session::StreamId;
+
+pub use shmipc_core::handle::Reservation;
+
+use crate::block::{For, block_on, deadline};
+
+/// Largest piece that `write` sends as one record, bytes: a quarter of the default stream window, so
+/// that a writer and a reader can work at the same time.
+const WRITE_PIECE: usize = 64 << 10;
+
+/// The sending half of a stream.
+///
+/// Dropped before [`finish`](Self::finish) it resets the stream, so that a reader never mistakes a
+/// crash for the end.
+#[derive(Debug)]
+pub struct SendStream {
+    session: Session,
+    core: SendHalf,
+    timeout: Option<Duration>,
+    /// A message was begun by `write` and not ended.
+    open_message: bool,
+    /// The bytes of a batch in the making, and where each of its messages ends.
+    staged: Vec<u8>,
+    ends: Vec<usize>,
+}
+
+impl SendStream {
+    pub(crate) fn new(session: &Session, core: SendHalf) -> Self {
+        Self {
+            session: session.clone(),
+            core,
+            timeout: None,
+            open_message: false,
+            staged: Vec::new(),
+            ends: Vec::new(),
+        }
+    }
+
+    /// The stream's id.
+    pub fn id(&self) -> StreamId {
+        self.core.id()
+    }
+
+    /// Largest message, bytes.
+    pub fn max_message(&self) -> usize {
+        self.core.max_message()
+    }
+
+    /// How long sending calls wait at most. Default: without limit.
+    pub fn set_timeout(&mut self, timeout: Option<Duration>) {
+        self.timeout = timeout;
+    }
+
+    /// Reserves memory for a message of `len` bytes, to be filled in place and committed. **Blocks**
+    /// for credit, queue space and memory: the only call that waits for the reader.
+    ///
+    /// Do not wait for another reservation of the same session while holding one.
+    ///
+    /// # Errors
+    /// [`SendError`]; [`SendError::TooLarge`] at once for what can never fit.
+    pub fn reserve(&mut self, len: usize) -> Result<Reservation, SendError> {
+        self.reserve_until(len, deadline(self.timeout))
+    }
+
+    /// As [`reserve`](Self::reserve), for at most `timeout`.
+    ///
+    /// # Errors
+    /// [`SendError::TimedOut`] too.
+    pub fn reserve_timeout(
+        &mut self,
+        len: usize,
+        timeout: Duration,
+    ) -> Result<Reservation, SendError> {
+        self.reserve_until(len, deadline(Some(timeout)))
+    }
+
+    fn reserve_until(
+        &mut self,
+        len: usize,
+        deadline: Option<Instant>,
+    ) -> Result<Reservation, SendError> {
+        let mut reserving = self.core.reserve(len)?;
+        block_on(&self.session, For::Room, deadline, |waker| reserving.poll(waker))
+            .unwrap_or(Err(SendError::TimedOut))
+    }
+
+    /// Sends `data` as one message, copying it into shared memory. **Blocks** as
+    /// [`reserve`](Self::reserve) does.
+    ///
+    /// # Errors
+    /// [`SendError`]; nothing was sent.
+    #[inline]
+    pub fn send(&mut self, data: &[u8]) -> Result<(), SendError> {
+        self.send_flags(data, Flags::none())
+    }
+
+    /// Collects small messages, to be sent with one publication and at most one ring.
+    pub fn batch(&mut self) -> Batch<'_> {
+        self.staged.clear();
+        self.ends.clear();
+        Batch { stream: self, sent: 0 }
+    }
+
+    fn send_flags(&mut self, data: &[u8], flags: Flags) -> Result<(), SendError> {
+        if !self.core.try_send(data, flags)? {
+            let mut reservation = self.reserve(data.len())?;
+            reservation.copy_from_slice(data);
+            reservation.commit_flags(data.len(), flags)?;
+        }
+        self.open_message = flags.contains(Flags::MORE);
+        Ok(())
+    }
+
+    /// Ends this direction in good order; the peer reads the end after what was sent. Never blocks.
+    ///
+    /// # Errors
+    /// [`SendError::Ended`] the second time; [`SendError::Session`].
+    pub fn finish(&mut self) -> Result<(), SendError> {
+        self.open_message = false;
+        self.core.finish()
+    }
+
+    /// Breaks this direction off; the peer's reads fail with `code` after what was sent. Never blocks.
+    pub fn reset(&mut self, code: u32) {
+        self.core.reset(code);
+    }
+}
+
+/// Messages that are sent together; see [`SendStream::batch`]. Dropped instead of committed, none of
+/// them is sent.
+#[derive(Debug)]
+pub struct Batch<'a> {
+    stream: &'a mut SendStream,
+    /// Messages of the batch that were sent already.
+    sent: usize,
+}
+
+impl Batch<'_> {
+    /// Adds a message. It is kept in private memory until the batch is committed.
+    ///
+    /// # Errors
+    /// [`SendError::TooLarge`] for a message that does not fit inside of a record.
+    #[inline]
+    pub fn push(&mut self, message: &[u8]) -> Result<(), SendError> {
+        let max = self.stream.core.inline_max();
+        if message.len() > max {
+            return Err(SendError::TooLarge { len: message.len(), max });
+        }
+        self.stream.staged.extend_from_slice(message);
+        self.stream.ends.push(self.stream.staged.len());
+        Ok(())
+    }
+
+    /// Messages not yet sent.
+    pub fn len(&self) -> usize {
+        self.stream.ends.len() - self.sent
+    }
+
+    /// True if there is no message left to send.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Sends the messages, in order. **Blocks** for room as [`SendStream::send`] does; the peer sees
+    /// what was sent before.
+    ///
+    /// # Errors
+    /// [`SendError`]. The messages that remain were not sent, and can be committed again.
+    pub fn commit(&mut self) -> Result<(), SendError> {
+        while !self.is_empty() {
+            let (staged, ends) = (&self.stream.staged, &self.stream.ends);
+            let message = |i: usize| {
+                let start = if i == 0 { 0 } else { ends[i - 1] };
+                &staged[start..ends[i]]
+            };
+            let sent = self.stream.core.try_send_all((self.sent..ends.len()).map(message))?;
+            self.sent += sent;
+            if sent == 0 {
+                // Wait for room for one of them, in line with other threads.
+                let next = message(self.sent).to_vec();
+                self.stream.send(&next)?;
+                self.sent += 1;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Writes are published before they return, as parts of one message that `flush` (or `finish`) ends.
+/// A peer that reads bytes does not have to wait for either.
+impl io::Write for SendStream {
+    /// **Blocks** as [`reserve`](SendStream::reserve) does; writes 64 KiB at most.
+    fn write(&mut self, data: &[u8]) -> io::Result<usize> {
+        if data.is_empty() {
+            return Ok(0);
+        }
+        let piece = &data[..data.len().min(WRITE_PIECE).min(self.max_message())];
+        self.send_flags(piece, Flags::none().with_if(Flags::MORE, true))?;
+        Ok(piece.len())
+    }
+
+    /// Ends the message that `write` began, if any. **Blocks** as [`reserve`](SendStream::reserve) does.
+    fn flush(&mut self) -> io::Result<()> {
+        if self.open_message {
+            self.send_flags(&[], Flags::none())?;
+        }
+        Ok(())
+    }
+}
