@@ -1,7 +1,7 @@
 //! Blocking on a `poll_*` of the core: try, spin, sleep.
 
 use std::task::{Poll, Waker};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use shmipc_core::handle::Session;
 

@@ -4,12 +4,12 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use shmipc_core::config::{Config, PeerCred};
-use shmipc_core::error::{AcceptError, ConnectError, OpenError};
+use shmipc_core::error::{AcceptError, ConnectError, OpenError, SessionError};
 use shmipc_core::handshake::{Established, connect};
 use shmipc_core::session::Stats;
 
 use crate::Stream;
-use crate::block::{For, block_on};
+use crate::block::{For, block_on, deadline};
 
 /// A session with one peer. Cheap to clone, and all methods may be called from any thread.
 ///
@@ -69,13 +69,17 @@ impl Session {
     /// # Errors
     /// [`AcceptError::TimedOut`] too.
     pub fn accept_timeout(&self, timeout: Duration) -> Result<Stream, AcceptError> {
-        self.accept_until(Instant::now().checked_add(timeout))
+        self.accept_until(deadline(Some(timeout)))
     }
 
     fn accept_until(&self, deadline: Option<Instant>) -> Result<Stream, AcceptError> {
         let accepted =
             block_on(&self.core, For::Record, deadline, |waker| self.core.poll_accept(waker));
-        let (send, recv) = accepted.unwrap_or(Err(AcceptError::TimedOut))?;
+        let Some(accepted) = accepted else {
+            self.core.forget_accepts();
+            return Err(AcceptError::TimedOut);
+        };
+        let (send, recv) = accepted?;
         Ok(Stream::new(&self.core, send, recv))
     }
 
@@ -83,6 +87,19 @@ impl Session {
     /// fail from now on. Never blocks.
     pub fn close(&self, code: u32) {
         self.core.close(code);
+    }
+
+    /// **Blocks** until the session is over, and says why. Drives the session meanwhile.
+    pub fn closed(&self) -> SessionError {
+        let ended = block_on(&self.core, For::Record, None, |waker| self.core.poll_closed(waker));
+        // Without a deadline there is always an answer.
+        ended.unwrap_or(SessionError::Closed)
+    }
+
+    /// As [`closed`](Self::closed), for at most `timeout`; `None` if the session lives on.
+    pub fn closed_timeout(&self, timeout: Duration) -> Option<SessionError> {
+        let deadline = deadline(Some(timeout));
+        block_on(&self.core, For::Record, deadline, |waker| self.core.poll_closed(waker))
     }
 
     /// Whether the session is over: closed by either side, or the peer died.

@@ -8,7 +8,7 @@ use shmipc_sync::{
     SessionError, Stream, WaitMode,
 };
 use tests::child::Peer;
-use tests::deadline::{start, until, within};
+use tests::deadline::{Running, start, until, within};
 use tests::payload::check;
 
 const PEER: &str = env!("CARGO_BIN_EXE_peer");
@@ -41,21 +41,33 @@ fn meet_silent(role: &str, wait: WaitMode) -> (Peer, Session, Stream) {
 
 /// Starts `wait` on a thread, kills the peer once the thread is inside, and returns what it gave.
 fn kill_while<T: Send + 'static>(
-    mut peer: Peer,
+    peer: Peer,
     session: &Session,
     mode: WaitMode,
     wait: impl FnOnce() -> T + Send + 'static,
 ) -> T {
-    let before = session.stats();
+    let sleeps = session.stats().sleeps;
     let waiting = start("waiting", wait);
+    kill_asleep(peer, session, mode, sleeps, vec![waiting]).remove(0)
+}
+
+/// Kills the peer once a thread sleeps in the kernel that did not before, and returns what all threads
+/// gave.
+fn kill_asleep<T>(
+    mut peer: Peer,
+    session: &Session,
+    mode: WaitMode,
+    sleeps: u64,
+    waiting: Vec<Running<T>>,
+) -> Vec<T> {
     if mode != WaitMode::Spin {
-        until("it sleeps", || session.stats().sleeps > before.sleeps);
+        until("somebody sleeps", || session.stats().sleeps > sleeps);
     }
     let killed = Instant::now();
     peer.kill();
-    let result = waiting.join();
+    let results = waiting.into_iter().map(Running::join).collect();
     assert!(killed.elapsed() < PROMPT, "it took {:?}", killed.elapsed());
-    result
+    results
 }
 
 /// Killed while we wait in `recv`, in every mode.
@@ -113,20 +125,16 @@ fn while_reserving() {
 fn while_many_wait() {
     for mode in [WaitMode::Adaptive, WaitMode::Block] {
         let (peer, session, _stream) = meet_silent("silent", mode);
-        let waiting: Vec<_> = (0..8)
-            .map(|number| {
-                let session = session.clone();
-                start("waiting", move || match number % 2 {
-                    0 => session.accept().err().map(|_| ()),
-                    _ => session.open().unwrap().recv().err().map(|_| ()),
-                })
+        let sleeps = session.stats().sleeps;
+        let waiting = (0..8).map(|number| {
+            let (session, mut stream) = (session.clone(), session.open().unwrap());
+            start("waiting", move || match number % 2 {
+                0 => session.accept().err() == Some(AcceptError::Session(DIED)),
+                _ => stream.recv().err() == Some(RecvError::Session(DIED)),
             })
-            .collect();
-        let last = session.clone();
-        kill_while(peer, &session, mode, move || last.accept().err().unwrap());
-        for waiting in waiting {
-            assert!(waiting.join().is_some());
-        }
+        });
+        let told = kill_asleep(peer, &session, mode, sleeps, waiting.collect());
+        assert_eq!(told, [true; 8]);
     }
 }
 

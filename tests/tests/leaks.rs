@@ -2,7 +2,8 @@
 //! this file is a test program of its own and its tests take turns.
 
 use std::path::Path;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use shmipc_sync::{Listener, RecvError, Session, SessionError};
 use tests::child::Peer;
@@ -53,7 +54,7 @@ fn after_two_hundred_sessions() {
     let mut peer = Peer::start(PEER, &["echo", path.to_str().unwrap()]);
     peer.line("listening");
     let (us, them) = (std::process::id(), peer.pid());
-    let mut before = None;
+    let before = (Held::by(us), Held::by(them));
     let mut memory = Vec::new();
     for round in 0..210 {
         let session = Session::connect(&path).unwrap();
@@ -84,18 +85,14 @@ fn after_two_hundred_sessions() {
             }
         }
         peer.line("served");
-        // The first rounds load what stays: lazily made tables of the allocator and the like.
-        if round == 9 {
-            before = Some((Held::by(us), Held::by(them)));
-        }
+        // The first rounds load what stays: code, and the heaps of threads.
         if round >= 9 {
             memory.push((resident(us), resident(them)));
         }
     }
-    let (ours, theirs) = before.unwrap();
-    assert_eq!((ours.mappings, theirs.mappings), (0, 0));
-    until_back(us, ours);
-    until_back(them, theirs);
+    assert_eq!((before.0.mappings, before.1.mappings), (0, 0));
+    until_back(us, before.0);
+    until_back(them, before.1);
     assert!(!maps(us).contains("/dev/shm") && !maps(them).contains("/dev/shm"));
     let (first, last) = (memory[0], memory[memory.len() - 1]);
     println!(
@@ -114,8 +111,8 @@ fn after_killed_servers() {
     let us = std::process::id();
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("socket");
-    let mut before = None;
-    for round in 0..20 {
+    let before = Held::by(us);
+    for _ in 0..20 {
         let mut peer = Peer::start(PEER, &["echo", path.to_str().unwrap()]);
         peer.line("listening");
         let session = Session::connect(&path).unwrap();
@@ -132,13 +129,8 @@ fn after_killed_servers() {
         assert_eq!(error, died);
         assert_eq!(message.to_vec(), [1; 10_000]);
         drop((message, session, stream, peer));
-        if round == 2 {
-            // The thread that read the peer's output may still be ending.
-            until("all is unmapped", || mappings(us) == 0);
-            before = Some(Held::by(us));
-        }
     }
-    until_back(us, before.unwrap());
+    until_back(us, before);
     assert_eq!(files(directory.path()), ["socket", "socket.lock"]);
 }
 
@@ -149,11 +141,11 @@ fn after_killed_clients() {
     let us = std::process::id();
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("socket");
-    let listener = std::sync::Arc::new(Listener::bind(&path).unwrap());
-    let mut before = None;
-    for round in 0..20 {
+    let listener = Arc::new(Listener::bind(&path).unwrap());
+    let before = Held::by(us);
+    for _ in 0..20 {
         let mut peer = Peer::start(PEER, &["silent", path.to_str().unwrap()]);
-        let accepting = std::sync::Arc::clone(&listener);
+        let accepting = Arc::clone(&listener);
         let (session, mut stream) = within("accept", move || {
             let session = accepting.accept().unwrap();
             let stream = session.accept().unwrap();
@@ -168,12 +160,32 @@ fn after_killed_clients() {
             stream.recv().unwrap_err()
         });
         drop((session, peer));
-        if round == 2 {
-            until("all is unmapped", || mappings(us) == 0);
-            before = Some(Held::by(us));
-        }
     }
-    until_back(us, before.unwrap());
+    until_back(us, before);
+}
+
+/// Waits that run out of time leave nothing: neither memory nor time.
+#[test]
+fn after_waits_that_time_out() {
+    let _turn = in_turn();
+    let us = std::process::id();
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("socket");
+    let mut peer = Peer::start(PEER, &["echo", path.to_str().unwrap()]);
+    peer.line("listening");
+    let session = Session::connect(&path).unwrap();
+    let (_sender, mut receiver) = session.open().unwrap().into_split();
+    let mut wait = |rounds| {
+        for _ in 0..rounds {
+            session.accept_timeout(Duration::ZERO).unwrap_err();
+            receiver.recv_timeout(Duration::ZERO).unwrap_err();
+        }
+    };
+    wait(1000);
+    let before = resident(us);
+    wait(20_000);
+    let after = resident(us);
+    assert!(after < before + 512, "resident memory grew from {before} to {after} KiB");
 }
 
 /// Handshakes that fail leave nothing.
@@ -189,10 +201,10 @@ fn after_failed_handshakes() {
         use std::io::Write;
         let mut socket = std::os::unix::net::UnixStream::connect(&path).unwrap();
         socket.write_all(&[round; 50]).unwrap();
-        let _ = listener.accept_timeout(std::time::Duration::ZERO).unwrap();
+        let _ = listener.accept_timeout(Duration::ZERO).unwrap();
     }
     until("all handshakes are over", || {
-        let _ = listener.accept_timeout(std::time::Duration::ZERO).unwrap();
+        let _ = listener.accept_timeout(Duration::ZERO).unwrap();
         listener.stats().in_progress == 0
     });
     until_back(us, before);

@@ -26,8 +26,18 @@ pub struct RecvHalf<T: Trust = Untrusted> {
     /// Taken out of the inbox and not yet handed to the application: parts of a message that `recv`
     /// or `read` is in the middle of.
     taken: VecDeque<Taken>,
+    /// How many they were when they were joined last.
+    joined: usize,
     trust: PhantomData<T>,
 }
+
+/// Parts taken in one turn at most: a peer that sends without end keeps nobody longer.
+const TURN: usize = 16 << 10;
+
+/// So many more parts than before are joined, those on the heap into pieces of at least that many bytes:
+/// a part of a byte costs a hundred.
+const PARTS: usize = 1024;
+const PIECE: usize = 64 << 10;
 
 /// A part of a message.
 struct Taken {
@@ -48,7 +58,7 @@ enum Announce {
 impl<T: Trust> RecvHalf<T> {
     pub(super) fn new(owner: Arc<Owner>, key: usize, id: StreamId, announced: bool) -> Self {
         let announce = if announced { Announce::Known } else { Announce::Unknown };
-        Self { owner, key, id, announce, taken: VecDeque::new(), trust: PhantomData }
+        Self { owner, key, id, announce, taken: VecDeque::new(), joined: 0, trust: PhantomData }
     }
 
     /// The stream's id.
@@ -89,7 +99,7 @@ impl<T: Trust> RecvHalf<T> {
     /// Takes parts until a message is complete.
     fn poll_parts(&mut self, waker: Option<&Waker>) -> Poll<Result<Option<Message<T>>, RecvError>> {
         let max = self.owner.shared.incoming.max_message as usize;
-        loop {
+        for _ in 0..TURN {
             if let Some(last) = self.taken.iter().position(|taken| !taken.more) {
                 return Poll::Ready(Ok(self.assemble(last + 1)));
             }
@@ -103,6 +113,7 @@ impl<T: Trust> RecvHalf<T> {
                 Poll::Ready(Ok(Some(entry))) => self.take(entry),
             }
         }
+        come_back(waker)
     }
 
     /// Makes a message of the first parts taken.
@@ -156,7 +167,7 @@ impl<T: Trust> RecvHalf<T> {
         if out.is_empty() {
             return Poll::Ready(Ok(0));
         }
-        loop {
+        for _ in 0..TURN {
             if let Some(first) = self.taken.front_mut() {
                 let count = out.len().min(first.len());
                 first.part.read(first.from, &mut out[..count]);
@@ -176,6 +187,7 @@ impl<T: Trust> RecvHalf<T> {
                 Poll::Ready(Ok(Some(entry))) => self.take(entry),
             }
         }
+        come_back(waker)
     }
 
     /// The next record of the stream; `None` at its end.
@@ -187,13 +199,18 @@ impl<T: Trust> RecvHalf<T> {
         let shared = &self.owner.shared;
         let mut effects = Effects::default();
         let mut result = Ok(());
+        let mut more = false;
         let next = {
             let mut rx = shared.rx();
             let mut next = rx.take(self.key, &**shared, &mut effects);
-            while matches!(next, Next::Nothing) && result.is_ok() {
+            for _ in 0..shared.drains() {
+                if !matches!(next, Next::Nothing) || result.is_err() {
+                    break;
+                }
+                more = false;
                 match shared.drain_for(self.key, &mut rx, &mut effects) {
                     Ok(Drained::Entry(entry)) => next = Next::Entry(entry),
-                    Ok(Drained::Budget) => {}
+                    Ok(Drained::Budget) => more = true,
                     Ok(Drained::Empty) => {
                         next = rx.end_of(self.key);
                         break;
@@ -225,6 +242,9 @@ impl<T: Trust> RecvHalf<T> {
                 // The session has just ended: say so instead of waiting.
                 return self.poll_entry(waker);
             }
+            if more {
+                let _: Poll<()> = come_back(waker);
+            }
             if !matches!(self.announce, Announce::Known) {
                 return self.poll_announce(waker);
             }
@@ -236,15 +256,26 @@ impl<T: Trust> RecvHalf<T> {
     #[cold]
     fn poll_announce(&mut self, waker: Option<&Waker>) -> Poll<Result<Option<Entry>, RecvError>> {
         let owner = &self.owner;
-        if owner.shared.tx().is_announced(self.key) {
+        let (known, serial) = {
+            let tx = owner.shared.tx();
+            (tx.is_announced(self.key), tx.serial_of(self.key))
+        };
+        if known {
             self.announce = Announce::Known;
             return Poll::Pending;
         }
         if matches!(self.announce, Announce::Unknown) {
-            self.announce = Announce::Asking(Reserving::new(owner, self.key, Ask::Open));
+            self.announce = Announce::Asking(Reserving::new(owner, self.key, serial, Ask::Open));
         }
         let Announce::Asking(asking) = &mut self.announce else { return Poll::Pending };
-        match asking.poll_grant(waker) {
+        let announced = asking.poll_grant(waker).map(|granted| {
+            let mut effects = Effects::default();
+            let announced =
+                granted.and_then(|grant| owner.shared.tx().announce(self.key, grant, &mut effects));
+            owner.shared.complete(effects, Ok(()));
+            announced
+        });
+        match announced {
             Poll::Pending => Poll::Pending,
             Poll::Ready(Err(error)) => {
                 // Nobody will ever hear of it; the next call says so again.
@@ -254,11 +285,8 @@ impl<T: Trust> RecvHalf<T> {
                     error => RecvError::Open(error),
                 }))
             }
-            Poll::Ready(Ok(grant)) => {
+            Poll::Ready(Ok(())) => {
                 self.announce = Announce::Known;
-                let mut effects = Effects::default();
-                self.owner.shared.tx().announce(self.key, grant, &mut effects);
-                self.owner.shared.complete(effects, Ok(()));
                 Poll::Pending
             }
         }
@@ -283,8 +311,41 @@ impl<T: Trust> RecvHalf<T> {
 
     fn take(&mut self, entry: Entry) {
         let more = entry.more;
+        if more && entry.payload.len() == 0 {
+            // Adds nothing to its message.
+            return;
+        }
         let part = self.part(entry);
         self.taken.push_back(Taken { part, from: 0, more });
+        self.joined = self.joined.min(self.taken.len());
+        if self.taken.len() - self.joined >= PARTS {
+            self.join();
+        }
+    }
+
+    /// Joins small parts of one message.
+    #[cold]
+    fn join(&mut self) {
+        let mut piece = Vec::new();
+        for taken in std::mem::take(&mut self.taken) {
+            if taken.more && taken.len() < PIECE && matches!(taken.part, Part::Heap(_)) {
+                let end = piece.len();
+                piece.resize(end + taken.len(), 0);
+                taken.part.read(taken.from, &mut piece[end..]);
+                if piece.len() >= PIECE {
+                    self.taken.push_back(Taken::piece(&mut piece));
+                }
+                continue;
+            }
+            if !piece.is_empty() {
+                self.taken.push_back(Taken::piece(&mut piece));
+            }
+            self.taken.push_back(taken);
+        }
+        if !piece.is_empty() {
+            self.taken.push_back(Taken::piece(&mut piece));
+        }
+        self.joined = self.taken.len();
     }
 
     /// Makes a message the next one again.
@@ -301,23 +362,39 @@ impl<T: Trust> RecvHalf<T> {
     }
 
     /// Asks the peer to stop sending, with a code for its application; what is unread is dropped.
-    /// Never waits.
+    /// Never waits. The peer's end of the stream can still be received.
     pub fn stop(&mut self, code: u32) {
-        if in_forked_child() || self.key == usize::MAX {
+        if in_forked_child() {
             return;
         }
+        self.taken.clear();
         let shared = &self.owner.shared;
         let mut effects = Effects::default();
         {
             let mut rx = shared.rx();
             let mut tx = shared.tx();
-            rx.drop_receiver(self.key, code, &mut tx, &mut effects);
+            rx.stop_receiver(self.key, code, &mut tx, &mut effects);
         }
         shared.complete(effects, Ok(()));
     }
 }
 
+/// There is more to do than one turn allows: pending, and to be polled again, so that time-outs are
+/// looked at in between.
+fn come_back<R>(waker: Option<&Waker>) -> Poll<R> {
+    if let Some(waker) = waker {
+        waker.wake_by_ref();
+    }
+    Poll::Pending
+}
+
 impl Taken {
+    /// Parts joined, of a message that goes on.
+    fn piece(bytes: &mut Vec<u8>) -> Self {
+        let part = Part::Heap(std::mem::take(bytes).into_boxed_slice());
+        Self { part, from: 0, more: true }
+    }
+
     /// Bytes not yet consumed.
     fn len(&self) -> usize {
         self.part.len() - self.from
@@ -336,7 +413,17 @@ impl Taken {
 
 impl<T: Trust> Drop for RecvHalf<T> {
     fn drop(&mut self) {
-        self.stop(0);
+        if in_forked_child() || self.key == usize::MAX {
+            return;
+        }
+        let shared = &self.owner.shared;
+        let mut effects = Effects::default();
+        {
+            let mut rx = shared.rx();
+            let mut tx = shared.tx();
+            rx.drop_receiver(self.key, 0, &mut tx, &mut effects);
+        }
+        shared.complete(effects, Ok(()));
     }
 }
 

@@ -19,6 +19,8 @@ pub struct SendHalf {
     pub(super) owner: Arc<Owner>,
     pub(super) key: usize,
     pub(super) id: StreamId,
+    /// Which use of the key the stream is.
+    pub(super) serial: u64,
 }
 
 /// A reservation in progress. Dropping it leaves the queue and gives back what was granted.
@@ -26,6 +28,8 @@ pub struct SendHalf {
 pub struct Reserving {
     owner: Arc<Owner>,
     key: usize,
+    /// Which use of the key: it may outlive the stream.
+    serial: u64,
     ask: Ask,
     ticket: Option<TicketId>,
 }
@@ -57,7 +61,7 @@ impl SendHalf {
         if len > max {
             return Err(SendError::TooLarge { len, max });
         }
-        Ok(Reserving::new(&self.owner, self.key, Ask::Data(len as u32)))
+        Ok(Reserving::new(&self.owner, self.key, self.serial, Ask::Data(len as u32)))
     }
 
     /// Largest message of one record, bytes.
@@ -112,7 +116,12 @@ impl SendHalf {
         let shared = &self.owner.shared;
         let mut tx = shared.tx();
         let (mut sent, mut result) = (0, Ok(()));
+        let max = self.inline_max();
         for message in messages {
+            if message.len() > max {
+                result = Err(SendError::TooLarge { len: message.len(), max });
+                break;
+            }
             match tx.put_inline(self.key, message, Flags::none()) {
                 Ok(true) => sent += 1,
                 Ok(false) => break,
@@ -198,8 +207,8 @@ impl std::fmt::Debug for SendHalf {
 }
 
 impl Reserving {
-    pub(super) fn new(owner: &Arc<Owner>, key: usize, ask: Ask) -> Self {
-        Self { owner: Arc::clone(owner), key, ask, ticket: None }
+    pub(super) fn new(owner: &Arc<Owner>, key: usize, serial: u64, ask: Ask) -> Self {
+        Self { owner: Arc::clone(owner), key, serial, ask, ticket: None }
     }
 
     /// Asks for the reservation: everything it needs, or nothing.
@@ -238,7 +247,7 @@ impl Reserving {
                 if let Some(ticket) = self.ticket {
                     let mut tx = shared.tx();
                     tx.grown(ticket);
-                    let _ = tx.settle(&mut effects);
+                    tx.settle_or_end(&mut effects);
                 }
                 shared.complete(effects, Ok(()));
                 match grown {
@@ -271,6 +280,9 @@ impl Reserving {
         let ticket = match self.ticket {
             Some(ticket) => ticket,
             None => {
+                if let Err(error) = tx.check_serial(self.key, self.serial) {
+                    return Some(Err(error));
+                }
                 match tx.try_grant(self.key, self.ask, effects) {
                     Ok(Some(grant)) => return Some(Ok(grant)),
                     Err(error) => return Some(Err(error)),
@@ -285,7 +297,7 @@ impl Reserving {
         let early = tx.poll(ticket, waker, effects);
         let answer = early.or_else(|| {
             if effects.grow.is_none() {
-                let _ = tx.settle(effects);
+                tx.settle_or_end(effects);
             }
             tx.poll(ticket, None, effects)
         });

@@ -65,13 +65,21 @@ impl Session {
         if in_forked_child() {
             return Err(SessionError::Forked.into());
         }
-        let shared = &self.owner.shared;
-        let (key, id) = {
-            let mut rx = shared.rx();
-            let mut tx = shared.tx();
-            rx.open(&mut tx)?
-        };
-        Ok(self.halves(key, id, false))
+        let mut opened = self.open_place();
+        if matches!(opened, Err(OpenError::TooManyStreams { .. })) {
+            // That streams have ended comes in records.
+            self.owner.shared.drive();
+            opened = self.open_place();
+        }
+        let (key, id, serial) = opened?;
+        Ok(self.halves(key, id, serial, false))
+    }
+
+    fn open_place(&self) -> Result<(usize, StreamId, u64), OpenError> {
+        let mut rx = self.owner.shared.rx();
+        let mut tx = self.owner.shared.tx();
+        let (key, id) = rx.open(&mut tx)?;
+        Ok((key, id, tx.serial_of(key)))
     }
 
     /// Takes the next stream that the peer opened. Drives the session inline.
@@ -82,6 +90,23 @@ impl Session {
         if in_forked_child() {
             return Poll::Ready(Err(SessionError::Forked.into()));
         }
+        for _ in 0..self.owner.shared.drains() {
+            if let Some(polled) = self.accept_once(waker) {
+                return polled;
+            }
+        }
+        // The peer publishes faster than we drain: come back, so that time-outs are looked at.
+        if let Some(waker) = waker {
+            waker.wake_by_ref();
+        }
+        Poll::Pending
+    }
+
+    /// One section of the receiving half; `None` if there is more to drain.
+    fn accept_once(
+        &self,
+        waker: Option<&Waker>,
+    ) -> Option<Poll<Result<(SendHalf, RecvHalf), AcceptError>>> {
         let shared = &self.owner.shared;
         let mut effects = Effects::default();
         let mut result = Ok(false);
@@ -93,7 +118,7 @@ impl Session {
                 accepted = rx.accept();
             }
             match (accepted, rx.over) {
-                (Some(accepted), _) => Poll::Ready(Ok(accepted)),
+                (Some((key, id)), _) => Poll::Ready(Ok((key, id, shared.tx().serial_of(key)))),
                 (None, Some(error)) => Poll::Ready(Err(error)),
                 (None, None) => {
                     if let Some(waker) = waker {
@@ -107,15 +132,35 @@ impl Session {
         let again = !matches!(result, Ok(false));
         shared.complete(effects, result);
         match accepted {
-            Poll::Pending if again => self.poll_accept(waker),
-            Poll::Pending => Poll::Pending,
-            Poll::Ready(Err(error)) => Poll::Ready(Err(error.into())),
-            Poll::Ready(Ok((key, id))) => Poll::Ready(Ok(self.halves(key, id, true))),
+            Poll::Pending if again => None,
+            Poll::Pending => Some(Poll::Pending),
+            Poll::Ready(Err(error)) => Some(Poll::Ready(Err(error.into()))),
+            Poll::Ready(Ok((key, id, serial))) => {
+                Some(Poll::Ready(Ok(self.halves(key, id, serial, true))))
+            }
         }
     }
 
-    fn halves(&self, key: usize, id: StreamId, announced: bool) -> (SendHalf, RecvHalf) {
-        let send = SendHalf { owner: Arc::clone(&self.owner), key, id };
+    /// To be called by who gives up waiting in [`poll_accept`](Self::poll_accept), lest wakers of those
+    /// who have left pile up.
+    pub fn forget_accepts(&self) {
+        if in_forked_child() {
+            return;
+        }
+        let shared = &self.owner.shared;
+        let mut effects = Effects::default();
+        shared.rx().forget_accepts(&mut effects);
+        shared.complete(effects, Ok(()));
+    }
+
+    fn halves(
+        &self,
+        key: usize,
+        id: StreamId,
+        serial: u64,
+        announced: bool,
+    ) -> (SendHalf, RecvHalf) {
+        let send = SendHalf { owner: Arc::clone(&self.owner), key, id, serial };
         let recv = RecvHalf::new(Arc::clone(&self.owner), key, id, announced);
         (send, recv)
     }
@@ -132,7 +177,16 @@ impl Session {
     /// before a look is handled by a poll after it. Takes no lock.
     #[inline]
     pub fn tail(&self) -> Raw<u64> {
-        Raw::new(self.owner.shared.peer.load64(Cursor::Tail.cursor_at()))
+        self.cursor(Cursor::Tail)
+    }
+
+    /// In a forked child, which does not have the mapping, all cursors are zero.
+    #[inline]
+    fn cursor(&self, cursor: Cursor) -> Raw<u64> {
+        Raw::new(match in_forked_child() {
+            true => 0,
+            false => self.owner.shared.peer.load64(cursor.cursor_at()),
+        })
     }
 
     /// Hints that the next record of the peer will soon be read. Takes no lock.
@@ -143,12 +197,32 @@ impl Session {
 
     /// All cursors of the peer, as [`tail`](Self::tail).
     pub fn cursors(&self) -> [Raw<u64>; 3] {
-        Cursor::ALL.map(|cursor| Raw::new(self.owner.shared.peer.load64(cursor.cursor_at())))
+        Cursor::ALL.map(|cursor| self.cursor(cursor))
     }
 
     /// Whether the session is over.
     pub fn is_over(&self) -> bool {
         self.owner.shared.is_over()
+    }
+
+    /// Why the session is over, once it is. Drives the session inline.
+    pub fn poll_closed(&self, waker: Option<&Waker>) -> Poll<SessionError> {
+        if in_forked_child() {
+            return Poll::Ready(SessionError::Forked);
+        }
+        let shared = &self.owner.shared;
+        shared.drive();
+        let mut effects = Effects::default();
+        let over = {
+            let mut rx = shared.rx();
+            if let (None, Some(waker)) = (rx.over, waker) {
+                rx.wait_end(waker);
+                rx.publish_head(&mut effects);
+            }
+            rx.over
+        };
+        shared.complete(effects, Ok(()));
+        over.map_or(Poll::Pending, Poll::Ready)
     }
 
     /// Closes the session. The peer reads what was published before, then learns `code`.

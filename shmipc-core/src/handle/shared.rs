@@ -20,7 +20,7 @@ use crate::mem::{
 use crate::notify::event::{Checks, Cursor};
 use crate::notify::wait::WaitBook;
 use crate::pool::{Plan, Region, ReturnWriter};
-use crate::session::{Drained, Effects, Feeds, Payload, Rx, Stats, Tx};
+use crate::session::{BUDGET, Drained, Effects, Feeds, Payload, Rx, Stats, Tx};
 use crate::wire::{self, Decoder, Frame, SegmentClass};
 
 use super::spin::SpinBudget;
@@ -216,13 +216,22 @@ impl Shared {
         result
     }
 
+    /// Drains after which everything published before the first of them has been acted on: a peer that
+    /// publishes without end keeps nobody longer.
+    pub(super) fn drains(&self) -> usize {
+        self.incoming.ring_bytes as usize / 16 / BUDGET + 1
+    }
+
     /// Drives: drains records and answers reservations that wait. What was published before the call
     /// has an effect after it.
     pub(super) fn drive(&self) {
         let mut effects = Effects::default();
         let mut result = Ok(true);
-        while matches!(result, Ok(true)) {
+        for _ in 0..self.drains() {
             result = self.drain(&mut self.rx(), &mut effects);
+            if !matches!(result, Ok(true)) {
+                break;
+            }
         }
         let result = result.and_then(|_| self.settle(&mut effects));
         self.complete(effects, result);
@@ -357,12 +366,11 @@ impl Shared {
         let (segment, fd) = match created {
             Ok(created) => created,
             Err(error) => {
-                tx.arena.give_up(plan);
-                let _ = tx.settle(effects);
-                // Waiting makes sense only if something can come back.
+                let may_wait = tx.arena.refused(plan);
+                tx.settle_or_end(effects);
                 return match error {
-                    CreateError::Os(os) if tx.arena.is_idle() => Err(SendError::NoMemory(os)),
-                    CreateError::Os(_) => Ok(()),
+                    CreateError::Os(_) if may_wait => Ok(()),
+                    CreateError::Os(os) => Err(SendError::NoMemory(os)),
                     CreateError::SealUnsupported => Err(SendError::NoMemory(OsError {
                         call: "fcntl(F_ADD_SEALS)",
                         code: nix::libc::EINVAL,
@@ -378,7 +386,7 @@ impl Shared {
         self.announce(id, plan, &fd)?;
         let mut tx = self.tx();
         tx.arena.announced(id);
-        let _ = tx.settle(effects);
+        tx.settle_or_end(effects);
         Ok(())
     }
 
@@ -464,8 +472,14 @@ impl Shared {
             Frame::Bell => {
                 effects.took_bell = true;
                 socket.bells += 1;
-                // Each arming may be answered by one ring of each publishing thread.
-                if socket.bells > FREE_RINGS + 1024 * self.sleeps.load(Ordering::Relaxed) {
+                // Each arming may be answered by one ring of each publishing thread: those of sleepers,
+                // and those of reservations, which may be waited for awake.
+                let allowed =
+                    |armings: u64| FREE_RINGS.saturating_add(armings.saturating_mul(1024));
+                let sleeps = self.sleeps.load(Ordering::Relaxed);
+                if socket.bells > allowed(sleeps)
+                    && socket.bells > allowed(sleeps + self.tx().armings)
+                {
                     return Err(PeerMisbehaved::BellFlood);
                 }
             }

@@ -84,18 +84,21 @@ impl ExtentTable {
     }
 
     /// Held → Lent. Returns the id by which the peer will hand it back, and its place.
+    ///
+    /// # Panics
+    /// If the extent belongs to another table.
     pub fn lend(&mut self, extent: ExtentMut) -> (u32, Range) {
-        let slot = &mut self.slots[extent.id as usize];
-        let Slot::Held(range) = *slot else { unreachable!("an `ExtentMut` is Held") };
-        *slot = Slot::Lent(range);
+        let range = self.range_of(&extent);
+        self.slots[extent.id as usize] = Slot::Lent(range);
         (extent.id, range)
     }
 
     /// Held → Free. Returns the range for the allocator.
+    ///
+    /// # Panics
+    /// If the extent belongs to another table.
     pub fn release(&mut self, extent: ExtentMut) -> Range {
-        let Slot::Held(range) = self.slots[extent.id as usize] else {
-            unreachable!("an `ExtentMut` is Held")
-        };
+        let range = self.range_of(&extent);
         self.vacate(extent.id, range);
         range
     }
@@ -112,6 +115,20 @@ impl ExtentTable {
         let (id, range) = id.parse(lent, PeerMisbehaved::ReturnedUnlent)?;
         self.vacate(id, range);
         Ok(range)
+    }
+
+    /// The range of a Held extent.
+    ///
+    /// # Panics
+    /// If it belongs to another table (M5 would not hold for the one of ours with the same id).
+    fn range_of(&self, extent: &ExtentMut) -> Range {
+        let Some(&Slot::Held(range)) = self.slots.get(extent.id as usize) else {
+            panic!("an extent of another table")
+        };
+        let segment = self.segments.get(&range.segment);
+        let ours = segment.is_some_and(|s| Arc::ptr_eq(&s.mapping, &extent.mapping));
+        assert!(ours, "an extent of another table");
+        range
     }
 
     fn vacate(&mut self, id: u32, range: Range) {

@@ -3,24 +3,48 @@
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 
+use std::mem::ManuallyDrop;
+
 use memmap2::MmapRaw;
 
-use super::{Memory, MemoryMut, copy, prefetch};
+use super::{Memory, MemoryMut, copy, in_forked_child, prefetch};
 
 /// A segment of our outbox: only this process writes it (M2).
 pub struct OwnMapping {
-    map: MmapRaw,
+    map: Mapped,
 }
 
 /// A segment of the peer's outbox: read-only here, written by the peer at any time (M3).
 pub struct PeerMapping {
-    map: MmapRaw,
+    map: Mapped,
+}
+
+/// A mapping that is left alone in a forked child: there it does not exist (`MADV_DONTFORK`), and its
+/// addresses may be those of something else.
+struct Mapped(ManuallyDrop<MmapRaw>);
+
+impl std::ops::Deref for Mapped {
+    type Target = MmapRaw;
+
+    #[inline]
+    fn deref(&self) -> &MmapRaw {
+        &self.0
+    }
+}
+
+impl Drop for Mapped {
+    fn drop(&mut self) {
+        if !in_forked_child() {
+            // SAFETY: M1: the value goes, and nobody uses it after.
+            unsafe { ManuallyDrop::drop(&mut self.0) }
+        }
+    }
 }
 
 impl OwnMapping {
     /// Takes a writable mapping over.
     pub(super) fn new(map: MmapRaw) -> Self {
-        Self { map }
+        Self { map: Mapped(ManuallyDrop::new(map)) }
     }
 
     /// Pointer to `len` bytes at `at`, after M4's check.
@@ -32,7 +56,7 @@ impl OwnMapping {
 impl PeerMapping {
     /// Takes a read-only mapping over.
     pub(super) fn new(map: MmapRaw) -> Self {
-        Self { map }
+        Self { map: Mapped(ManuallyDrop::new(map)) }
     }
 
     /// Pointer to `len` bytes at `at`, after M4's check.

@@ -50,6 +50,8 @@ pub struct Arena {
     bytes: [u32; 2],
     /// A segment of the region is being created.
     creating: [bool; 2],
+    /// The kernel refused a segment, and nothing has come back since: wait for that.
+    refused: bool,
     /// Extents Held or Lent, and segments not acknowledged (P2).
     out: u32,
     lent: u32,
@@ -81,6 +83,7 @@ impl Arena {
             inline_max: geometry.inline_max,
             bytes: [0; 2],
             creating: [false; 2],
+            refused: false,
             out: 0,
             lent: 0,
             high_water: 0,
@@ -138,6 +141,7 @@ impl Arena {
                     segment.acknowledged = true;
                 }
                 self.out -= 1;
+                self.refused = false;
             }
         }
         Ok(())
@@ -182,14 +186,17 @@ impl Arena {
         }
     }
 
-    /// Creating the segment of `plan` failed.
-    pub fn give_up(&mut self, plan: Plan) {
-        self.creating[plan.region as usize] = false;
+    /// The kernel refused the segment of `plan`. True if waiting makes sense, because something can
+    /// come back; until it does, nobody tries again.
+    pub fn refused(&mut self, plan: Plan) -> bool {
+        self.give_up(plan);
+        self.refused = self.out > 0;
+        self.refused
     }
 
-    /// True if nothing is out, so that waiting for returns would be waiting for nothing.
-    pub fn is_idle(&self) -> bool {
-        self.out == 0
+    /// The segment of `plan` is not created.
+    pub fn give_up(&mut self, plan: Plan) {
+        self.creating[plan.region as usize] = false;
     }
 
     /// Extents lent to the peer.
@@ -231,7 +238,8 @@ impl Arena {
     }
 
     fn shortage(&self, len: u32, region: Region) -> Shortage {
-        if self.segments.len() >= self.max_segments as usize || self.out + 2 > self.max_lent {
+        let full = self.segments.len() >= self.max_segments as usize;
+        if full || self.refused || self.out + 2 > self.max_lent {
             return Shortage::Wait(region);
         }
         let half = self.arena_max / 2;
@@ -261,6 +269,7 @@ impl Arena {
 
     fn free(&mut self, range: Range) {
         self.out -= 1;
+        self.refused = false;
         if let Some(segment) = self.segments.get_mut(&range.segment) {
             segment.free(range.offset);
         }

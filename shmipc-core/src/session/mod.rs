@@ -39,7 +39,7 @@ mod tx;
 
 pub use credit::{RecvCredit, SendCredit, charge, footprint};
 pub use id::StreamId;
-pub(crate) use rx::{Drained, End, Entry, Feeds, Next, Payload, Rx};
+pub(crate) use rx::{BUDGET, Drained, End, Entry, Feeds, Next, Payload, Rx};
 pub use stats::Stats;
 pub(crate) use tickets::TicketId;
 pub(crate) use tx::{Ask, Grant, Tx};

@@ -88,8 +88,11 @@ struct RxStream {
     end: Option<End>,
     waker: Option<Waker>,
     credit: RecvCredit,
-    /// The application still has the receiving half, the sending half.
+    /// The application wants what comes.
     reading: bool,
+    /// The application still has the receiving half, which knows the stream by its key.
+    received: bool,
+    /// The application still has the sending half.
     writing: bool,
 }
 
@@ -116,6 +119,8 @@ pub(crate) struct Rx<O = Arc<OwnMapping>, P = Arc<PeerMapping>> {
     theirs: Vec<Place>,
     accept: VecDeque<usize>,
     accept_wakers: Vec<Waker>,
+    /// Who waits for the end of the session.
+    end_wakers: Vec<Waker>,
     segments: BTreeMap<u32, Arc<PeerMapping>>,
     /// The id of the segment announced last.
     pub(crate) last_segment: u32,
@@ -129,7 +134,7 @@ pub(crate) struct Rx<O = Arc<OwnMapping>, P = Arc<PeerMapping>> {
 }
 
 /// Most records that one turn of the lock handles.
-const BUDGET: usize = 1024;
+pub(crate) const BUDGET: usize = 1024;
 
 impl<O: MemoryMut + Clone, P: Memory + Clone> Rx<O, P> {
     pub(crate) fn new(own: &O, peer: &P, role: Role, out: &Geometry, incoming: &Geometry) -> Self {
@@ -141,6 +146,7 @@ impl<O: MemoryMut + Clone, P: Memory + Clone> Rx<O, P> {
             theirs: Vec::new(),
             accept: VecDeque::new(),
             accept_wakers: Vec::new(),
+            end_wakers: Vec::new(),
             segments: BTreeMap::new(),
             last_segment: 0,
             credit: RecvCredit::session(incoming.unread_max),
@@ -523,6 +529,18 @@ impl<O: MemoryMut + Clone, P: Memory + Clone> Rx<O, P> {
         }
     }
 
+    /// Somebody gives up waiting for a stream. It may be any of them: the others are woken, and come back.
+    pub(crate) fn forget_accepts(&mut self, effects: &mut Effects) {
+        effects.wakers.append(&mut self.accept_wakers);
+    }
+
+    /// Whom to wake when the session ends.
+    pub(crate) fn wait_end(&mut self, waker: &Waker) {
+        if !self.end_wakers.iter().any(|old| old.will_wake(waker)) {
+            self.end_wakers.push(waker.clone());
+        }
+    }
+
     /// Opens a stream, of which the peer hears with its first record.
     pub(crate) fn open(&mut self, tx: &mut Tx<O, P>) -> Result<(usize, StreamId), OpenError> {
         if let Some(error) = self.over {
@@ -541,19 +559,18 @@ impl<O: MemoryMut + Clone, P: Memory + Clone> Rx<O, P> {
     /// A place that the peer has no unread control record of ours for (C5).
     fn free_place(&mut self, tx: &mut Tx<O, P>) -> Result<u32, OpenError> {
         let limit = self.out.writer_streams;
-        if let Some(&number) = self.free.front() {
+        let more = (self.ours.len() as u32) < limit;
+        // Places come free in another order than the peer reads about them. The front has waited
+        // longest; if it is not free, a place that was never used is as good as the others.
+        for index in 0..if more { self.free.len().min(1) } else { self.free.len() } {
+            let number = self.free[index];
             let free_at = self.ours[number as usize].free_at;
-            let grown = (self.ours.len() as u32) < limit;
-            // A place that was never used is as good, and needs no look at the peer's head.
             if tx.has_read(free_at).map_err(SessionError::from)? {
-                self.free.pop_front();
+                self.free.remove(index);
                 return Ok(number);
             }
-            if !grown {
-                return Err(OpenError::TooManyStreams { limit });
-            }
         }
-        if self.ours.len() as u32 == limit {
+        if !more {
             return Err(OpenError::TooManyStreams { limit });
         }
         self.ours.push(Place::default());
@@ -568,8 +585,24 @@ impl<O: MemoryMut + Clone, P: Memory + Clone> Rx<O, P> {
         self.release(key, tx);
     }
 
-    /// The application let the receiving half go, or asks the peer to stop: what is unread goes back.
+    /// The application let the receiving half go: what is unread goes back.
     pub(crate) fn drop_receiver(
+        &mut self,
+        key: usize,
+        code: u32,
+        tx: &mut Tx<O, P>,
+        effects: &mut Effects,
+    ) {
+        self.stop_receiver(key, code, tx, effects);
+        if let Some(stream) = self.streams.get_mut(key) {
+            stream.received = false;
+        }
+        self.release(key, tx);
+    }
+
+    /// The application asks the peer to stop: what is unread goes back. The stream stays, because the
+    /// receiving half goes on to use its key.
+    pub(crate) fn stop_receiver(
         &mut self,
         key: usize,
         code: u32,
@@ -594,7 +627,6 @@ impl<O: MemoryMut + Clone, P: Memory + Clone> Rx<O, P> {
         if stop {
             tx.stop(key, code, effects);
         }
-        self.release(key, tx);
     }
 
     /// Forgets a stream when both directions are over and the application has let it go.
@@ -602,7 +634,7 @@ impl<O: MemoryMut + Clone, P: Memory + Clone> Rx<O, P> {
         let Some(stream) = self.streams.get(key) else { return };
         let unheard = !tx.is_announced(key);
         let over = (stream.end.is_some() || unheard) && tx.is_ended(key);
-        if stream.reading || stream.writing || !over {
+        if stream.received || stream.writing || !over {
             return;
         }
         let id = stream.id;
@@ -616,7 +648,10 @@ impl<O: MemoryMut + Clone, P: Memory + Clone> Rx<O, P> {
                 place.free_at = last_control;
                 // The peer never heard of this use: it will expect the same generation.
                 place.generation -= u32::from(unheard);
-                self.free.push_back(id.place());
+                // After its last generation a place is never used again.
+                if place.generation < u32::MAX {
+                    self.free.push_back(id.place());
+                }
             }
         }
     }
@@ -643,6 +678,7 @@ impl<O: MemoryMut + Clone, P: Memory + Clone> Rx<O, P> {
     pub(crate) fn finish(&mut self, error: SessionError, effects: &mut Effects) {
         self.over.get_or_insert(error);
         effects.wakers.append(&mut self.accept_wakers);
+        effects.wakers.append(&mut self.end_wakers);
         for (_, stream) in &mut self.streams {
             effects.wakers.extend(stream.waker.take());
         }
@@ -658,6 +694,7 @@ impl RxStream {
             waker: None,
             credit: RecvCredit::stream(incoming.stream_window),
             reading: true,
+            received: true,
             writing: true,
         }
     }

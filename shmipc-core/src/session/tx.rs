@@ -85,6 +85,8 @@ pub(crate) struct Tx<O = Arc<OwnMapping>, P = Arc<PeerMapping>> {
     pub(crate) records: u64,
     pub(crate) bytes: u64,
     pub(crate) waits: u64,
+    /// Times an event word was written for somebody who waits.
+    pub(crate) armings: u64,
 }
 
 impl<O: MemoryMut + Clone, P: Memory + Clone> Tx<O, P> {
@@ -103,6 +105,7 @@ impl<O: MemoryMut + Clone, P: Memory + Clone> Tx<O, P> {
             records: 0,
             bytes: 0,
             waits: 0,
+            armings: 0,
         }
     }
 
@@ -165,8 +168,13 @@ impl<O: MemoryMut + Clone, P: Memory + Clone> Tx<O, P> {
         }
     }
 
+    /// Which use of its key a stream is.
+    pub(crate) fn serial_of(&self, key: usize) -> u64 {
+        self.streams[key].as_ref().map_or(0, |stream| stream.serial)
+    }
+
     /// The same for a reservation that may have outlived its stream.
-    fn check_serial(&self, key: usize, serial: u64) -> Result<(), SendError> {
+    pub(crate) fn check_serial(&self, key: usize, serial: u64) -> Result<(), SendError> {
         match self.check(key)?.serial == serial {
             true => Ok(()),
             false => Err(SendError::Ended),
@@ -257,7 +265,7 @@ impl<O: MemoryMut + Clone, P: Memory + Clone> Tx<O, P> {
     /// Queues up.
     pub(crate) fn join(&mut self, key: usize, ask: Ask) -> TicketId {
         self.waits += 1;
-        let serial = self.streams[key].as_ref().map_or(0, |stream| stream.serial);
+        let serial = self.serial_of(key);
         self.tickets.join(key, serial, ask)
     }
 
@@ -340,10 +348,11 @@ impl<O: MemoryMut + Clone, P: Memory + Clone> Tx<O, P> {
     }
 
     /// Arms a word for the front of the queue; true if it was not armed there already (N5).
-    fn arm(&self, cursor: Cursor, front: Option<u64>) -> bool {
+    fn arm(&mut self, cursor: Cursor, front: Option<u64>) -> bool {
         match Settle::after_scan(self.own.load64(cursor.event_at()), front) {
             Settle::Write(position) => {
                 event::arm(&self.own, cursor, position);
+                self.armings += 1;
                 true
             }
             Settle::Done => false,
@@ -548,18 +557,32 @@ impl<O: MemoryMut + Clone, P: Memory + Clone> Tx<O, P> {
         true
     }
 
-    /// Publishes the record that only opens the stream.
-    pub(crate) fn announce(&mut self, key: usize, grant: Grant, effects: &mut Effects) {
-        let stream = self.stream(key);
-        if stream.announced {
-            return self.ungrant(key, grant, effects);
+    /// Publishes the record that only opens the stream, unless the peer knows of it already.
+    ///
+    /// # Errors
+    /// Our direction has ended since it was granted: nobody will ever hear of the stream.
+    pub(crate) fn announce(
+        &mut self,
+        key: usize,
+        grant: Grant,
+        effects: &mut Effects,
+    ) -> Result<(), SendError> {
+        if self.is_announced(key) {
+            self.ungrant(key, grant, effects);
+            return Ok(());
         }
+        if let Err(error) = self.check_serial(key, grant.serial) {
+            self.ungrant(key, grant, effects);
+            return Err(error);
+        }
+        let stream = self.stream(key);
         stream.announced = true;
         let word = stream.id.word();
         let header = Header { kind: Kind::Open, flags: Flags::OPEN, value: 0, stream: word };
         self.writer.put(header, &[]);
         effects.misdeed = self.pay_stop(key).err().or(effects.misdeed);
         effects.tail = self.writer.publish().or(effects.tail);
+        Ok(())
     }
 
     /// Ends our direction of the stream in good order, also if the peer has asked us to stop. Never waits.
@@ -656,7 +679,7 @@ impl<O: MemoryMut + Clone, P: Memory + Clone> Tx<O, P> {
     }
 
     /// Settles; a lie found on the way ends the session once the lock is released.
-    fn settle_or_end(&mut self, effects: &mut Effects) {
+    pub(crate) fn settle_or_end(&mut self, effects: &mut Effects) {
         effects.misdeed = self.settle(effects).err().or(effects.misdeed);
     }
 }

@@ -39,16 +39,19 @@ impl<P: Memory + Clone> Actor<P> {
         let byte = script.byte();
         let _ = match byte % 32 {
             0..=7 => return self.drain(script),
-            8 | 9 => return self.open_or_accept(byte / 32 % 2 == 0),
+            8 | 9 => return self.open_or_accept(byte < 128),
             10..=15 => return self.send(script),
             16 | 17 => return self.hold(script),
             18 | 19 => return self.commit_or_drop(script),
             20 => return self.poll_or_cancel(script),
-            21..=28 => self.pick(script, |s| s.receives).map(|at| {
+            21..=26 => self.pick(script, |s| s.receives).map(|at| {
                 let _ = self.side.take(self.streams[at].key);
             }),
+            27 | 28 => self.pick(script, |s| s.receives).map(|at| {
+                self.side.take_inline(self.streams[at].key);
+            }),
             29 => self.pick(script, |s| s.sends).map(|at| {
-                if byte / 32 % 2 == 0 {
+                if byte < 128 {
                     self.side.finish(self.streams[at].key);
                 } else {
                     self.drop_sender(at);
@@ -85,7 +88,7 @@ impl<P: Memory + Clone> Actor<P> {
 
     fn drain(&mut self, script: &Script) {
         let more = self.side.drain();
-        if script.byte() % 4 == 0 && more.is_ok() {
+        if script.one_in(4) && more.is_ok() {
             self.side.rest();
         }
     }
@@ -111,13 +114,19 @@ impl<P: Memory + Clone> Actor<P> {
 
     fn flags(script: &Script) -> Flags {
         let byte = script.byte();
-        Flags::none().with_if(Flags::FIN, byte % 16 == 0).with_if(Flags::MORE, byte % 16 == 1)
+        Flags::none()
+            .with_if(Flags::FIN, byte.is_multiple_of(16))
+            .with_if(Flags::MORE, byte % 16 == 1)
     }
 
     fn send(&mut self, script: &Script) {
         let Some(at) = self.pick(script, |s| s.sends) else { return };
         let (key, len) = (self.streams[at].key, self.len(script));
-        let ask = if script.byte() % 32 == 0 { Ask::Open } else { Ask::Data(len) };
+        if script.one_in(4) && len <= self.geometry.inline_max {
+            self.side.put_inline(key, &vec![1; len as usize], Self::flags(script));
+            return;
+        }
+        let ask = if script.one_in(32) { Ask::Open } else { Ask::Data(len) };
         let Ok(Some(grant)) = self.side.reserve(key, ask) else { return };
         self.use_grant(key, len, ask, grant, script);
     }
@@ -126,8 +135,7 @@ impl<P: Memory + Clone> Actor<P> {
         if ask == Ask::Open {
             return self.side.announce(key, grant);
         }
-        let len =
-            if script.byte() % 4 == 0 { script.below(len as usize + 1) } else { len as usize };
+        let len = if script.one_in(4) { script.below(len as usize + 1) } else { len as usize };
         let _ = self.side.commit(key, grant, &vec![len as u8; len], Self::flags(script));
     }
 
@@ -149,7 +157,7 @@ impl<P: Memory + Clone> Actor<P> {
             return;
         }
         let (key, len, grant) = self.held.swap_remove(script.below(self.held.len()));
-        if script.byte() % 4 == 0 {
+        if script.one_in(4) {
             return self.side.ungrant(key, grant);
         }
         self.use_grant(key, len, Ask::Data(len), grant, script);
@@ -160,7 +168,7 @@ impl<P: Memory + Clone> Actor<P> {
             return;
         }
         let (key, len, ticket) = self.waiting.swap_remove(script.below(self.waiting.len()));
-        if script.byte() % 4 == 0 {
+        if script.one_in(4) {
             return self.side.cancel(ticket);
         }
         match self.side.poll(ticket) {

@@ -51,6 +51,11 @@ impl AdversarialMemory {
         self.loads.load(Ordering::Relaxed)
     }
 
+    /// The tail as it was said last.
+    pub(super) fn tail(&self) -> u64 {
+        self.lies().tail
+    }
+
     /// Counts an access, checks its place, and says whether it is to be answered honestly.
     fn honest(&self, at: usize, len: usize, align: usize) -> Option<&WatchedMemory> {
         self.loads.fetch_add(1, Ordering::Relaxed);

@@ -17,17 +17,18 @@ use super::{AdversarialMemory, Script, WatchedMemory, outbox, small_limits, symm
 use crate::config::Limits;
 use crate::error::{PeerMisbehaved, SessionError};
 use crate::handshake::Role;
-use crate::layout::Geometry;
+use crate::layout::{Geometry, returns_at};
 use crate::mem::{self, Memory, PeerMapping};
 use crate::notify::event::{self, Checks, Cursor};
 use crate::pool::{Arena, ReturnReader, Shortage};
 use crate::queue::{Flags, Header, Kind, RecordReader, RecordWriter};
+use crate::session::StreamId;
 use crate::wire::{Decoder, MAX_FRAME};
 
 /// A script, a geometry chosen by it, our outbox, and the peer's.
 fn stage(bytes: &[u8]) -> (Arc<Script>, Geometry, Arc<WatchedMemory>, AdversarialMemory) {
     let script = Arc::new(Script::new(bytes));
-    let limits = if script.byte() % 4 == 0 { Limits::default() } else { small_limits() };
+    let limits = if script.one_in(4) { Limits::default() } else { small_limits() };
     let geometry = symmetric(&limits);
     let own = Arc::new(WatchedMemory::new(outbox(&geometry, &geometry)));
     let peer = AdversarialMemory::new(&script, &own, &geometry);
@@ -44,22 +45,33 @@ fn most_loads(geometry: &Geometry) -> u64 {
 pub fn records(bytes: &[u8]) -> Option<PeerMisbehaved> {
     let (script, geometry, own, peer) = stage(bytes);
     let mut reader = RecordReader::new(own, peer.clone(), &geometry);
+    let ring_end = returns_at(geometry.ring_bytes);
     while !script.is_over() {
         let (loads, from) = (peer.loads(), reader.drained());
-        let taken = reader.take_inline(script.byte().into(), |peer, at, len| {
-            assert!(len <= geometry.inline_max);
+        let stream = StreamId::new(Role::Server, u32::from(script.byte() % 3), 1);
+        let taken = reader.take_inline(stream.word(), |peer, at, len| {
+            assert!(len <= geometry.inline_max && at + len as usize <= ring_end);
             Some(peer.read_to_vec(at, len as usize))
         });
-        assert!(taken.is_none() || reader.drained() > from);
+        if taken.is_some() {
+            assert!(reader.drained() > from && reader.drained() <= peer.tail());
+        }
         let tail = match reader.load_tail() {
             Ok(tail) => tail,
             Err(misdeed) => return Some(misdeed),
         };
-        while let Some(record) = match reader.next_record() {
-            Ok(record) => record,
-            Err(misdeed) => return Some(misdeed),
-        } {
-            assert!(record.position == reader.drained() && record.position < tail);
+        loop {
+            let before = peer.loads();
+            let record = match reader.next_record() {
+                Ok(Some(record)) => record,
+                Ok(None) => break,
+                Err(misdeed) => return Some(misdeed),
+            };
+            assert!(peer.loads() - before <= 8, "many of padding for one record");
+            assert_eq!(record.position, reader.drained());
+            assert!(record.position + record.header.size() <= tail);
+            let payload = record.header.size() as usize - 16;
+            assert!(record.payload_at + payload <= ring_end, "a record crosses the end");
             assert!(reader.drained() - reader.head() < geometry.head_lag(), "Q4");
             if record.header.kind == Kind::Inline {
                 assert!(reader.payload(&record).len() <= geometry.inline_max as usize);
@@ -96,7 +108,12 @@ pub fn space(bytes: &[u8]) -> Option<PeerMisbehaved> {
                 }
                 Ok(())
             }
-            5 => Ok(granted.pop().map_or((), |(_, size)| writer.ungrant(size))),
+            5 => {
+                if let Some((_, size)) = granted.pop() {
+                    writer.ungrant(size);
+                }
+                Ok(())
+            }
             _ => (0..=byte / 8).try_for_each(|_| writer.put_control(control)),
         };
         if result.is_err() {
@@ -190,7 +207,7 @@ pub fn session(bytes: &[u8]) -> Option<PeerMisbehaved> {
     for id in 1..=2 {
         side.announce_here(id, a_segment());
     }
-    let mut actor = Actor::new(side, &geometry, script.byte() % 16 == 0);
+    let mut actor = Actor::new(side, &geometry, script.one_in(16));
     play(&mut actor, &peer, &script, || {})
 }
 
@@ -200,7 +217,7 @@ pub fn liar(bytes: &[u8]) -> Option<PeerMisbehaved> {
     let theirs = Arc::new(WatchedMemory::new(outbox(&geometry, &geometry)));
     let peer = peer.over(Arc::clone(&theirs));
     let side = Side::new(Arc::clone(&own), &peer, Role::Client, &geometry, &geometry);
-    let mut actor = Actor::new(side, &geometry, script.byte() % 16 == 0);
+    let mut actor = Actor::new(side, &geometry, script.one_in(16));
     let other = Side::new(theirs, &own, Role::Server, &geometry, &geometry);
     let mut other = Actor::new(other, &geometry, false);
     play(&mut actor, &peer, &script, || other.act(&script))

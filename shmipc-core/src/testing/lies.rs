@@ -13,7 +13,7 @@ const PLACES: usize = 3;
 #[derive(Debug)]
 pub(super) struct Lies {
     geometry: Geometry,
-    tail: u64,
+    pub(super) tail: u64,
     head: u64,
     returned: u64,
     /// The last first word of a record, and where it was.
@@ -81,7 +81,7 @@ impl Lies {
         match at.wrapping_sub(self.header_at) {
             8 => self.stream(kind, script),
             16 if kind == Kind::Extent as u8 => {
-                u64::from(script.byte() / 120) + 1 | u64::from(script.byte() % 4) << 32
+                (u64::from(script.byte() / 120) + 1) | u64::from(script.byte() % 4) << 32
             }
             24 if kind == Kind::Extent as u8 => {
                 let len = 1 + script.below(self.geometry.inline_max as usize + 4096) as u64;
@@ -116,7 +116,7 @@ impl Lies {
             88..=91 if room == to_end => (Kind::Pad, Flags::none(), to_end.saturating_sub(16)),
             92..=249 => {
                 let most = u64::from(self.geometry.inline_max).min(room - 16) as usize;
-                let open = Flags::none().with_if(Flags::OPEN, mute || byte % 16 == 0);
+                let open = Flags::none().with_if(Flags::OPEN, mute || byte.is_multiple_of(16));
                 let flags =
                     open.with_if(Flags::FIN, byte % 16 == 1).with_if(Flags::MORE, byte % 16 == 2);
                 match room >= 32 && byte % 4 == 3 {
@@ -155,7 +155,7 @@ impl Lies {
         // Mostly a stream that it has opened, if there is one.
         let open = (0..PLACES).map(|next| (place + next) % PLACES).find(|at| self.opened[*at] > 0);
         let place = open.filter(|_| byte < 252).unwrap_or(place);
-        let late = u32::from(byte % 16 == 0);
+        let late = u32::from(byte.is_multiple_of(16));
         let generation = self.opened[place].saturating_sub(late).max(1);
         StreamId::new(Role::Server, place as u32, generation).word()
     }
@@ -166,7 +166,9 @@ fn wild(script: &Script) -> u64 {
     match script.byte() {
         0..=7 => script.word(),
         8..=15 => Kind::Inline as u64 | u64::from(script.byte()) << 8,
-        16..=23 => Kind::Inline as u64 | script.word() << 32,
+        16..=19 => Kind::Inline as u64 | script.word() << 32,
+        20..=47 => Kind::Inline as u64 | (script.below(512) as u64) << 32,
+        48..=63 => Kind::Pad as u64 | (script.below(4) as u64) << 36,
         _ => Kind::Need as u64,
     }
 }

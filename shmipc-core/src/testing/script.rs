@@ -35,6 +35,11 @@ impl Script {
         number % limit.max(1)
     }
 
+    /// True once in `times`, by one byte.
+    pub fn one_in(&self, times: u8) -> bool {
+        self.byte().is_multiple_of(times)
+    }
+
     /// Any number.
     pub fn word(&self) -> u64 {
         u64::from_le_bytes(std::array::from_fn(|_| self.byte()))

@@ -96,6 +96,24 @@ impl<P: Memory + Clone> Side<P> {
         self.complete(effects, Ok(bytes))
     }
 
+    /// Takes the next message of a stream out of the queue, if it is the next record.
+    pub(crate) fn take_inline(&mut self, key: usize) -> Option<usize> {
+        let mut effects = None;
+        let copy = |peer: &P, at, len| Some(peer.read_to_vec(at, len).len());
+        let taken = self.rx.take_inline(key, &self.around, &mut effects, copy);
+        let _ = self.complete(effects.unwrap_or_default(), Ok(()));
+        taken
+    }
+
+    /// Sends a message inside of its record, if nothing has to be waited for.
+    pub(crate) fn put_inline(&mut self, key: usize, data: &[u8], flags: Flags) -> bool {
+        let mut tx = lock(&self.around.tx);
+        let put = tx.put_inline(key, data, flags);
+        tx.publish();
+        drop(tx);
+        put.unwrap_or(false)
+    }
+
     /// Grants a reservation at once, or not at all.
     pub(crate) fn reserve(&mut self, key: usize, ask: Ask) -> Result<Option<Grant>, SendError> {
         let mut effects = Effects::default();
@@ -193,7 +211,7 @@ impl<P: Memory + Clone> Side<P> {
     /// Says on a stream that it is open, and nothing else.
     pub(crate) fn announce(&mut self, key: usize, grant: Grant) {
         let mut effects = Effects::default();
-        self.tx().announce(key, grant, &mut effects);
+        let _ = self.tx().announce(key, grant, &mut effects);
         let _ = self.complete(effects, Ok(()));
     }
 

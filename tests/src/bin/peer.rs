@@ -27,7 +27,6 @@ fn main() {
         ["silent-after-fork", path] => silent_after_fork(path),
         ["listen", path] => listen(path),
         ["echo", path] => echo(path),
-        ["visit", path] => visit(path),
         ["idle", path, count] => idle(path, count.parse().expect("a number")),
         ["receive", path, mode] => receive(path, mode),
         _ => panic!("unknown role: {arguments:?}"),
@@ -117,18 +116,6 @@ fn echo(path: &str) {
         hold();
         listener.close();
     });
-}
-
-/// Connects once for each word, uses the session, and drops it.
-fn visit(path: &str) {
-    while !word().is_empty() {
-        let session = Session::connect(path).expect("connected");
-        let mut stream = session.open().expect("a stream");
-        stream.send(&[1; 50_000]).expect("sent");
-        stream.recv().expect("an answer").expect("no end");
-        drop((session, stream));
-        say("visited");
-    }
 }
 
 /// Connects `count` times and does nothing else. A first session, which makes the process load the code,

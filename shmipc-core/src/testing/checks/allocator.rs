@@ -123,7 +123,7 @@ impl Model {
         for (id, _) in self.lent.drain(..) {
             self.arena.returned(Returned::Extent(Raw::new(id))).unwrap();
         }
-        assert!(self.arena.is_idle());
+        assert_eq!(self.arena.returnable(), 0);
         let small: u32 =
             self.segments.iter().filter(|s| s.1.region == Region::Small).map(|s| s.1.bytes).sum();
         let pieces: Vec<_> = (0..small / (FIRST_SEGMENT / 4))

@@ -222,7 +222,7 @@ impl Model {
 
     fn act(&mut self, script: &Script) -> Put {
         let byte = script.byte();
-        let opener = if byte / 16 % 2 == 0 { Opener::Writer } else { Opener::Reader };
+        let opener = if byte < 128 { Opener::Writer } else { Opener::Reader };
         let at = script.below(self.places[opener as usize].len());
         match byte % 16 {
             0..=2 => self.update(opener, at),

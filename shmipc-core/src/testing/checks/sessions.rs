@@ -116,6 +116,44 @@ fn a_kept_handle_does_not_hold_the_place() {
     }
 }
 
+/// C5, for places that come free in another order than their last records were sent.
+#[test]
+fn a_place_is_used_again_when_the_peer_has_read_about_it() {
+    let geometry = symmetric(&small_limits());
+    let mut pair = Pair::new(&geometry, false);
+    let [one, two] = &mut pair.actors;
+    let streams: Vec<_> = (0..4)
+        .map(|_| {
+            let (ours, id) = one.side.open().unwrap();
+            let grant = one.side.reserve(ours, Ask::Open).unwrap().unwrap();
+            one.side.announce(ours, grant);
+            two.side.drain().unwrap();
+            (ours, two.side.rx.accept().unwrap().0, id)
+        })
+        .collect();
+    let (early, late) = (streams[0], streams[1]);
+    let let_go = |actor: &mut Actor<Own>, key| {
+        actor.side.drop_sender(key);
+        actor.side.drop_receiver(key);
+    };
+    // The peer reads the end of the early one, and answers it last.
+    one.side.finish(early.0);
+    two.side.drain().unwrap();
+    two.side.finish(late.1);
+    one.side.drain().unwrap();
+    let_go(one, late.0);
+    assert!(one.side.open().is_none(), "the peer has not read that the late one is over");
+    two.side.finish(early.1);
+    one.side.drain().unwrap();
+    let_go(one, early.0);
+    let (_, id) = one.side.open().expect("the early one is free");
+    assert_eq!((id.place(), id.generation()), (early.2.place(), 2));
+    assert!(one.side.open().is_none());
+    two.side.drain().unwrap();
+    assert_eq!(one.side.open().expect("now the late one is free too").1.place(), late.2.place());
+    pair.expect_peace();
+}
+
 /// C3: a reservation that cannot have everything has nothing, least of all an extent.
 #[test]
 fn a_waiter_holds_nothing() {
