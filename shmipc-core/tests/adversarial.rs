@@ -4,12 +4,15 @@
 //! Bytes are random here and chosen by coverage there.
 
 use std::collections::BTreeMap;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use proptest::collection::vec;
 use proptest::prelude::*;
 use shmipc_core::error::PeerMisbehaved::{self, *};
-use shmipc_core::testing::hostile;
+use shmipc_core::layout::{RING_AT, TAIL_AT};
+use shmipc_core::mem::MemoryMut;
+use shmipc_core::queue::{Kind, RecordReader};
+use shmipc_core::testing::{hostile, outbox, small_limits, symmetric};
 
 /// Plays so many scripts of at most so many bytes. Returns how often the peer was accused of what.
 fn play(
@@ -42,6 +45,26 @@ fn expect(accused: &BTreeMap<String, u32>, rules: &[PeerMisbehaved]) {
 fn records_of_a_hostile_peer() {
     let accused = play(4000, 2000, hostile::records);
     expect(&accused, &[TailJumped, RecordLength, RecordKind, RecordFlags]);
+}
+
+/// Else one record could be behind a whole ring of it, which no budget counts.
+#[test]
+fn padding_that_does_not_fill_the_end() {
+    let geometry = symmetric(&small_limits());
+    let outbox = || Arc::new(outbox(&geometry, &geometry));
+    let (own, peer) = (outbox(), outbox());
+    let pad = |bytes: u64| peer.store64(RING_AT, Kind::Pad as u64 | (bytes - 16) << 32);
+    peer.publish64(TAIL_AT, 4096);
+    for bytes in [16, 4080, 4096 + 16] {
+        pad(bytes);
+        let mut reader = RecordReader::new(Arc::clone(&own), Arc::clone(&peer), &geometry);
+        reader.load_tail().unwrap();
+        assert_eq!(reader.next_record().unwrap_err(), RecordLength, "{bytes}");
+    }
+    pad(4096);
+    let mut reader = RecordReader::new(Arc::clone(&own), Arc::clone(&peer), &geometry);
+    reader.load_tail().unwrap();
+    assert!(reader.next_record().unwrap().is_none());
 }
 
 #[test]

@@ -116,6 +116,27 @@ fn a_kept_handle_does_not_hold_the_place() {
     }
 }
 
+/// Control records are all it writes: many times what the ring holds, one lap after the other.
+#[test]
+fn a_side_that_only_receives_goes_on() {
+    let geometry = symmetric(&small_limits());
+    let mut pair = Pair::new(&geometry, false);
+    let [one, two] = &mut pair.actors;
+    let (ours, _) = one.side.open().unwrap();
+    let mut theirs = None;
+    for _ in 0..5000 {
+        let grant = one.side.reserve(ours, Ask::Data(240)).unwrap().expect("all was taken");
+        one.side.commit(ours, grant, &[7; 240], Flags::none()).unwrap();
+        two.side.drain().unwrap();
+        theirs = theirs.or_else(|| two.side.rx.accept());
+        let (key, _) = theirs.expect("the stream was announced");
+        assert_eq!(two.side.take(key).unwrap().expect("a message").len(), 240);
+        one.side.drain().unwrap();
+    }
+    pair.expect_peace();
+    assert!(pair.actors[1].side.own.load64(TAIL_AT) > 4 * u64::from(geometry.ring_bytes));
+}
+
 /// C5, for places that come free in another order than their last records were sent.
 #[test]
 fn a_place_is_used_again_when_the_peer_has_read_about_it() {
