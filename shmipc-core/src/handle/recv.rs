@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::task::{Poll, Waker};
 
 use crate::error::{RecvError, SendError, SessionError};
-use crate::mem::{Memory as _, PeerMapping, in_forked_child};
+use crate::mem::{Memory as _, PeerMapping};
 use crate::session::{Ask, Drained, Effects, End, Entry, Next, Payload, StreamId};
 
 use super::message::{Lent, Message, Part, Trust, Untrusted};
@@ -86,7 +86,7 @@ impl<T: Trust> RecvHalf<T> {
         &mut self,
         waker: Option<&Waker>,
     ) -> Poll<Result<Option<Message<T>>, RecvError>> {
-        if self.taken.is_empty() && !in_forked_child() {
+        if self.taken.is_empty() && !self.owner.shared.is_foreign() {
             let copy = |peer: &Arc<PeerMapping>, at, len| Some(peer.read_to_vec(at, len));
             if let Some(bytes) = self.owner.shared.take_inline(self.key, copy) {
                 let part = Part::Heap(bytes.into_boxed_slice());
@@ -133,7 +133,7 @@ impl<T: Trust> RecvHalf<T> {
         out: &mut [u8],
         waker: Option<&Waker>,
     ) -> Poll<Result<Option<usize>, RecvError>> {
-        if self.taken.is_empty() && !in_forked_child() {
+        if self.taken.is_empty() && !self.owner.shared.is_foreign() {
             let copy = |peer: &Arc<PeerMapping>, at, len| {
                 peer.read(at, out.get_mut(..len)?);
                 Some(len)
@@ -193,7 +193,7 @@ impl<T: Trust> RecvHalf<T> {
     /// The next record of the stream; `None` at its end.
     #[inline]
     fn poll_entry(&mut self, waker: Option<&Waker>) -> Poll<Result<Option<Entry>, RecvError>> {
-        if in_forked_child() {
+        if self.owner.shared.is_foreign() {
             return Poll::Ready(Err(SessionError::Forked.into()));
         }
         let shared = &self.owner.shared;
@@ -364,7 +364,7 @@ impl<T: Trust> RecvHalf<T> {
     /// Asks the peer to stop sending, with a code for its application; what is unread is dropped.
     /// Never waits. The peer's end of the stream can still be received.
     pub fn stop(&mut self, code: u32) {
-        if in_forked_child() {
+        if self.owner.shared.is_foreign() {
             return;
         }
         self.taken.clear();
@@ -413,7 +413,7 @@ impl Taken {
 
 impl<T: Trust> Drop for RecvHalf<T> {
     fn drop(&mut self) {
-        if in_forked_child() || self.key == usize::MAX {
+        if self.owner.shared.is_foreign() || self.key == usize::MAX {
             return;
         }
         let shared = &self.owner.shared;

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::task::{Poll, Waker};
 
 use crate::error::{SendError, SessionError};
-use crate::mem::in_forked_child;
 use crate::queue::Flags;
 use crate::session::{Ask, Effects, Grant, StreamId, TicketId};
 
@@ -84,7 +83,7 @@ impl SendHalf {
         if data.len() > self.inline_max() {
             return Ok(false);
         }
-        if in_forked_child() {
+        if self.owner.shared.is_foreign() {
             return Err(SessionError::Forked.into());
         }
         let shared = &self.owner.shared;
@@ -110,7 +109,7 @@ impl SendHalf {
         &self,
         messages: impl Iterator<Item = &'a [u8]>,
     ) -> Result<usize, SendError> {
-        if in_forked_child() {
+        if self.owner.shared.is_foreign() {
             return Err(SessionError::Forked.into());
         }
         let shared = &self.owner.shared;
@@ -163,7 +162,7 @@ impl SendHalf {
     /// # Errors
     /// [`SendError::Ended`] if it has ended before; [`SendError::Session`].
     pub fn finish(&mut self) -> Result<(), SendError> {
-        if in_forked_child() {
+        if self.owner.shared.is_foreign() {
             return Err(SessionError::Forked.into());
         }
         let mut effects = Effects::default();
@@ -174,7 +173,7 @@ impl SendHalf {
 
     /// Breaks this direction off: the peer reads what was sent, then an error with `code`. Never waits.
     pub fn reset(&mut self, code: u32) {
-        if in_forked_child() {
+        if self.owner.shared.is_foreign() {
             return;
         }
         let mut effects = Effects::default();
@@ -185,7 +184,7 @@ impl SendHalf {
 
 impl Drop for SendHalf {
     fn drop(&mut self) {
-        if in_forked_child() {
+        if self.owner.shared.is_foreign() {
             return;
         }
         let shared = &self.owner.shared;
@@ -233,7 +232,7 @@ impl Reserving {
     }
 
     pub(super) fn poll_grant(&mut self, waker: Option<&Waker>) -> Poll<Result<Grant, SendError>> {
-        if in_forked_child() {
+        if self.owner.shared.is_foreign() {
             return Poll::Ready(Err(SessionError::Forked.into()));
         }
         let shared = Arc::clone(&self.owner.shared);
@@ -312,7 +311,7 @@ impl Reserving {
 impl Drop for Reserving {
     fn drop(&mut self) {
         let Some(ticket) = self.ticket.take() else { return };
-        if in_forked_child() {
+        if self.owner.shared.is_foreign() {
             return;
         }
         let shared = &self.owner.shared;
@@ -351,11 +350,13 @@ impl Reservation {
     /// As [`commit`](Self::commit).
     ///
     /// # Panics
-    /// If `len` exceeds what was reserved.
+    /// If `len` exceeds what was reserved, or both flags are given.
     pub fn commit_flags(mut self, len: usize, flags: Flags) -> Result<(), SendError> {
         assert!(len <= self.len as usize, "committed more than was reserved");
+        let both = flags.contains(Flags::MORE) && flags.contains(Flags::FIN);
+        assert!(!both, "a message cannot both go on and end the stream");
         let Some(grant) = self.grant.take() else { unreachable!("taken by commit or drop only") };
-        if in_forked_child() {
+        if self.owner.shared.is_foreign() {
             return Err(SessionError::Forked.into());
         }
         let shared = &self.owner.shared;
@@ -390,7 +391,7 @@ impl DerefMut for Reservation {
 impl Drop for Reservation {
     fn drop(&mut self) {
         let Some(grant) = self.grant.take() else { return };
-        if in_forked_child() {
+        if self.owner.shared.is_foreign() {
             return;
         }
         let mut effects = Effects::default();

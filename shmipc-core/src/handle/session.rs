@@ -8,7 +8,7 @@ use crate::config::{Config, PeerCred};
 use crate::error::{AcceptError, OpenError, OsError, SessionError};
 use crate::handshake::Established;
 use crate::layout::Geometry;
-use crate::mem::{Memory, Raw, in_forked_child};
+use crate::mem::{Memory, Raw};
 use crate::notify::event::Cursor;
 use crate::session::{Effects, Stats, StreamId};
 
@@ -62,7 +62,7 @@ impl Session {
     /// # Errors
     /// [`OpenError::TooManyStreams`], [`OpenError::Session`].
     pub fn open(&self) -> Result<(SendHalf, RecvHalf), OpenError> {
-        if in_forked_child() {
+        if self.owner.shared.is_foreign() {
             return Err(SessionError::Forked.into());
         }
         let mut opened = self.open_place();
@@ -87,7 +87,7 @@ impl Session {
         &self,
         waker: Option<&Waker>,
     ) -> Poll<Result<(SendHalf, RecvHalf), AcceptError>> {
-        if in_forked_child() {
+        if self.owner.shared.is_foreign() {
             return Poll::Ready(Err(SessionError::Forked.into()));
         }
         for _ in 0..self.owner.shared.drains() {
@@ -144,7 +144,7 @@ impl Session {
     /// To be called by who gives up waiting in [`poll_accept`](Self::poll_accept), lest wakers of those
     /// who have left pile up.
     pub fn forget_accepts(&self) {
-        if in_forked_child() {
+        if self.owner.shared.is_foreign() {
             return;
         }
         let shared = &self.owner.shared;
@@ -168,7 +168,7 @@ impl Session {
     /// Drives the session: drains what the peer has published and answers whoever waits for it.
     /// Never blocks.
     pub fn drive(&self) {
-        if !in_forked_child() {
+        if !self.owner.shared.is_foreign() {
             self.owner.shared.drive();
         }
     }
@@ -183,7 +183,7 @@ impl Session {
     /// In a forked child, which does not have the mapping, all cursors are zero.
     #[inline]
     fn cursor(&self, cursor: Cursor) -> Raw<u64> {
-        Raw::new(match in_forked_child() {
+        Raw::new(match self.owner.shared.is_foreign() {
             true => 0,
             false => self.owner.shared.peer.load64(cursor.cursor_at()),
         })
@@ -207,7 +207,7 @@ impl Session {
 
     /// Why the session is over, once it is. Drives the session inline.
     pub fn poll_closed(&self, waker: Option<&Waker>) -> Poll<SessionError> {
-        if in_forked_child() {
+        if self.owner.shared.is_foreign() {
             return Poll::Ready(SessionError::Forked);
         }
         let shared = &self.owner.shared;
@@ -233,7 +233,7 @@ impl Session {
     /// Looks at the socket, at most once a millisecond: for callers that poll and never sleep, who would
     /// else not learn of the session's end.
     pub fn glance(&self) {
-        if !in_forked_child() {
+        if !self.owner.shared.is_foreign() {
             self.owner.shared.glance_now_and_then();
         }
     }

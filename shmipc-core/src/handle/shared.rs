@@ -15,7 +15,7 @@ use crate::handshake::Established;
 use crate::layout::{Geometry, RING_AT};
 use crate::link::{Link, Receive, Sent, Woken};
 use crate::mem::{
-    self, AdoptError, CreateError, Memory as _, OwnMapping, PeerMapping, PeerTrust, Raw,
+    self, AdoptError, CreateError, Home, Memory as _, OwnMapping, PeerMapping, PeerTrust, Raw,
 };
 use crate::notify::event::{Checks, Cursor};
 use crate::notify::wait::WaitBook;
@@ -58,7 +58,9 @@ pub(crate) struct Shared {
     /// Messages in the peer's memory that the application holds.
     held: Held,
     over: AtomicBool,
-    own_files: Mutex<Vec<FileStat>>,
+    home: Home,
+    /// The files of our segments, for refusing them if the peer hands one back.
+    own_files: Mutex<BTreeMap<u32, FileStat>>,
     bells_rung: AtomicU64,
     pub(super) sleeps: AtomicU64,
     copies_forced: AtomicU64,
@@ -134,7 +136,8 @@ impl Shared {
             waiting: AtomicUsize::new(0),
             held: Held::default(),
             over: AtomicBool::new(false),
-            own_files: Mutex::new(vec![own_file]),
+            home: Home::here(),
+            own_files: Mutex::new(BTreeMap::from([(0, own_file)])),
             bells_rung: AtomicU64::new(0),
             sleeps: AtomicU64::new(0),
             copies_forced: AtomicU64::new(0),
@@ -168,6 +171,13 @@ impl Shared {
     /// Position up to which the peer's records have been drained.
     pub(super) fn drained(&self) -> u64 {
         self.drained.load(Ordering::Acquire)
+    }
+
+    /// Whether this process is a fork of the one whose session this is. Asked before anything else:
+    /// a child has neither the mappings nor, perhaps, the locks.
+    #[inline]
+    pub(super) fn is_foreign(&self) -> bool {
+        self.home.is_foreign()
     }
 
     pub(super) fn is_over(&self) -> bool {
@@ -323,7 +333,7 @@ impl Shared {
 
     /// Hands an extent back to the peer.
     pub(super) fn hand_back(&self, id: u32, segment: u32, len: usize, was_held: bool) {
-        if mem::in_forked_child() {
+        if self.is_foreign() {
             return;
         }
         if was_held {
@@ -378,11 +388,17 @@ impl Shared {
                 };
             }
         };
-        if let Ok(stat) = nix::sys::stat::fstat(&fd) {
-            lock(&self.own_files).push(stat);
-        }
         let id = tx.arena.add(plan, segment);
+        let retired = tx.arena.take_retired();
         drop(tx);
+        {
+            let mut files = lock(&self.own_files);
+            files.retain(|id, _| !retired.contains(id));
+            files.extend(nix::sys::stat::fstat(&fd).map(|stat| (id, stat)));
+        }
+        for id in retired {
+            self.send_in_order(&wire::retire_segment(id), &[])?;
+        }
         self.announce(id, plan, &fd)?;
         let mut tx = self.tx();
         tx.arena.announced(id);
@@ -390,17 +406,24 @@ impl Shared {
         Ok(())
     }
 
-    /// Puts a segment's frame on the socket. A peer that does not read lets the socket fill up; then
-    /// the one caller who grows this region looks again until there is room or the session ends.
     fn announce(&self, id: u32, plan: Plan, fd: &std::os::fd::OwnedFd) -> Result<(), SendError> {
         use std::os::fd::AsFd;
         let class = match plan.region {
             Region::Small => SegmentClass::Small,
             Region::Dedicated => SegmentClass::Dedicated,
         };
-        let frame = wire::add_segment(id, plan.bytes, class);
+        self.send_in_order(&wire::add_segment(id, plan.bytes, class), &[fd.as_fd()])
+    }
+
+    /// Puts a frame about a segment on the socket. A peer that does not read lets the socket fill up;
+    /// then the one caller who grows this region looks again until there is room or the session ends.
+    fn send_in_order(
+        &self,
+        frame: &[u8],
+        fds: &[std::os::fd::BorrowedFd<'_>],
+    ) -> Result<(), SendError> {
         loop {
-            match self.link.send_frame(&frame, &[fd.as_fd()]) {
+            match self.link.send_frame(frame, fds) {
                 Ok(Sent::Whole | Sent::Gone) => return Ok(()),
                 Ok(Sent::Full | Sent::Later) => {
                     if self.is_over() {
@@ -499,7 +522,8 @@ impl Shared {
                         .then_some(size)
                 };
                 let size = add.bytes.parse(fits, PeerMisbehaved::SegmentLimits)?;
-                let mapping = match mem::adopt(add.segment, size, &lock(&self.own_files)) {
+                let own: Vec<_> = lock(&self.own_files).values().copied().collect();
+                let mapping = match mem::adopt(add.segment, size, &own) {
                     Ok(mapping) => mapping,
                     Err(AdoptError::Misbehaved(misdeed)) => return Err(misdeed),
                     // Without the mapping the session cannot go on.
@@ -532,7 +556,7 @@ impl Shared {
 
     /// Closes the session: the peer reads what was published and learns the code.
     pub(super) fn close(&self, code: u32) {
-        if mem::in_forked_child() || self.is_over() {
+        if self.is_foreign() || self.is_over() {
             return;
         }
         let _ = self.link.send_frame(&wire::close(code), &[]);

@@ -13,6 +13,7 @@ use nix::sys::socket::{Backlog, SockFlag, UnixAddr, bind, listen};
 use super::ListenOptions;
 use crate::error::{ListenError, OsError};
 use crate::link::{self, Address};
+use crate::mem::Home;
 
 /// A socket that listens, and what is to be cleaned up after it.
 #[derive(Debug)]
@@ -27,6 +28,8 @@ pub(super) struct SocketFile {
     path: PathBuf,
     /// Device and number of the inode that we made.
     inode: (u64, u64),
+    /// Whose file it is.
+    home: Home,
     /// A1. Closing it gives the lock up, unless somebody else holds a duplicate.
     _lock: File,
 }
@@ -78,11 +81,9 @@ fn bind_path(path: &Path, options: &ListenOptions) -> Result<Bound, ListenError>
     })();
     match finished {
         Ok(inode) => {
-            // Absolute, in case the process changes its directory; and the marker of forks must exist
-            // before one.
+            // Absolute, in case the process changes its directory.
             let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
-            let _ = crate::mem::in_forked_child();
-            let file = SocketFile { path, inode, _lock: lock };
+            let file = SocketFile { path, inode, home: Home::here(), _lock: lock };
             Ok(Bound { socket, file: Some(file) })
         }
         Err(error) => {
@@ -173,7 +174,7 @@ impl Drop for SocketFile {
     /// it to its parent.
     fn drop(&mut self) {
         let found = fs::symlink_metadata(&self.path).map(|meta| (meta.dev(), meta.ino()));
-        if found.is_ok_and(|found| found == self.inode) && !crate::mem::in_forked_child() {
+        if found.is_ok_and(|found| found == self.inode) && !self.home.is_foreign() {
             let _ = fs::remove_file(&self.path);
         }
     }

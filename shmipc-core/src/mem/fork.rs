@@ -11,10 +11,38 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use nix::sys::mman::{MapFlags, ProtFlags, mmap_anonymous};
 
-/// True in a child of `fork` that has not called `exec`, for everything made before the fork.
-#[inline]
-pub fn in_forked_child() -> bool {
-    marker().is_some_and(|word| word.load(Ordering::Relaxed) == 0)
+/// The process in which something was made. A child of `fork` that has not called `exec` is another
+/// one, although it has a copy of everything.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Home(u32);
+
+impl Home {
+    /// This process.
+    #[inline]
+    pub fn here() -> Self {
+        let Some(word) = marker() else { return Self(0) };
+        match word.load(Ordering::Relaxed) {
+            0 => Self::begin(word),
+            epoch => Self(epoch),
+        }
+    }
+
+    /// Whether the calling process is another one than that in which the value was made.
+    #[inline]
+    pub fn is_foreign(self) -> bool {
+        self != Self::here()
+    }
+
+    /// First asked in this process: numbers it. The count is inherited, the word was wiped.
+    #[cold]
+    fn begin(word: &AtomicU32) -> Self {
+        static EPOCHS: AtomicU32 = AtomicU32::new(0);
+        let next = EPOCHS.fetch_add(1, Ordering::Relaxed).wrapping_add(1).max(1);
+        match word.compare_exchange(0, next, Ordering::Relaxed, Ordering::Relaxed) {
+            Ok(_) => Self(next),
+            Err(other) => Self(other),
+        }
+    }
 }
 
 /// The word that `fork` wipes; `None` if the kernel refused it, in which case nobody is told.
@@ -35,7 +63,5 @@ fn make_marker() -> Option<&'static AtomicU32> {
         return None;
     }
     // SAFETY: M1, the page is never unmapped; it is aligned, zeroed, and used as this atomic alone.
-    let word = unsafe { AtomicU32::from_ptr(page.as_ptr().cast()) };
-    word.store(1, Ordering::Relaxed);
-    Some(word)
+    Some(unsafe { AtomicU32::from_ptr(page.as_ptr().cast()) })
 }

@@ -7,7 +7,7 @@ use std::mem::ManuallyDrop;
 
 use memmap2::MmapRaw;
 
-use super::{Memory, MemoryMut, copy, in_forked_child, prefetch};
+use super::{Home, Memory, MemoryMut, copy, prefetch};
 
 /// A segment of our outbox: only this process writes it (M2).
 pub struct OwnMapping {
@@ -21,22 +21,31 @@ pub struct PeerMapping {
 
 /// A mapping that is left alone in a forked child: there it does not exist (`MADV_DONTFORK`), and its
 /// addresses may be those of something else.
-struct Mapped(ManuallyDrop<MmapRaw>);
+struct Mapped {
+    map: ManuallyDrop<MmapRaw>,
+    home: Home,
+}
+
+impl Mapped {
+    fn new(map: MmapRaw) -> Self {
+        Self { map: ManuallyDrop::new(map), home: Home::here() }
+    }
+}
 
 impl std::ops::Deref for Mapped {
     type Target = MmapRaw;
 
     #[inline]
     fn deref(&self) -> &MmapRaw {
-        &self.0
+        &self.map
     }
 }
 
 impl Drop for Mapped {
     fn drop(&mut self) {
-        if !in_forked_child() {
+        if !self.home.is_foreign() {
             // SAFETY: M1: the value goes, and nobody uses it after.
-            unsafe { ManuallyDrop::drop(&mut self.0) }
+            unsafe { ManuallyDrop::drop(&mut self.map) }
         }
     }
 }
@@ -44,7 +53,7 @@ impl Drop for Mapped {
 impl OwnMapping {
     /// Takes a writable mapping over.
     pub(super) fn new(map: MmapRaw) -> Self {
-        Self { map: Mapped(ManuallyDrop::new(map)) }
+        Self { map: Mapped::new(map) }
     }
 
     /// Pointer to `len` bytes at `at`, after M4's check.
@@ -56,7 +65,7 @@ impl OwnMapping {
 impl PeerMapping {
     /// Takes a read-only mapping over.
     pub(super) fn new(map: MmapRaw) -> Self {
-        Self { map: Mapped(ManuallyDrop::new(map)) }
+        Self { map: Mapped::new(map) }
     }
 
     /// Pointer to `len` bytes at `at`, after M4's check.
@@ -166,6 +175,7 @@ impl MemoryMut for OwnMapping {
     }
     #[inline]
     fn write(&self, at: usize, data: &[u8]) {
+        assert!(at.is_multiple_of(8), "payload starts at a word");
         let to = self.range_ptr(at, data.len());
         // SAFETY: M1 and M4: `to` is writable for `data.len()` bytes. M2: no other process writes
         // them, and the caller, who owns the unpublished part of the ring, is their only user here.

@@ -12,6 +12,7 @@ use nix::fcntl::{FcntlArg, SealFlag, fcntl};
 use nix::libc;
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::stat::{FileStat, fstat};
+use nix::sys::statfs::{HUGETLBFS_MAGIC, fstatfs};
 
 use super::{OwnMapping, PeerMapping};
 use crate::error::{OsError, PeerMisbehaved};
@@ -146,8 +147,9 @@ pub fn adopt(fd: OwnedFd, size: usize, own: &[FileStat]) -> Result<Arc<PeerMappi
     }
     let stat = fstat(&fd).map_err(|errno| OsError::new("fstat", errno))?;
     let ours = own.iter().any(|own| own.st_dev == stat.st_dev && own.st_ino == stat.st_ino);
-    // A hugetlb file has blocks larger than a page, and its pages can be taken away by others.
-    if stat.st_size != i64::try_from(size).unwrap_or(-1) || ours || stat.st_blksize > 4096 * 16 {
+    // Pages of a hugetlb file can be lacking even if they are no holes.
+    let huge = fstatfs(&fd).map_err(|errno| OsError::new("fstatfs", errno))?.filesystem_type();
+    if stat.st_size != i64::try_from(size).unwrap_or(-1) || ours || huge == HUGETLBFS_MAGIC {
         return Err(PeerMisbehaved::WrongMemory.into());
     }
     if !is_present(&fd, stat.st_size) {

@@ -44,7 +44,7 @@ mod trust;
 
 pub use extent::{ExtentMut, ExtentTable, LentBytes, Range};
 pub use fds::{MAX_RECEIVED, Received, Truncated, accept, is_pidfd, pidfd_of_self, receive};
-pub use fork::in_forked_child;
+pub use fork::Home;
 pub use heap::HeapMemory;
 pub use mapping::{OwnMapping, PeerMapping};
 pub use memfd::{AdoptError, ArenaSegment, CreateError, adopt, create, create_arena, probe_seals};

@@ -42,6 +42,8 @@ pub struct Arena {
     table: ExtentTable,
     segments: BTreeMap<u32, Segment>,
     next_id: u32,
+    /// Retired, and the reader not yet told.
+    retired: Vec<u32>,
     arena_max: u32,
     max_lent: u32,
     max_segments: u32,
@@ -77,6 +79,7 @@ impl Arena {
             table: ExtentTable::default(),
             segments: BTreeMap::new(),
             next_id: 1,
+            retired: Vec::new(),
             arena_max: geometry.arena_max,
             max_lent: geometry.max_lent,
             max_segments: geometry.max_segments(),
@@ -237,7 +240,11 @@ impl Arena {
         None
     }
 
-    fn shortage(&self, len: u32, region: Region) -> Shortage {
+    fn shortage(&mut self, len: u32, region: Region) -> Shortage {
+        let dedicated = len.next_power_of_two().max(FIRST_DEDICATED);
+        if !self.creating[Region::Dedicated as usize] && region == Region::Dedicated {
+            self.make_room(dedicated);
+        }
         let full = self.segments.len() >= self.max_segments as usize;
         if full || self.refused || self.out + 2 > self.max_lent {
             return Shortage::Wait(region);
@@ -245,7 +252,6 @@ impl Arena {
         let half = self.arena_max / 2;
         let room = |region: Region| half - self.bytes[region as usize];
         let grow = |region: Region, bytes: u32| Shortage::Grow(Plan { region, bytes });
-        let dedicated = len.next_power_of_two().max(FIRST_DEDICATED);
         if region == Region::Small {
             let next = self.next_small();
             if self.creating[Region::Small as usize] {
@@ -259,6 +265,42 @@ impl Arena {
             return grow(Region::Dedicated, dedicated);
         }
         Shortage::Wait(region)
+    }
+
+    /// Retires segments of the dedicated region that are free and too small, if a segment of `bytes`
+    /// then has room: only the owner retires, and only what the reader has acknowledged.
+    fn make_room(&mut self, bytes: u32) {
+        let half = self.arena_max / 2;
+        let used = self.bytes[Region::Dedicated as usize];
+        let crowded = self.segments.len() >= self.max_segments as usize;
+        let mut lacking = (used + bytes).saturating_sub(half).max(u32::from(crowded));
+        if lacking == 0 {
+            return;
+        }
+        let idle = |s: &Segment| {
+            s.region == Region::Dedicated && s.live && s.acknowledged && s.used.is_empty()
+        };
+        let idle: Vec<_> =
+            self.segments.iter().filter(|(_, s)| idle(s)).map(|(&id, s)| (id, s.bytes)).collect();
+        if idle.iter().map(|(_, bytes)| bytes).sum::<u32>() < lacking {
+            return;
+        }
+        for (id, bytes) in idle {
+            if lacking == 0 {
+                break;
+            }
+            lacking = lacking.saturating_sub(bytes);
+            let unused = self.table.remove_segment(id);
+            debug_assert!(unused, "allocator and table agree");
+            self.segments.remove(&id);
+            self.bytes[Region::Dedicated as usize] -= bytes;
+            self.retired.push(id);
+        }
+    }
+
+    /// Segments retired since the last call: the reader is to be told before it hears of another one.
+    pub fn take_retired(&mut self) -> Vec<u32> {
+        std::mem::take(&mut self.retired)
     }
 
     /// Size of the next small segment: double the largest.
