@@ -9,7 +9,7 @@ use crate::child::Peer;
 use crate::deadline::{until, within};
 use crate::proc;
 
-/// What idle sessions cost in memory, KiB of Pss.
+/// What idle sessions cost in memory, KiB of Pss: shared memory and heap, as [`proc::pss`] counts.
 #[derive(Clone, Copy, Debug)]
 pub struct Memory {
     /// Number of sessions.

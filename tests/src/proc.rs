@@ -17,10 +17,11 @@ pub fn maps(pid: u32) -> String {
     fs::read_to_string(format!("/proc/{pid}/maps")).unwrap_or_default()
 }
 
-/// Proportional memory of the whole process, KiB.
+/// Proportional memory of the whole process, KiB, without that of files: pages of code weigh more or less
+/// as other processes that run it come and go.
 pub fn pss(pid: u32) -> u64 {
     let text = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).expect("smaps_rollup");
-    field(&text, "Pss:")
+    field(&text, "Pss_Anon:") + field(&text, "Pss_Shmem:")
 }
 
 /// Proportional memory of shmipc's mappings, KiB.

@@ -154,7 +154,6 @@ fn child_that_holds_the_socket_hides_nothing() {
 
 /// Nor from a thread that spins and never sleeps.
 #[test]
-#[ignore = "the glance of a spinning thread looks at the socket only, not at the pidfd"]
 fn child_that_holds_the_socket_hides_nothing_from_a_spinning_thread() {
     with_a_child_that_holds_the_socket(WaitMode::Spin);
 }

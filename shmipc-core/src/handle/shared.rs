@@ -476,11 +476,20 @@ impl Shared {
         }
     }
 
+    /// What the kernel would report to a thread that waits: the socket, and a death that a child of the
+    /// peer which holds the socket open hides.
+    pub(super) fn glance(&self) {
+        self.look_at_socket();
+        if self.link.peer_died() {
+            self.end_after_drain(SessionError::PeerDied);
+        }
+    }
+
     /// Looks at the socket, at most once a millisecond.
     pub(super) fn glance_now_and_then(&self) {
         let now = self.began.elapsed().as_millis() as u64;
         if self.glanced.swap(now, Ordering::Relaxed) != now {
-            self.look_at_socket();
+            self.glance();
         }
     }
 

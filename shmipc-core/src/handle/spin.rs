@@ -152,7 +152,7 @@ impl<'a> Spinner<'a> {
         if self.forever && !self.shared.is_over() {
             // In every mode the socket is looked at each millisecond.
             self.until = Some(now + MILLISECOND);
-            self.shared.look_at_socket();
+            self.shared.glance();
             self.ticked = true;
             return true;
         }

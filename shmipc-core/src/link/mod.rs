@@ -94,8 +94,7 @@ pub struct Link {
     socket: OwnedFd,
     bell: Bell,
     wait: WaitSet,
-    /// Kept open because the epoll watches it.
-    _peer: Option<OwnedFd>,
+    peer: Option<OwnedFd>,
 }
 
 impl Link {
@@ -109,7 +108,7 @@ impl Link {
             Bell::Eventfd { ours, .. } => Some(ours.as_fd()),
         };
         let wait = WaitSet::new(socket.as_fd(), peer.as_ref().map(AsFd::as_fd), ours)?;
-        Ok(Self { socket, bell, wait, _peer: peer })
+        Ok(Self { socket, bell, wait, peer })
     }
 
     /// Sends one frame with its descriptors, whole or not at all (K1).
@@ -143,6 +142,13 @@ impl Link {
     /// [`OsError`] if `epoll_wait` fails.
     pub fn wait(&self, timeout: Option<Duration>) -> Result<Woken, OsError> {
         self.wait.wait(timeout)
+    }
+
+    /// Whether the peer's process has ended, by its pidfd. Takes none of the edges that
+    /// [`wait`](Self::wait) reports.
+    pub fn peer_died(&self) -> bool {
+        let ended = |peer: &OwnedFd| wait_ready(peer.as_fd(), true, false, Some(Duration::ZERO));
+        self.peer.as_ref().is_some_and(|peer| ended(peer).unwrap_or(false))
     }
 
     /// Wakes the thread of this process that is inside [`wait`](Self::wait), or the next to enter.

@@ -96,7 +96,10 @@ impl<P: Memory + Clone> Actor<P> {
     fn open_or_accept(&mut self, open: bool) {
         let key = match open {
             true => self.side.open().map(|(key, _)| key),
-            false => self.side.rx.accept().map(|(key, _)| key),
+            false => self.side.rx.accept().map(|(key, id)| {
+                assert!(id.place() < self.geometry.reader_streams, "more streams than agreed");
+                key
+            }),
         };
         let stream = key.map(|key| Stream { key, sends: true, receives: true });
         self.streams.extend(stream);

@@ -146,6 +146,11 @@ impl Lies {
         }
         let place = usize::from(byte) % PLACES;
         if self.header >> 8 & 1 == 1 {
+            if byte > 250 {
+                // Beyond what was agreed.
+                let place = self.geometry.reader_streams + u32::from(byte - 251);
+                return StreamId::new(Role::Server, place, 1).word();
+            }
             self.opened[place] += 1;
             return StreamId::new(Role::Server, place as u32, self.opened[place]).word();
         }
