@@ -32,7 +32,7 @@ fn stage(bytes: &[u8]) -> (Arc<Script>, Geometry, Arc<WatchedMemory>, Adversaria
     let mut geometry = symmetric(&limits);
     if script.one_in(2) {
         // A few messages by reference are worth a whole window of the session.
-        geometry.max_message = 4096;
+        geometry.max_message = 2048;
     }
     let own = Arc::new(WatchedMemory::new(outbox(&geometry, &geometry)));
     let peer = AdversarialMemory::new(&script, &own, &geometry);

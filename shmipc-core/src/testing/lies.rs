@@ -7,7 +7,7 @@ use crate::queue::{Flags, Kind};
 use crate::session::StreamId;
 
 /// Places that it uses.
-const PLACES: usize = 3;
+const PLACES: usize = 4;
 
 /// What it has said, to build upon.
 #[derive(Debug)]
@@ -84,7 +84,8 @@ impl Lies {
                 (u64::from(script.byte() / 120) + 1) | u64::from(script.byte() % 4) << 32
             }
             24 if kind == Kind::Extent as u8 => {
-                let len = 1 + script.below(self.geometry.inline_max as usize + 4096) as u64;
+                let len =
+                    1 + script.below(self.geometry.max_message.min(8192) as usize + 64) as u64;
                 u64::from(script.byte() % 80) | len << 32
             }
             _ => {
@@ -103,20 +104,23 @@ impl Lies {
         let room = (self.tail.wrapping_sub(here) & (ring - 1)).clamp(16, to_end.max(16));
         let byte = script.byte();
         let mute = self.opened == [0; PLACES];
+        // To open a stream in a place that is in use is found out at once.
+        let fresh = self.opened.contains(&0);
         let (kind, flags, value) = match byte {
             64..=75 | 80..=87 | 16..=47 if mute => (Kind::Open, Flags::OPEN, 0),
-            0..=15 => (Kind::Open, Flags::OPEN, 0),
+            0..=15 if fresh => (Kind::Open, Flags::OPEN, 0),
             16..=47 => (Kind::Window, Flags::none(), u64::from(self.geometry.stream_window / 64)),
             48..=55 => (Kind::SessionWindow, Flags::none(), 0),
             56..=63 => (Kind::Need, Flags::none(), 0),
             64..=71 => (Kind::Finish, Flags::none(), 0),
-            72..=75 => (Kind::Finish, Flags::OPEN, 0),
+            72..=75 if fresh => (Kind::Finish, Flags::OPEN, 0),
             76..=79 if !mute => (Kind::Reset, Flags::none(), 7),
             80..=87 => (Kind::Stop, Flags::none(), 7),
             88..=91 if room == to_end => (Kind::Pad, Flags::none(), to_end.saturating_sub(16)),
             92..=249 => {
                 let most = u64::from(self.geometry.inline_max).min(room - 16) as usize;
-                let open = Flags::none().with_if(Flags::OPEN, mute || byte.is_multiple_of(16));
+                let open =
+                    Flags::none().with_if(Flags::OPEN, mute || fresh && byte.is_multiple_of(16));
                 let flags =
                     open.with_if(Flags::FIN, byte % 16 == 1).with_if(Flags::MORE, byte % 16 == 2);
                 match room >= 32 && byte % 4 == 3 {
@@ -124,7 +128,7 @@ impl Lies {
                     false => (Kind::Inline, flags, script.below(most + 1) as u64),
                 }
             }
-            76..=79 | 88..=91 => (Kind::Need, Flags::none(), 0),
+            0..=15 | 72..=79 | 88..=91 => (Kind::Need, Flags::none(), 0),
             _ => return wild(script),
         };
         let flags = [Flags::OPEN, Flags::MORE, Flags::FIN]
@@ -151,6 +155,7 @@ impl Lies {
                 let place = self.geometry.reader_streams + u32::from(byte - 251);
                 return StreamId::new(Role::Server, place, 1).word();
             }
+            let place = self.opened.iter().position(|uses| *uses == 0).unwrap_or(place);
             self.opened[place] += 1;
             return StreamId::new(Role::Server, place as u32, self.opened[place]).word();
         }
@@ -170,7 +175,8 @@ impl Lies {
 fn wild(script: &Script) -> u64 {
     match script.byte() {
         0..=7 => script.word(),
-        8..=15 => Kind::Inline as u64 | u64::from(script.byte()) << 8,
+        8..=11 => Kind::Inline as u64 | u64::from(script.byte()) << 8,
+        12..=15 => Kind::Open as u64 | 1 << 8,
         16..=19 => Kind::Inline as u64 | script.word() << 32,
         20..=47 => Kind::Inline as u64 | (script.below(512) as u64) << 32,
         48..=63 => Kind::Pad as u64 | (script.below(4) as u64) << 36,
