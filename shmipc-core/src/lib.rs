@@ -19,7 +19,7 @@
 //! | [`session`] | streams, credit, sending and receiving, the state machines |
 //! | [`link`] | every non-blocking system call on a session's descriptors |
 //! | [`handle`] | the runtime-neutral session: locks, wakers, `drive`, `poll_*` |
-//! | [`testing`] | memories for tests: adversarial, loom |
+//! | `testing` | memories and peers for tests (feature `testing`) |
 
 #[cfg(not(target_os = "linux"))]
 compile_error!(
@@ -40,5 +40,6 @@ pub mod notify;
 pub mod pool;
 pub mod queue;
 pub mod session;
+#[cfg(any(test, feature = "testing"))]
 pub mod testing;
 pub mod wire;

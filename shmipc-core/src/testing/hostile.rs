@@ -290,7 +290,7 @@ pub fn frames(bytes: &[u8]) -> Option<PeerMisbehaved> {
 }
 
 /// A segment of a peer's, made once.
-fn a_segment() -> Arc<PeerMapping> {
+pub(super) fn a_segment() -> Arc<PeerMapping> {
     static SEGMENT: OnceLock<Arc<PeerMapping>> = OnceLock::new();
     let make = || {
         let (_, fd) = mem::create(c"shmipc-test", 8192).expect("memory for a test");

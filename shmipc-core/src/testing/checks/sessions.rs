@@ -1,16 +1,20 @@
 //! Whole sessions: credit is conserved at every step, and what was let go comes back.
 
+use std::sync::Arc;
+
 use proptest::collection::vec;
 use proptest::prelude::*;
 
 use super::pair::Pair;
-use crate::layout::{RING_AT, TAIL_AT};
+use crate::error::PeerMisbehaved;
+use crate::handshake::Role;
+use crate::layout::{Geometry, RING_AT, TAIL_AT};
 use crate::mem::Memory;
-use crate::queue::Flags;
-use crate::session::{Ask, footprint};
+use crate::queue::{ExtentRef, Flags, Header, Kind, RecordWriter};
+use crate::session::{Ask, StreamId, footprint};
 use crate::testing::actor::Actor;
-use crate::testing::side::Own;
-use crate::testing::{Script, small_limits, symmetric};
+use crate::testing::side::{Own, Side};
+use crate::testing::{Script, WatchedMemory, hostile, outbox, small_limits, symmetric};
 
 /// Charge of the messages in the ring of `from` that `to` has not drained.
 fn in_ring(from: &Actor<Own>, to: &Actor<Own>) -> u64 {
@@ -135,6 +139,29 @@ fn a_side_that_only_receives_goes_on() {
     }
     pair.expect_peace();
     assert!(pair.actors[1].side.own.load64(TAIL_AT) > 4 * u64::from(geometry.ring_bytes));
+}
+
+/// No stream has more than its window, and yet all of them together have too much.
+#[test]
+fn what_all_streams_have_unread_is_bounded() {
+    let geometry = Geometry { max_message: 2048, ..symmetric(&small_limits()) };
+    let memory = || Arc::new(WatchedMemory::new(outbox(&geometry, &geometry)));
+    let (own, peer) = (memory(), memory());
+    let mut side = Side::new(Arc::clone(&own), &peer, Role::Client, &geometry, &geometry);
+    side.announce_here(1, hostile::a_segment());
+    let mut writer = RecordWriter::new(peer, own, &geometry);
+    let drained = (0..geometry.reader_streams).map(|place| {
+        assert!(writer.grant(32).unwrap());
+        let stream = StreamId::new(Role::Server, place, 1).word();
+        let header = Header { kind: Kind::Extent, flags: Flags::OPEN, value: 0, stream };
+        let extent = ExtentRef { segment: 1, id: place, offset: 0, len: 2048 };
+        writer.put_extent(header, extent);
+        writer.publish();
+        side.drain()
+    });
+    // One largest message may come on top of the window, which two do not fill.
+    let accused = PeerMisbehaved::CreditOverrun;
+    assert_eq!(drained.collect::<Vec<_>>()[..3], [Ok(false), Ok(false), Err(accused)]);
 }
 
 /// C5, for places that come free in another order than their last records were sent.
