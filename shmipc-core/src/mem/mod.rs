@@ -10,10 +10,10 @@
 //! writable mappings and further seals, then passed. Whoever receives it can only ever read it.
 //! Algorithms above this module see memory through [`Memory`] and [`MemoryMut`]: words of 4 and 8
 //! bytes, bulk copies, and fences. The same code therefore runs on a mapping, on the heap, under
-//! loom and on an adversarial memory (see [`crate::testing`]).
+//! loom and on an adversarial memory (the `testing` module).
 //!
 //! # Invariants
-//! * **M1** A [`Mapping`](mapping) is mapped for as long as its value lives; everything that points
+//! * **M1** A mapping is mapped for as long as its value lives; everything that points
 //!   into it owns a reference to it.
 //! * **M2** Every byte of a session has one writing process: the one that holds the `OwnMapping`.
 //!   The kernel enforces it by the seals.

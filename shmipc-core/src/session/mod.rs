@@ -10,9 +10,9 @@
 //!   └──────────────────────┘ ◀── window updates ─ └──────────────────────┘
 //! ```
 //!
-//! [`Tx`] and [`Rx`] are plain state behind one process-local lock each, taken in the order Rx → Tx.
+//! `Tx` and `Rx` are plain state behind one process-local lock each, taken in the order Rx → Tx.
 //! Neither makes a system call, calls a waker or drops a message while it is locked: they leave that
-//! to the caller in [`Effects`].
+//! to the caller in `Effects`.
 //!
 //! # Invariants
 //! * **C1** The footprint of a record is 64 bytes and its payload rounded up to 64. The session is

@@ -219,6 +219,7 @@ impl<O: MemoryMut + Clone, P: Memory + Clone> Rx<O, P> {
     }
 
     /// What the session is charged for records that nobody has taken.
+    #[cfg(any(test, feature = "testing"))]
     pub(crate) fn unread(&self) -> u64 {
         self.credit.unread()
     }
