@@ -1,27 +1,28 @@
 //! What all handles of a session share: the two halves behind their locks, and what is done after
 //! a lock is released.
 
+mod memory;
+mod socket;
+
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use crossbeam_utils::sync::Unparker;
 use nix::sys::stat::FileStat;
 
 use crate::config::WaitMode;
-use crate::error::{OsError, PeerMisbehaved, SendError, SessionError};
+use crate::error::{OsError, PeerMisbehaved, SessionError};
 use crate::handshake::Established;
 use crate::layout::{Geometry, RING_AT};
-use crate::link::{Link, Receive, Sent, Woken};
-use crate::mem::{
-    self, AdoptError, CreateError, Home, Memory as _, OwnMapping, PeerMapping, PeerTrust, Raw,
-};
+use crate::link::Link;
+use crate::mem::{Home, Memory as _, OwnMapping, PeerMapping, PeerTrust, Raw};
 use crate::notify::event::{Checks, Cursor};
 use crate::notify::wait::WaitBook;
-use crate::pool::{Plan, Region, ReturnWriter};
+use crate::pool::ReturnWriter;
 use crate::session::{BUDGET, Drained, Effects, Feeds, Payload, Rx, Stats, Tx};
-use crate::wire::{self, Decoder, Frame, SegmentClass};
+use crate::wire::{self, Decoder};
 
 use super::spin::SpinBudget;
 
@@ -329,238 +330,6 @@ impl Shared {
         let _ = self.link.ring();
     }
 
-    // --- memory lent and borrowed --------------------------------------------------------------
-
-    /// Hands an extent back to the peer.
-    pub(super) fn hand_back(&self, id: u32, segment: u32, len: usize, was_held: bool) {
-        if self.is_foreign() {
-            return;
-        }
-        if was_held {
-            self.held.bytes.fetch_sub(len as u64, Ordering::Relaxed);
-            self.held.count.fetch_sub(1, Ordering::Relaxed);
-        }
-        if self.is_over() {
-            return;
-        }
-        let position = {
-            let mut returns = lock(&self.returns);
-            returns.lent -= 1;
-            if let Some(count) = returns.by_segment.get_mut(&segment) {
-                *count -= 1;
-            }
-            returns.writer.extent(id)
-        };
-        self.signal(&Effects { returned: Some(position), ..Effects::default() });
-    }
-
-    /// Whether the application may hold one more extent: a quarter of the arena and of the cap are
-    /// its own, beyond that messages are delivered as copies.
-    pub(super) fn may_hold(&self, len: usize) -> bool {
-        let bytes = self.held.bytes.load(Ordering::Relaxed);
-        let count = self.held.count.load(Ordering::Relaxed);
-        if bytes >= u64::from(self.incoming.arena_max / 4) || count >= self.incoming.max_lent / 4 {
-            self.copies_forced.fetch_add(1, Ordering::Relaxed);
-            return false;
-        }
-        self.held.bytes.fetch_add(len as u64, Ordering::Relaxed);
-        self.held.count.fetch_add(1, Ordering::Relaxed);
-        true
-    }
-
-    /// Creates the segment of `plan`, which the caller has reserved the right to, and announces it.
-    /// Blocks while the kernel clears the pages.
-    pub(super) fn grow(&self, plan: Plan, effects: &mut Effects) -> Result<(), SendError> {
-        let created = mem::create_arena(c"shmipc-arena", plan.bytes as usize);
-        let mut tx = self.tx();
-        let (segment, fd) = match created {
-            Ok(created) => created,
-            Err(error) => {
-                let may_wait = tx.arena.refused(plan);
-                tx.settle_or_end(effects);
-                return match error {
-                    CreateError::Os(_) if may_wait => Ok(()),
-                    CreateError::Os(os) => Err(SendError::NoMemory(os)),
-                    CreateError::SealUnsupported => Err(SendError::NoMemory(OsError {
-                        call: "fcntl(F_ADD_SEALS)",
-                        code: nix::libc::EINVAL,
-                    })),
-                };
-            }
-        };
-        let id = tx.arena.add(plan, segment);
-        let retired = tx.arena.take_retired();
-        drop(tx);
-        {
-            let mut files = lock(&self.own_files);
-            files.retain(|id, _| !retired.contains(id));
-            files.extend(nix::sys::stat::fstat(&fd).map(|stat| (id, stat)));
-        }
-        for id in retired {
-            self.send_in_order(&wire::retire_segment(id), &[])?;
-        }
-        self.announce(id, plan, &fd)?;
-        let mut tx = self.tx();
-        tx.arena.announced(id);
-        tx.settle_or_end(effects);
-        Ok(())
-    }
-
-    fn announce(&self, id: u32, plan: Plan, fd: &std::os::fd::OwnedFd) -> Result<(), SendError> {
-        use std::os::fd::AsFd;
-        let class = match plan.region {
-            Region::Small => SegmentClass::Small,
-            Region::Dedicated => SegmentClass::Dedicated,
-        };
-        self.send_in_order(&wire::add_segment(id, plan.bytes, class), &[fd.as_fd()])
-    }
-
-    /// Puts a frame about a segment on the socket. A peer that does not read lets the socket fill up;
-    /// then the one caller who grows this region looks again until there is room or the session ends.
-    fn send_in_order(
-        &self,
-        frame: &[u8],
-        fds: &[std::os::fd::BorrowedFd<'_>],
-    ) -> Result<(), SendError> {
-        loop {
-            match self.link.send_frame(frame, fds) {
-                Ok(Sent::Whole | Sent::Gone) => return Ok(()),
-                Ok(Sent::Full | Sent::Later) => {
-                    if self.is_over() {
-                        return Err(SendError::Session(SessionError::PeerDied));
-                    }
-                    self.look_at_socket();
-                    std::thread::sleep(Duration::from_millis(1));
-                }
-                Err(error) => {
-                    self.end(error.into());
-                    return Err(SendError::Session(error.into()));
-                }
-            }
-        }
-    }
-
-    // --- the socket ----------------------------------------------------------------------------
-
-    /// What a kernel wait reported: reads the socket, notices a death.
-    pub(super) fn on_woken(&self, woken: Woken) {
-        if woken.socket || woken.peer_died {
-            // One read is enough for what woke us: the wait set reports what is left (level).
-            self.read_socket_and_act(if woken.peer_died { READS } else { 1 }, true);
-        }
-        if woken.peer_died {
-            self.end_after_drain(SessionError::PeerDied);
-        }
-        if woken.bell {
-            lock(&self.socket).bells += 1;
-        }
-    }
-
-    /// Reads the socket until it is empty, or enough was read.
-    pub(super) fn look_at_socket(&self) {
-        self.read_socket_and_act(READS, false);
-    }
-
-    /// `inside`: by the thread that comes back from the kernel wait, whose bell it is.
-    fn read_socket_and_act(&self, reads: u32, inside: bool) {
-        let mut effects = Effects::default();
-        let result = self.read_frames(reads, &mut self.rx(), &mut effects);
-        effects.took_bell &= !inside;
-        self.complete(effects, result);
-        let closed = {
-            let socket = lock(&self.socket);
-            socket.ended.then_some(socket.closed_with)
-        };
-        if let Some(code) = closed {
-            self.end_after_drain(code.map_or(SessionError::PeerDied, SessionError::ClosedByPeer));
-        }
-    }
-
-    /// What the kernel would report to a thread that waits: the socket, and a death that a child of the
-    /// peer which holds the socket open hides.
-    pub(super) fn glance(&self) {
-        self.look_at_socket();
-        if self.link.peer_died() {
-            self.end_after_drain(SessionError::PeerDied);
-        }
-    }
-
-    /// Looks at the socket, at most once a millisecond.
-    pub(super) fn glance_now_and_then(&self) {
-        let now = self.began.elapsed().as_millis() as u64;
-        if self.glanced.swap(now, Ordering::Relaxed) != now {
-            self.glance();
-        }
-    }
-
-    fn on_frame(
-        &self,
-        frame: Frame,
-        socket: &mut SocketIn,
-        rx: &mut Rx,
-        effects: &mut Effects,
-    ) -> Result<(), PeerMisbehaved> {
-        match frame {
-            Frame::Bell => {
-                effects.took_bell = true;
-                socket.bells += 1;
-                // Each arming may be answered by one ring of each publishing thread: those of sleepers,
-                // and those of reservations, which may be waited for awake.
-                let allowed =
-                    |armings: u64| FREE_RINGS.saturating_add(armings.saturating_mul(1024));
-                let sleeps = self.sleeps.load(Ordering::Relaxed);
-                if socket.bells > allowed(sleeps)
-                    && socket.bells > allowed(sleeps + self.tx().armings)
-                {
-                    return Err(PeerMisbehaved::BellFlood);
-                }
-            }
-            Frame::Close(code) => socket.closed_with = Some(code),
-            Frame::AddSegment(add) => {
-                let expected =
-                    rx.last_segment.checked_add(1).ok_or(PeerMisbehaved::SegmentLimits)?;
-                let (live, bytes) = rx.segments();
-                let room = (self.incoming.arena_max as usize).saturating_sub(bytes);
-                let most = self.incoming.max_segments() as usize;
-                let id = add
-                    .id
-                    .parse(|id| (id == expected).then_some(id), PeerMisbehaved::SegmentLimits)?;
-                let fits = |size: u32| {
-                    let size = size as usize;
-                    (size >= 4096 && size.is_multiple_of(4096) && size <= room && live < most)
-                        .then_some(size)
-                };
-                let size = add.bytes.parse(fits, PeerMisbehaved::SegmentLimits)?;
-                let own: Vec<_> = lock(&self.own_files).values().copied().collect();
-                let mapping = match mem::adopt(add.segment, size, &own) {
-                    Ok(mapping) => mapping,
-                    Err(AdoptError::Misbehaved(misdeed)) => return Err(misdeed),
-                    // Without the mapping the session cannot go on.
-                    Err(AdoptError::Os(_)) => return Err(PeerMisbehaved::SegmentLimits),
-                };
-                rx.add_segment(id, mapping);
-                let mut returns = lock(&self.returns);
-                returns.by_segment.insert(id, 0);
-                effects.returned = Some(returns.writer.segment(id));
-            }
-            Frame::RetireSegment(id) => {
-                let mut returns = lock(&self.returns);
-                let id = id.parse(
-                    |id| returns.by_segment.contains_key(&id).then_some(id),
-                    PeerMisbehaved::UnknownSegment,
-                )?;
-                if returns.by_segment.remove(&id) != Some(0) {
-                    return Err(PeerMisbehaved::RetiredWhileLent);
-                }
-                rx.remove_segment(id)?;
-            }
-            Frame::Hello(_) | Frame::Refuse(_) | Frame::Outbox(_) | Frame::Ready => {
-                return Err(PeerMisbehaved::Frame);
-            }
-        }
-        Ok(())
-    }
-
     // --- the end -------------------------------------------------------------------------------
 
     /// Closes the session: the peer reads what was published and learns the code.
@@ -650,39 +419,6 @@ impl Feeds for Shared {
 
     fn read_socket(&self, rx: &mut Rx, effects: &mut Effects) -> Result<(), PeerMisbehaved> {
         self.read_frames(READS, rx, effects)
-    }
-}
-
-impl Shared {
-    /// Reads the socket so many times at most, and acts on the frames.
-    fn read_frames(
-        &self,
-        reads: u32,
-        rx: &mut Rx,
-        effects: &mut Effects,
-    ) -> Result<(), PeerMisbehaved> {
-        let mut guard = lock(&self.socket);
-        let socket = &mut *guard;
-        for _ in 0..reads {
-            if socket.ended {
-                break;
-            }
-            match self.link.receive(&mut socket.decoder) {
-                Ok(Receive::Bytes) => {
-                    while let Some(frame) = socket.decoder.next_frame()? {
-                        self.on_frame(frame, socket, rx, effects)?;
-                    }
-                }
-                Ok(Receive::Empty) => break,
-                Ok(Receive::End) => socket.ended = true,
-                Err(crate::link::LinkError::Misbehaved(misdeed)) => return Err(misdeed),
-                Err(crate::link::LinkError::Os(error)) => {
-                    tracing::warn!(%error, "reading the session's socket failed");
-                    socket.ended = true;
-                }
-            }
-        }
-        Ok(())
     }
 }
 

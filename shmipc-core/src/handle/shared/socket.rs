@@ -1,0 +1,163 @@
+//! The socket of a session: what a wake reports, and the frames on it.
+
+use std::sync::atomic::Ordering;
+
+use crate::error::{PeerMisbehaved, SessionError};
+use crate::link::{Receive, Woken};
+use crate::mem::{self, AdoptError};
+use crate::session::{Effects, Rx};
+use crate::wire::Frame;
+
+use super::{FREE_RINGS, READS, Shared, SocketIn, lock};
+
+impl Shared {
+    /// What a kernel wait reported: reads the socket, notices a death.
+    pub(in crate::handle) fn on_woken(&self, woken: Woken) {
+        if woken.socket || woken.peer_died {
+            // One read is enough for what woke us: the wait set reports what is left (level).
+            self.read_socket_and_act(if woken.peer_died { READS } else { 1 }, true);
+        }
+        if woken.peer_died {
+            self.end_after_drain(SessionError::PeerDied);
+        }
+        if woken.bell {
+            lock(&self.socket).bells += 1;
+        }
+    }
+
+    /// Reads the socket until it is empty, or enough was read.
+    pub(in crate::handle) fn look_at_socket(&self) {
+        self.read_socket_and_act(READS, false);
+    }
+
+    /// `inside`: by the thread that comes back from the kernel wait, whose bell it is.
+    pub(super) fn read_socket_and_act(&self, reads: u32, inside: bool) {
+        let mut effects = Effects::default();
+        let result = self.read_frames(reads, &mut self.rx(), &mut effects);
+        effects.took_bell &= !inside;
+        self.complete(effects, result);
+        let closed = {
+            let socket = lock(&self.socket);
+            socket.ended.then_some(socket.closed_with)
+        };
+        if let Some(code) = closed {
+            self.end_after_drain(code.map_or(SessionError::PeerDied, SessionError::ClosedByPeer));
+        }
+    }
+
+    /// What the kernel would report to a thread that waits: the socket, and a death that a child of the
+    /// peer which holds the socket open hides.
+    pub(in crate::handle) fn glance(&self) {
+        self.look_at_socket();
+        if self.link.peer_died() {
+            self.end_after_drain(SessionError::PeerDied);
+        }
+    }
+
+    /// Looks at the socket, at most once a millisecond.
+    pub(in crate::handle) fn glance_now_and_then(&self) {
+        let now = self.began.elapsed().as_millis() as u64;
+        if self.glanced.swap(now, Ordering::Relaxed) != now {
+            self.glance();
+        }
+    }
+
+    pub(super) fn on_frame(
+        &self,
+        frame: Frame,
+        socket: &mut SocketIn,
+        rx: &mut Rx,
+        effects: &mut Effects,
+    ) -> Result<(), PeerMisbehaved> {
+        match frame {
+            Frame::Bell => {
+                effects.took_bell = true;
+                socket.bells += 1;
+                // Each arming may be answered by one ring of each publishing thread: those of sleepers,
+                // and those of reservations, which may be waited for awake.
+                let allowed =
+                    |armings: u64| FREE_RINGS.saturating_add(armings.saturating_mul(1024));
+                let sleeps = self.sleeps.load(Ordering::Relaxed);
+                if socket.bells > allowed(sleeps)
+                    && socket.bells > allowed(sleeps + self.tx().armings)
+                {
+                    return Err(PeerMisbehaved::BellFlood);
+                }
+            }
+            Frame::Close(code) => socket.closed_with = Some(code),
+            Frame::AddSegment(add) => {
+                let expected =
+                    rx.last_segment.checked_add(1).ok_or(PeerMisbehaved::SegmentLimits)?;
+                let (live, bytes) = rx.segments();
+                let room = (self.incoming.arena_max as usize).saturating_sub(bytes);
+                let most = self.incoming.max_segments() as usize;
+                let id = add
+                    .id
+                    .parse(|id| (id == expected).then_some(id), PeerMisbehaved::SegmentLimits)?;
+                let fits = |size: u32| {
+                    let size = size as usize;
+                    (size >= 4096 && size.is_multiple_of(4096) && size <= room && live < most)
+                        .then_some(size)
+                };
+                let size = add.bytes.parse(fits, PeerMisbehaved::SegmentLimits)?;
+                let own: Vec<_> = lock(&self.own_files).values().copied().collect();
+                let mapping = match mem::adopt(add.segment, size, &own) {
+                    Ok(mapping) => mapping,
+                    Err(AdoptError::Misbehaved(misdeed)) => return Err(misdeed),
+                    // Without the mapping the session cannot go on.
+                    Err(AdoptError::Os(_)) => return Err(PeerMisbehaved::SegmentLimits),
+                };
+                rx.add_segment(id, mapping);
+                let mut returns = lock(&self.returns);
+                returns.by_segment.insert(id, 0);
+                effects.returned = Some(returns.writer.segment(id));
+            }
+            Frame::RetireSegment(id) => {
+                let mut returns = lock(&self.returns);
+                let id = id.parse(
+                    |id| returns.by_segment.contains_key(&id).then_some(id),
+                    PeerMisbehaved::UnknownSegment,
+                )?;
+                if returns.by_segment.remove(&id) != Some(0) {
+                    return Err(PeerMisbehaved::RetiredWhileLent);
+                }
+                rx.remove_segment(id)?;
+            }
+            Frame::Hello(_) | Frame::Refuse(_) | Frame::Outbox(_) | Frame::Ready => {
+                return Err(PeerMisbehaved::Frame);
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads the socket so many times at most, and acts on the frames.
+    pub(super) fn read_frames(
+        &self,
+        reads: u32,
+        rx: &mut Rx,
+        effects: &mut Effects,
+    ) -> Result<(), PeerMisbehaved> {
+        let mut guard = lock(&self.socket);
+        let socket = &mut *guard;
+        for _ in 0..reads {
+            if socket.ended {
+                break;
+            }
+            match self.link.receive(&mut socket.decoder) {
+                Ok(Receive::Bytes) => {
+                    while let Some(frame) = socket.decoder.next_frame()? {
+                        self.on_frame(frame, socket, rx, effects)?;
+                    }
+                }
+                Ok(Receive::Empty) => break,
+                Ok(Receive::End) => socket.ended = true,
+                Err(crate::link::LinkError::Misbehaved(misdeed)) => return Err(misdeed),
+                Err(crate::link::LinkError::Os(error)) => {
+                    tracing::warn!(%error, "reading the session's socket failed");
+                    socket.ended = true;
+                }
+            }
+        }
+        Ok(())
+    }
+}

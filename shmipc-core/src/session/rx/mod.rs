@@ -1,0 +1,227 @@
+//! The receiving half of a session: what is drained, where it is put, and what is given back.
+
+#![deny(clippy::unwrap_used, clippy::panic)]
+
+mod drain;
+mod streams;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::task::Waker;
+
+use slab::Slab;
+
+use crate::error::{PeerMisbehaved, SessionError};
+use crate::handshake::Role;
+use crate::layout::Geometry;
+use crate::mem::{LentBytes, Memory, MemoryMut, OwnMapping, PeerMapping};
+use crate::queue::RecordReader;
+
+use super::{Effects, RecvCredit, StreamId, Tx};
+
+/// Payload that nobody has read.
+#[derive(Debug)]
+pub(crate) enum Payload {
+    /// On our heap.
+    Heap(Box<[u8]>),
+    /// Where the peer put it: to be handed back by `id`.
+    Lent { bytes: LentBytes, id: u32, segment: u32 },
+}
+
+impl Payload {
+    pub(crate) fn len(&self) -> usize {
+        match self {
+            Self::Heap(bytes) => bytes.len(),
+            Self::Lent { bytes, .. } => bytes.len(),
+        }
+    }
+}
+
+/// One record with payload in an inbox.
+#[derive(Debug)]
+pub(crate) struct Entry {
+    pub(crate) payload: Payload,
+    /// The message goes on in the next entry.
+    pub(crate) more: bool,
+}
+
+/// C1 charges 64 bytes for an entry, so it must not be larger.
+const _: () = assert!(size_of::<Entry>() <= 64);
+
+/// How the peer's direction of a stream ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum End {
+    Finished,
+    Reset(u32),
+}
+
+/// The next thing a stream has for its reader.
+#[derive(Debug)]
+pub(crate) enum Next {
+    Entry(Entry),
+    End(End),
+    Nothing,
+}
+
+/// How a drain ended.
+#[derive(Debug)]
+pub(crate) enum Drained {
+    /// Everything published has been acted on.
+    Empty,
+    /// The budget is used up.
+    Budget,
+    /// With the record that was wanted.
+    Entry(Entry),
+}
+
+/// What the receiving half needs from its surroundings while it drains.
+pub(crate) trait Feeds<O = Arc<OwnMapping>, P = Arc<PeerMapping>> {
+    /// The sending half.
+    fn tx(&self) -> std::sync::MutexGuard<'_, Tx<O, P>>;
+    /// Counts an extent as lent to us.
+    fn borrowed(&self, segment: u32) -> Result<(), PeerMisbehaved>;
+    /// Reads the socket for frames that a record may depend on.
+    fn read_socket(&self, rx: &mut Rx<O, P>, effects: &mut Effects) -> Result<(), PeerMisbehaved>;
+}
+
+#[derive(Debug)]
+struct RxStream {
+    id: StreamId,
+    inbox: VecDeque<Entry>,
+    end: Option<End>,
+    waker: Option<Waker>,
+    credit: RecvCredit,
+    /// The application wants what comes.
+    reading: bool,
+    /// The application still has the receiving half, which knows the stream by its key.
+    received: bool,
+    /// The application still has the sending half.
+    writing: bool,
+}
+
+/// A place among the streams of one opener.
+#[derive(Debug, Default)]
+struct Place {
+    /// Uses so far.
+    generation: u32,
+    /// The stream that uses it now.
+    key: Option<usize>,
+    /// Ours only: free once the peer's head has passed this.
+    free_at: u64,
+}
+
+/// The receiving half. See [the module](super).
+#[derive(Debug)]
+pub(crate) struct Rx<O = Arc<OwnMapping>, P = Arc<PeerMapping>> {
+    reader: RecordReader<O, P>,
+    streams: Slab<RxStream>,
+    /// Streams that we open, and the places that are free.
+    ours: Vec<Place>,
+    free: VecDeque<u32>,
+    /// Streams that the peer opens.
+    theirs: Vec<Place>,
+    accept: VecDeque<usize>,
+    accept_wakers: Vec<Waker>,
+    /// Who waits for the end of the session.
+    end_wakers: Vec<Waker>,
+    segments: BTreeMap<u32, Arc<PeerMapping>>,
+    /// The id of the segment announced last.
+    pub(crate) last_segment: u32,
+    credit: RecvCredit,
+    role: Role,
+    out: Geometry,
+    incoming: Geometry,
+    pub(crate) over: Option<SessionError>,
+    pub(crate) records: u64,
+    pub(crate) bytes: u64,
+}
+
+/// Most records that one turn of the lock handles.
+pub(crate) const BUDGET: usize = 1024;
+
+impl<O: MemoryMut + Clone, P: Memory + Clone> Rx<O, P> {
+    pub(crate) fn new(own: &O, peer: &P, role: Role, out: &Geometry, incoming: &Geometry) -> Self {
+        Self {
+            reader: RecordReader::new(own.clone(), peer.clone(), incoming),
+            streams: Slab::new(),
+            ours: Vec::new(),
+            free: VecDeque::new(),
+            theirs: Vec::new(),
+            accept: VecDeque::new(),
+            accept_wakers: Vec::new(),
+            end_wakers: Vec::new(),
+            segments: BTreeMap::new(),
+            last_segment: 0,
+            credit: RecvCredit::session(incoming.unread_max),
+            role,
+            out: *out,
+            incoming: *incoming,
+            over: None,
+            records: 0,
+            bytes: 0,
+        }
+    }
+
+    // --- segments and the end ------------------------------------------------------------------
+
+    /// The peer's segment `id` can be read.
+    pub(crate) fn add_segment(&mut self, id: u32, mapping: Arc<PeerMapping>) {
+        self.last_segment = id;
+        self.segments.insert(id, mapping);
+    }
+
+    /// The peer's segment `id` is gone.
+    pub(crate) fn remove_segment(&mut self, id: u32) -> Result<(), PeerMisbehaved> {
+        self.segments.remove(&id).map(drop).ok_or(PeerMisbehaved::UnknownSegment)
+    }
+
+    /// Number and bytes of the peer's segments.
+    pub(crate) fn segments(&self) -> (usize, usize) {
+        (self.segments.len(), self.segments.values().map(|mapping| mapping.size()).sum())
+    }
+
+    /// The session is over: everybody who waits is told.
+    pub(crate) fn finish(&mut self, error: SessionError, effects: &mut Effects) {
+        self.over.get_or_insert(error);
+        effects.wakers.append(&mut self.accept_wakers);
+        effects.wakers.append(&mut self.end_wakers);
+        for (_, stream) in &mut self.streams {
+            effects.wakers.extend(stream.waker.take());
+        }
+    }
+}
+
+impl RxStream {
+    fn new(id: StreamId, incoming: &Geometry) -> Self {
+        Self {
+            id,
+            inbox: VecDeque::new(),
+            end: None,
+            waker: None,
+            credit: RecvCredit::stream(incoming.stream_window),
+            reading: true,
+            received: true,
+            writing: true,
+        }
+    }
+}
+
+/// For checks of what is conserved.
+#[cfg(test)]
+impl<O: MemoryMut + Clone, P: Memory + Clone> Rx<O, P> {
+    /// Charge of everything that was drained, and of what was taken of it.
+    pub(crate) fn test_sums(&self) -> (u64, u64) {
+        self.credit.sums()
+    }
+
+    /// Charge of what lies in inboxes, counted anew.
+    pub(crate) fn test_unread(&self) -> u64 {
+        let entries = self.streams.iter().flat_map(|(_, stream)| &stream.inbox);
+        entries.map(|entry| super::footprint(entry.payload.len() as u32)).sum()
+    }
+
+    /// Streams that are not forgotten.
+    pub(crate) fn test_streams(&self) -> usize {
+        self.streams.len()
+    }
+}

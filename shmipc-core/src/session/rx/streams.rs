@@ -1,0 +1,249 @@
+//! What the application does with streams: taking, opening, letting go.
+
+#![deny(clippy::unwrap_used, clippy::panic)]
+
+use std::task::Waker;
+
+use crate::error::{OpenError, SessionError};
+use crate::mem::{Memory, MemoryMut};
+
+use crate::session::{Effects, StreamId, Tx, charge, footprint};
+
+use super::{Feeds, Next, Place, Rx, RxStream};
+
+impl<O: MemoryMut + Clone, P: Memory + Clone> Rx<O, P> {
+    /// Takes the next entry of a stream, and announces the credit it frees (C2).
+    #[inline]
+    pub(crate) fn take(
+        &mut self,
+        key: usize,
+        feeds: &impl Feeds<O, P>,
+        effects: &mut Effects,
+    ) -> Next {
+        let Some(stream) = self.streams.get_mut(key) else { return Next::Nothing };
+        let Some(entry) = stream.inbox.pop_front() else {
+            return stream.end.map_or(Next::Nothing, Next::End);
+        };
+        let len = entry.payload.len() as u32;
+        self.credit.take(footprint(len));
+        stream.credit.take(charge(len, self.incoming.stream_window));
+        self.announce_credit(key, feeds, effects);
+        Next::Entry(entry)
+    }
+
+    /// Announces what a take has freed, where it is due (C2).
+    #[inline]
+    pub(super) fn announce_credit(
+        &mut self,
+        key: usize,
+        feeds: &impl Feeds<O, P>,
+        effects: &mut Effects,
+    ) {
+        let session_grant = self.credit.due();
+        let stream = self.streams.get_mut(key).filter(|stream| stream.end.is_none());
+        let stream_grant = stream.and_then(|stream| stream.credit.due());
+        if stream_grant.is_none() && session_grant.is_none() {
+            return;
+        }
+        let mut tx = feeds.tx();
+        if let Some(grant) = stream_grant {
+            tx.window(key, grant, effects);
+        }
+        if let Some(grant) = session_grant {
+            tx.session_window(grant, effects);
+        }
+    }
+
+    /// Takes the next message of a stream straight out of the queue, if it is the next record and lies
+    /// inside of it: what [`Rx::drain`] and [`Rx::take`] do for the most frequent case. `None` leaves
+    /// everything else to them.
+    #[inline]
+    pub(crate) fn take_inline<R>(
+        &mut self,
+        key: usize,
+        feeds: &impl Feeds<O, P>,
+        effects: &mut Option<Effects>,
+        copy: impl FnOnce(&P, usize, usize) -> Option<R>,
+    ) -> Option<R> {
+        let stream = self.streams.get_mut(key)?;
+        if !stream.inbox.is_empty()
+            || stream.end.is_some()
+            || !stream.reading
+            || self.over.is_some()
+        {
+            return None;
+        }
+        // A peer that overdraws is left to `deliver`: nothing fits that would not have been granted.
+        let window = self.incoming.stream_window;
+        let most = charge(self.incoming.inline_max, window);
+        if !stream.credit.fits(most) || !self.credit.fits(footprint(self.incoming.inline_max)) {
+            return None;
+        }
+        let (payload, len) = self.reader.take_inline(stream.id.word(), |peer, at, len| {
+            Some((copy(peer, at, len as usize)?, len))
+        })?;
+        self.records += 1;
+        self.bytes += u64::from(len);
+        let stream_due = stream.credit.pass(charge(len, window));
+        if self.credit.pass(footprint(len)) || stream_due {
+            self.announce_credit(key, feeds, effects.get_or_insert_default());
+        }
+        Some(payload)
+    }
+
+    /// The end of a stream whose inbox is empty, if it has come.
+    pub(crate) fn end_of(&self, key: usize) -> Next {
+        let end = self.streams.get(key).and_then(|stream| stream.end);
+        end.map_or(Next::Nothing, Next::End)
+    }
+
+    /// Whom to wake when the stream has something.
+    pub(crate) fn wait(&mut self, key: usize, waker: &Waker) {
+        if let Some(stream) = self.streams.get_mut(key) {
+            match &mut stream.waker {
+                Some(old) if old.will_wake(waker) => {}
+                old => *old = Some(waker.clone()),
+            }
+        }
+    }
+
+    /// Takes the next stream that the peer opened.
+    pub(crate) fn accept(&mut self) -> Option<(usize, StreamId)> {
+        let key = self.accept.pop_front()?;
+        self.streams.get(key).map(|stream| (key, stream.id))
+    }
+
+    /// Whom to wake when the peer opens a stream.
+    pub(crate) fn wait_accept(&mut self, waker: &Waker) {
+        if !self.accept_wakers.iter().any(|old| old.will_wake(waker)) {
+            self.accept_wakers.push(waker.clone());
+        }
+    }
+
+    /// Somebody gives up waiting for a stream. It may be any of them: the others are woken, and come back.
+    pub(crate) fn forget_accepts(&mut self, effects: &mut Effects) {
+        effects.wakers.append(&mut self.accept_wakers);
+    }
+
+    /// Whom to wake when the session ends.
+    pub(crate) fn wait_end(&mut self, waker: &Waker) {
+        if !self.end_wakers.iter().any(|old| old.will_wake(waker)) {
+            self.end_wakers.push(waker.clone());
+        }
+    }
+
+    /// Opens a stream, of which the peer hears with its first record.
+    pub(crate) fn open(&mut self, tx: &mut Tx<O, P>) -> Result<(usize, StreamId), OpenError> {
+        if let Some(error) = self.over {
+            return Err(error.into());
+        }
+        let number = self.free_place(tx)?;
+        let place = &mut self.ours[number as usize];
+        place.generation += 1;
+        let id = StreamId::new(self.role, number, place.generation);
+        let key = self.streams.insert(RxStream::new(id, &self.incoming));
+        place.key = Some(key);
+        tx.insert(key, id, false);
+        Ok((key, id))
+    }
+
+    /// A place that the peer has no unread control record of ours for (C5).
+    pub(super) fn free_place(&mut self, tx: &mut Tx<O, P>) -> Result<u32, OpenError> {
+        let limit = self.out.writer_streams;
+        let more = (self.ours.len() as u32) < limit;
+        // Places come free in another order than the peer reads about them. The front has waited
+        // longest; if it is not free, a place that was never used is as good as the others.
+        for index in 0..if more { self.free.len().min(1) } else { self.free.len() } {
+            let number = self.free[index];
+            let free_at = self.ours[number as usize].free_at;
+            if tx.has_read(free_at).map_err(SessionError::from)? {
+                self.free.remove(index);
+                return Ok(number);
+            }
+        }
+        if !more {
+            return Err(OpenError::TooManyStreams { limit });
+        }
+        self.ours.push(Place::default());
+        Ok(self.ours.len() as u32 - 1)
+    }
+
+    /// The application let the sending half go; `Tx` has ended the direction.
+    pub(crate) fn drop_sender(&mut self, key: usize, tx: &mut Tx<O, P>) {
+        if let Some(stream) = self.streams.get_mut(key) {
+            stream.writing = false;
+        }
+        self.release(key, tx);
+    }
+
+    /// The application let the receiving half go: what is unread goes back.
+    pub(crate) fn drop_receiver(
+        &mut self,
+        key: usize,
+        code: u32,
+        tx: &mut Tx<O, P>,
+        effects: &mut Effects,
+    ) {
+        self.stop_receiver(key, code, tx, effects);
+        if let Some(stream) = self.streams.get_mut(key) {
+            stream.received = false;
+        }
+        self.release(key, tx);
+    }
+
+    /// The application asks the peer to stop: what is unread goes back. The stream stays, because the
+    /// receiving half goes on to use its key.
+    pub(crate) fn stop_receiver(
+        &mut self,
+        key: usize,
+        code: u32,
+        tx: &mut Tx<O, P>,
+        effects: &mut Effects,
+    ) {
+        let Some(stream) = self.streams.get_mut(key) else { return };
+        if !std::mem::take(&mut stream.reading) {
+            return;
+        }
+        effects.wakers.extend(stream.waker.take());
+        let stop = stream.end.is_none();
+        for entry in std::mem::take(&mut stream.inbox) {
+            let len = entry.payload.len() as u32;
+            self.credit.take(footprint(len));
+            stream.credit.take(charge(len, self.incoming.stream_window));
+            effects.dropped.push(entry.payload);
+        }
+        if let Some(grant) = self.credit.due() {
+            tx.session_window(grant, effects);
+        }
+        if stop {
+            tx.stop(key, code, effects);
+        }
+    }
+
+    /// Forgets a stream when both directions are over and the application has let it go.
+    pub(super) fn release(&mut self, key: usize, tx: &mut Tx<O, P>) {
+        let Some(stream) = self.streams.get(key) else { return };
+        let unheard = !tx.is_announced(key);
+        let over = (stream.end.is_some() || unheard) && tx.is_ended(key);
+        if stream.received || stream.writing || !over {
+            return;
+        }
+        let id = stream.id;
+        self.streams.remove(key);
+        let last_control = tx.remove(key);
+        let places = if id.opener() == self.role { &mut self.ours } else { &mut self.theirs };
+        let Some(place) = places.get_mut(id.place() as usize) else { return };
+        if place.key == Some(key) {
+            place.key = None;
+            if id.opener() == self.role {
+                place.free_at = last_control;
+                // The peer never heard of this use: it will expect the same generation.
+                place.generation -= u32::from(unheard);
+                // After its last generation a place is never used again.
+                if place.generation < u32::MAX {
+                    self.free.push_back(id.place());
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,253 @@
+//! The sending half of a session: credit, reservations, and what is put into the queue.
+
+mod publish;
+mod reserve;
+
+use std::sync::Arc;
+
+use crate::error::{PeerMisbehaved, SendError, SessionError};
+use crate::layout::Geometry;
+use crate::mem::{ExtentMut, Memory, MemoryMut, OwnMapping, PeerMapping};
+use crate::pool::{Arena, Plan, Region, ReturnReader};
+use crate::queue::{Header, Kind, RecordWriter};
+
+use super::tickets::{State, Tickets};
+use super::{Effects, SendCredit, StreamId};
+
+/// What a reservation asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ask {
+    /// A record with that many bytes of payload.
+    Data(u32),
+    /// A record that opens the stream and says nothing else.
+    Open,
+}
+
+/// Everything one record needs, granted in one step (C3).
+#[derive(Debug)]
+pub(crate) struct Grant {
+    /// Which stream it belongs to, however often its key is used again.
+    serial: u64,
+    ring: u64,
+    charge: u64,
+    footprint: u64,
+    /// Memory, for payload that does not fit into the record.
+    pub(crate) extent: Option<ExtentMut>,
+}
+
+/// Why a reservation cannot be granted now.
+enum Lack {
+    Stream,
+    Session,
+    Memory(Region),
+    Grow(Plan),
+    Ring(u64),
+}
+
+/// How our direction of a stream stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Direction {
+    Open,
+    /// Our terminal is published, or will never be owed because the peer never heard of the stream.
+    Ended,
+}
+
+#[derive(Debug)]
+struct TxStream {
+    id: StreamId,
+    /// The peer knows of the stream.
+    announced: bool,
+    direction: Direction,
+    stopped: Option<u32>,
+    /// The application let its receiving half go before the peer knew of the stream: to be told, with
+    /// this code, as soon as it does.
+    stop_owed: Option<u32>,
+    /// Never used again, unlike its key.
+    serial: u64,
+    credit: SendCredit,
+    /// Behind our last control record for the stream.
+    last_control: u64,
+}
+
+/// The sending half. See [the module](super).
+#[derive(Debug)]
+pub(crate) struct Tx<O = Arc<OwnMapping>, P = Arc<PeerMapping>> {
+    writer: RecordWriter<O, P>,
+    own: O,
+    returns: ReturnReader<P>,
+    pub(crate) arena: Arena,
+    credit: SendCredit,
+    streams: Vec<Option<TxStream>>,
+    /// Streams so far.
+    serial: u64,
+    tickets: Tickets,
+    geometry: Geometry,
+    over: Option<SessionError>,
+    pub(crate) records: u64,
+    pub(crate) bytes: u64,
+    pub(crate) waits: u64,
+    /// Times an event word was written for somebody who waits.
+    pub(crate) armings: u64,
+}
+
+impl<O: MemoryMut + Clone, P: Memory + Clone> Tx<O, P> {
+    pub(crate) fn new(own: &O, peer: &P, out: &Geometry, incoming: &Geometry) -> Self {
+        Self {
+            writer: RecordWriter::new(own.clone(), peer.clone(), out),
+            own: own.clone(),
+            returns: ReturnReader::new(peer.clone(), out, incoming),
+            arena: Arena::new(out),
+            credit: SendCredit::new(out.unread_max),
+            streams: Vec::new(),
+            serial: 0,
+            tickets: Tickets::default(),
+            geometry: *out,
+            over: None,
+            records: 0,
+            bytes: 0,
+            waits: 0,
+            armings: 0,
+        }
+    }
+
+    // --- streams -------------------------------------------------------------------------------
+
+    /// Adds the stream that the other half knows as `key`.
+    pub(crate) fn insert(&mut self, key: usize, id: StreamId, announced: bool) {
+        if self.streams.len() <= key {
+            self.streams.resize_with(key + 1, || None);
+        }
+        let credit = SendCredit::new(self.geometry.stream_window);
+        self.serial += 1;
+        self.streams[key] = Some(TxStream {
+            id,
+            announced,
+            direction: Direction::Open,
+            stopped: None,
+            stop_owed: None,
+            serial: self.serial,
+            credit,
+            last_control: 0,
+        });
+    }
+
+    /// Forgets a stream. Returns the position behind our last control record for it.
+    pub(crate) fn remove(&mut self, key: usize) -> u64 {
+        self.streams[key].take().map_or(0, |stream| stream.last_control)
+    }
+
+    /// Nothing of ours is owed on this stream: our terminal is published, or the peer never heard of it.
+    pub(crate) fn is_ended(&self, key: usize) -> bool {
+        self.streams[key].as_ref().is_none_or(|stream| stream.direction == Direction::Ended)
+    }
+
+    /// The peer knows of the stream.
+    pub(crate) fn is_announced(&self, key: usize) -> bool {
+        self.streams[key].as_ref().is_some_and(|stream| stream.announced)
+    }
+
+    /// True once the peer's head has passed `position`: what we published before has been read.
+    pub(crate) fn has_read(&mut self, position: u64) -> Result<bool, PeerMisbehaved> {
+        Ok(self.writer.head() >= position || self.writer.load_head()? >= position)
+    }
+
+    fn stream(&mut self, key: usize) -> &mut TxStream {
+        self.streams[key].as_mut().expect("a stream lives as long as a half of it")
+    }
+
+    /// Fails once nothing more can be sent on the stream.
+    fn check(&self, key: usize) -> Result<&TxStream, SendError> {
+        if let Some(error) = self.over {
+            return Err(error.into());
+        }
+        // A reservation may outlive its stream.
+        let Some(stream) = &self.streams[key] else { return Err(SendError::Ended) };
+        match (stream.direction, stream.stopped) {
+            (Direction::Ended, _) => Err(SendError::Ended),
+            (Direction::Open, Some(code)) => Err(SendError::Stopped(code)),
+            (Direction::Open, None) => Ok(stream),
+        }
+    }
+
+    /// Which use of its key a stream is.
+    pub(crate) fn serial_of(&self, key: usize) -> u64 {
+        self.streams[key].as_ref().map_or(0, |stream| stream.serial)
+    }
+
+    /// The same for a reservation that may have outlived its stream.
+    pub(crate) fn check_serial(&self, key: usize, serial: u64) -> Result<(), SendError> {
+        match self.check(key)?.serial == serial {
+            true => Ok(()),
+            false => Err(SendError::Ended),
+        }
+    }
+
+    /// Tells the peer, which now knows of the stream, that nobody reads it; left unpublished.
+    #[inline]
+    fn pay_stop(&mut self, key: usize) -> Result<(), PeerMisbehaved> {
+        let Some(stream) = &mut self.streams[key] else { return Ok(()) };
+        if let Some(code) = stream.stop_owed.take() {
+            self.writer.put_control(Header::control(Kind::Stop, stream.id.word(), code))?;
+            stream.last_control = self.writer.written();
+        }
+        Ok(())
+    }
+
+    // --- what the peer says --------------------------------------------------------------------
+
+    /// The peer granted credit to a stream.
+    pub(crate) fn on_window(&mut self, key: usize, units: u32) -> Result<(), PeerMisbehaved> {
+        self.stream(key).credit.update_units(units)
+    }
+
+    /// The peer granted credit to the session.
+    pub(crate) fn on_session_window(&mut self, grant: u64) -> Result<(), PeerMisbehaved> {
+        self.credit.update(grant)
+    }
+
+    /// The peer does not read a stream any more.
+    pub(crate) fn on_stop(&mut self, key: usize, code: u32) {
+        self.stream(key).stopped.get_or_insert(code);
+    }
+
+    /// The session is over: nothing more is published, and everybody who waits is told.
+    pub(crate) fn end(&mut self, error: SessionError, effects: &mut Effects) {
+        self.over.get_or_insert(error);
+        while let Some(id) = self.tickets.nth(0) {
+            let state = State::Failed(error.into());
+            effects.wakers.extend(self.tickets.answer(id, state));
+        }
+    }
+
+    /// Settles; a lie found on the way ends the session once the lock is released.
+    pub(crate) fn settle_or_end(&mut self, effects: &mut Effects) {
+        effects.misdeed = self.settle(effects).err().or(effects.misdeed);
+    }
+}
+
+/// For checks of what is conserved.
+#[cfg(test)]
+impl<O: MemoryMut + Clone, P: Memory + Clone> Tx<O, P> {
+    /// The session's charge of everything published and held.
+    pub(crate) fn test_charged(&self) -> u64 {
+        self.credit.taken()
+    }
+
+    /// Charge of reservations that have been granted and not fetched.
+    pub(crate) fn test_granted(&self) -> u64 {
+        self.tickets.granted().map(Grant::footprint).sum()
+    }
+
+    /// Takes in what the peer has handed back.
+    pub(crate) fn test_take_returns(&mut self) -> Result<(), PeerMisbehaved> {
+        self.take_returns()
+    }
+}
+
+#[cfg(test)]
+impl Grant {
+    /// What the session is charged for it.
+    pub(crate) fn footprint(&self) -> u64 {
+        self.footprint
+    }
+}

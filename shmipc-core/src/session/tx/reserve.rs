@@ -1,0 +1,309 @@
+//! Reservations: credit, queue bytes and memory in one step, oldest first.
+
+use std::task::Waker;
+
+use crate::error::{PeerMisbehaved, SendError, SessionError};
+use crate::mem::{ExtentMut, Memory, MemoryMut};
+use crate::notify::event::{self, Cursor, Settle, space_event};
+use crate::pool::{Region, Shortage};
+use crate::queue::{Flags, Header, Kind};
+
+use crate::session::tickets::{State, TicketId};
+use crate::session::{Effects, charge, footprint};
+
+use super::{Ask, Direction, Grant, Lack, Tx};
+
+impl<O: MemoryMut + Clone, P: Memory + Clone> Tx<O, P> {
+    /// Grants at once if nobody waits and everything is there.
+    ///
+    /// `Ok(None)` means: [`Tx::join`] the queue, or create the segment in `effects.grow` first.
+    pub(crate) fn try_grant(
+        &mut self,
+        key: usize,
+        ask: Ask,
+        effects: &mut Effects,
+    ) -> Result<Option<Grant>, SendError> {
+        self.check(key)?;
+        if !self.tickets.is_idle() {
+            return Ok(None);
+        }
+        match self.grant(key, ask).map_err(SessionError::from)? {
+            Ok(grant) => Ok(Some(grant)),
+            Err(Lack::Grow(plan)) => {
+                self.arena.begin(plan);
+                effects.grow = Some(plan);
+                Ok(None)
+            }
+            Err(_) => Ok(None),
+        }
+    }
+
+    /// Publishes what was put; gives the new tail if there was anything.
+    #[inline]
+    pub(crate) fn publish(&mut self) -> Option<u64> {
+        let tail = self.writer.publish();
+        self.writer.warm();
+        tail
+    }
+
+    /// Puts a message inside of its record into the queue, if nobody waits and everything is there:
+    /// what [`Tx::try_grant`] and [`Tx::commit`] do, in one go, without publishing.
+    #[inline]
+    pub(crate) fn put_inline(
+        &mut self,
+        key: usize,
+        data: &[u8],
+        flags: Flags,
+    ) -> Result<bool, SendError> {
+        self.check(key)?;
+        let len = data.len() as u32;
+        let (charge, footprint) = (charge(len, self.geometry.stream_window), footprint(len));
+        let stream = self.streams[key].as_mut().expect("a stream lives as long as a half of it");
+        let credit = stream.credit.left() >= charge as i64 && self.credit.left() > 0;
+        let size = 16 + u64::from(len).next_multiple_of(16);
+        if !credit
+            || !self.tickets.is_idle()
+            || !self.writer.grant(size).map_err(SessionError::from)?
+        {
+            return Ok(false);
+        }
+        stream.credit.take(charge);
+        self.credit.take(footprint);
+        let flags = flags.with_if(Flags::OPEN, !stream.announced);
+        stream.announced = true;
+        if flags.contains(Flags::FIN) {
+            stream.direction = Direction::Ended;
+        }
+        let header = Header { kind: Kind::Inline, flags, value: len, stream: stream.id.word() };
+        self.writer.put(header, data);
+        self.pay_stop(key).map_err(SessionError::from)?;
+        self.records += 1;
+        self.bytes += u64::from(len);
+        Ok(true)
+    }
+
+    /// Queues up.
+    pub(crate) fn join(&mut self, key: usize, ask: Ask) -> TicketId {
+        self.waits += 1;
+        let serial = self.serial_of(key);
+        self.tickets.join(key, serial, ask)
+    }
+
+    /// What has become of a ticket: `Ok(None)` while it waits. An answered ticket is gone after this.
+    pub(crate) fn poll(
+        &mut self,
+        id: TicketId,
+        waker: Option<&Waker>,
+        effects: &mut Effects,
+    ) -> Option<Result<Grant, SendError>> {
+        let ticket = self.tickets.get(id);
+        match ticket.state {
+            State::Waiting | State::Growing => {
+                if let Some(waker) = waker {
+                    ticket.waker = Some(waker.clone());
+                }
+                None
+            }
+            State::Grow(plan) => {
+                ticket.state = State::Growing;
+                effects.grow = Some(plan);
+                None
+            }
+            State::Granted(_) | State::Failed(_) => match self.tickets.remove(id) {
+                State::Granted(grant) => Some(Ok(grant)),
+                State::Failed(error) => Some(Err(error)),
+                _ => unreachable!("the state was just looked at"),
+            },
+        }
+    }
+
+    /// The owner of the ticket has created its segment, or failed to.
+    pub(crate) fn grown(&mut self, id: TicketId) {
+        let ticket = self.tickets.get(id);
+        if matches!(ticket.state, State::Growing) {
+            ticket.state = State::Waiting;
+        }
+    }
+
+    /// Leaves the queue, giving back what was granted.
+    pub(crate) fn cancel(&mut self, id: TicketId, effects: &mut Effects) {
+        let stream = self.tickets.get(id).stream;
+        match self.tickets.remove(id) {
+            State::Granted(grant) => self.ungrant(stream, grant, effects),
+            State::Grow(plan) => {
+                self.arena.give_up(plan);
+                self.settle_or_end(effects);
+            }
+            _ => self.settle_or_end(effects),
+        }
+    }
+
+    /// Gives back what a reservation was granted and did not use.
+    pub(crate) fn ungrant(&mut self, key: usize, grant: Grant, effects: &mut Effects) {
+        self.writer.ungrant(grant.ring);
+        self.credit.untake(grant.footprint);
+        if let Some(stream) = self.streams[key].as_mut().filter(|s| s.serial == grant.serial) {
+            stream.credit.untake(grant.charge);
+        }
+        if let Some(extent) = grant.extent {
+            self.arena.release(extent);
+        }
+        self.settle_or_end(effects);
+    }
+
+    /// Answers every ticket that can be, oldest first, and arms the event words for the first that
+    /// cannot (`notify`, N-rules on settling).
+    pub(crate) fn settle(&mut self, effects: &mut Effects) -> Result<(), PeerMisbehaved> {
+        while !self.tickets.is_idle() {
+            self.writer.load_head()?;
+            self.take_returns()?;
+            let (head, returned) = self.scan(effects)?;
+            if !self.arm(Cursor::Head, head) & !self.arm(Cursor::Returned, returned) {
+                break;
+            }
+            // The look is the next turn's load (notify, N2).
+            self.own.fence_seq_cst();
+        }
+        Ok(())
+    }
+
+    /// Arms a word for the front of the queue; true if it was not armed there already (N5).
+    pub(super) fn arm(&mut self, cursor: Cursor, front: Option<u64>) -> bool {
+        match Settle::after_scan(self.own.load64(cursor.event_at()), front) {
+            Settle::Write(position) => {
+                event::arm(&self.own, cursor, position);
+                self.armings += 1;
+                true
+            }
+            Settle::Done => false,
+        }
+    }
+
+    /// One pass over the queue. Returns the positions of head and return cursor that the first ones
+    /// left waiting need to see passed.
+    pub(super) fn scan(
+        &mut self,
+        effects: &mut Effects,
+    ) -> Result<(Option<u64>, Option<u64>), PeerMisbehaved> {
+        let (mut head, mut returned) = (None, None);
+        let mut blocked = [false; 2];
+        let mut index = 0;
+        while let Some(id) = self.tickets.nth(index) {
+            let ticket = self.tickets.get(id);
+            let (key, serial, ask) = (ticket.stream, ticket.serial, ticket.ask);
+            if matches!(ticket.state, State::Grow(_) | State::Growing) {
+                blocked[Region::Small as usize] = true;
+                blocked[Region::Dedicated as usize] = true;
+                index += 1;
+                continue;
+            }
+            if let Err(error) = self.check_serial(key, serial) {
+                effects.wakers.extend(self.tickets.answer(id, State::Failed(error)));
+                continue;
+            }
+            match self.grant_unless(key, ask, blocked)? {
+                Ok(grant) => {
+                    effects.wakers.extend(self.tickets.answer(id, State::Granted(grant)));
+                    continue;
+                }
+                Err(Lack::Stream) => {}
+                Err(Lack::Session) => break,
+                Err(Lack::Memory(region)) => {
+                    blocked[region as usize] = true;
+                    returned = Some(self.returns.cursor());
+                }
+                Err(Lack::Grow(plan)) => {
+                    self.arena.begin(plan);
+                    blocked[plan.region as usize] = true;
+                    let ticket = self.tickets.get(id);
+                    ticket.state = State::Grow(plan);
+                    effects.wakers.extend(ticket.waker.take());
+                }
+                Err(Lack::Ring(need)) => {
+                    let (tail, held) = (self.writer.written(), self.writer.held());
+                    head = Some(space_event(&self.geometry, tail, held, need));
+                    break;
+                }
+            }
+            index += 1;
+        }
+        Ok((head, returned))
+    }
+
+    pub(super) fn grant_unless(
+        &mut self,
+        key: usize,
+        ask: Ask,
+        blocked: [bool; 2],
+    ) -> Result<Result<Grant, Lack>, PeerMisbehaved> {
+        match ask {
+            Ask::Data(len) if len > self.geometry.inline_max => {
+                let region = self.arena.region_of(len);
+                if blocked[region as usize] {
+                    return Ok(Err(Lack::Memory(region)));
+                }
+            }
+            _ => {}
+        }
+        self.grant(key, ask)
+    }
+
+    /// All or nothing (C3).
+    pub(super) fn grant(
+        &mut self,
+        key: usize,
+        ask: Ask,
+    ) -> Result<Result<Grant, Lack>, PeerMisbehaved> {
+        let window = self.geometry.stream_window;
+        let (ring, charge, footprint, extent) = match ask {
+            Ask::Open => (16, 0, 0, None),
+            Ask::Data(len) if len <= self.geometry.inline_max => (
+                16 + u64::from(len).next_multiple_of(16),
+                charge(len, window),
+                footprint(len),
+                None,
+            ),
+            Ask::Data(len) => (32, charge(len, window), footprint(len), Some(len)),
+        };
+        if self.stream(key).credit.left() < charge as i64 {
+            return Ok(Err(Lack::Stream));
+        }
+        if footprint > 0 && self.credit.left() <= 0 {
+            return Ok(Err(Lack::Session));
+        }
+        let extent = match extent.map(|len| self.hold(len)).transpose()? {
+            Some(Ok(extent)) => Some(extent),
+            Some(Err(Shortage::Wait(region))) => return Ok(Err(Lack::Memory(region))),
+            Some(Err(Shortage::Grow(plan))) => return Ok(Err(Lack::Grow(plan))),
+            None => None,
+        };
+        if !self.writer.grant(ring)? {
+            if let Some(extent) = extent {
+                self.arena.release(extent);
+            }
+            return Ok(Err(Lack::Ring(ring)));
+        }
+        let stream = self.stream(key);
+        stream.credit.take(charge);
+        let serial = stream.serial;
+        self.credit.take(footprint);
+        Ok(Ok(Grant { serial, ring, charge, footprint, extent }))
+    }
+
+    pub(super) fn hold(&mut self, len: u32) -> Result<Result<ExtentMut, Shortage>, PeerMisbehaved> {
+        self.take_returns()?;
+        Ok(self.arena.hold(len))
+    }
+
+    /// Takes everything in that the peer has handed back.
+    pub(super) fn take_returns(&mut self) -> Result<(), PeerMisbehaved> {
+        if !self.returns.has_news() {
+            return Ok(());
+        }
+        self.returns.load(self.arena.returnable())?;
+        while let Some(entry) = self.returns.next_entry() {
+            self.arena.returned(entry)?;
+        }
+        Ok(())
+    }
+}
