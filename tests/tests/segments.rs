@@ -12,8 +12,9 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// back, a message that fits none of the segments still finds room: unused ones are retired.
 #[test]
 fn unused_segments_make_way_for_a_larger_one() {
-    let listener = Listener::bind("@shmipc-test-segments").unwrap();
-    let connecting = thread::spawn(|| Session::connect("@shmipc-test-segments").unwrap());
+    let address = format!("@shmipc-test-segments-{}", std::process::id());
+    let listener = Listener::bind(&address).unwrap();
+    let connecting = thread::spawn(move || Session::connect(address).unwrap());
     let reader = listener.accept_timeout(PATIENCE).unwrap().expect("a session");
     let writer = connecting.join().unwrap();
 
