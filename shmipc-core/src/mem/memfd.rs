@@ -170,3 +170,35 @@ fn is_present(fd: &OwnedFd, size: i64) -> bool {
     let hole = unsafe { libc::lseek(fd.as_fd().as_raw_fd(), 0, libc::SEEK_HOLE) };
     hole == size
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::{ErrorKind, Write};
+
+    use nix::fcntl::{FallocateFlags, fallocate};
+
+    use super::*;
+    use crate::mem::{Memory, MemoryMut};
+
+    /// Whoever holds the descriptor can read, and nothing else.
+    #[test]
+    fn a_sealed_segment_can_only_be_read() {
+        let (own, fd) = create(c"shmipc-test", 8192).unwrap();
+        own.store64(4096, 7);
+        let peer = adopt(fd.try_clone().unwrap(), 8192, &[]).unwrap();
+        assert_eq!(peer.load64(4096), 7);
+
+        let mut file = File::from(fd);
+        let denied = |error: std::io::Error| assert_eq!(error.kind(), ErrorKind::PermissionDenied);
+        denied(MmapOptions::new().len(8192).map_raw(&file).unwrap_err());
+        denied(file.write_all(b"mine now").unwrap_err());
+        denied(file.set_len(4096).unwrap_err());
+        denied(file.set_len(16384).unwrap_err());
+        let punch = FallocateFlags::FALLOC_FL_PUNCH_HOLE | FallocateFlags::FALLOC_FL_KEEP_SIZE;
+        assert_eq!(fallocate(&file, punch, 0, 4096), Err(Errno::EPERM));
+        assert!(fcntl(&file, FcntlArg::F_ADD_SEALS(SealFlag::F_SEAL_WRITE)).is_err());
+
+        own.store64(4096, 8);
+        assert_eq!(peer.load64(4096), 8, "the owner still writes");
+    }
+}
