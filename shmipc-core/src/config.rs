@@ -118,6 +118,7 @@ pub struct Config {
     pub(crate) app_version: u32,
     pub(crate) connect_timeout: Duration,
     pub(crate) handshake_timeout: Duration,
+    pub(crate) idle_memory_timeout: Duration,
     pub(crate) max_handshakes: usize,
     pub(crate) max_handshakes_per_uid: usize,
 }
@@ -149,6 +150,7 @@ impl Default for Config {
             app_version: 0,
             connect_timeout: Duration::from_secs(5),
             handshake_timeout: Duration::from_secs(5),
+            idle_memory_timeout: Duration::from_secs(10),
             max_handshakes: 256,
             max_handshakes_per_uid: 64,
         }
@@ -276,6 +278,13 @@ impl ConfigBuilder {
     /// How long a client may take for its handshake with a listener. Default 5 s.
     pub fn handshake_timeout(mut self, timeout: Duration) -> Self {
         self.config.handshake_timeout = timeout;
+        self
+    }
+
+    /// How long payload memory that nobody uses is kept before it goes back to the kernel, at least.
+    /// Checked by calls that wait: while nobody is inside one, it stays. Default 10 s.
+    pub fn idle_memory_timeout(mut self, timeout: Duration) -> Self {
+        self.config.idle_memory_timeout = timeout;
         self
     }
 

@@ -56,6 +56,29 @@ impl Session {
         Ok(Stream::new(&self.core, send, recv))
     }
 
+    /// As [`open`](Self::open), but **blocks** while as many streams are open as the peer allows.
+    ///
+    /// # Errors
+    /// [`OpenError::Session`].
+    pub fn open_wait(&self) -> Result<Stream, OpenError> {
+        self.open_until(None)
+    }
+
+    /// As [`open_wait`](Self::open_wait), for at most `timeout`.
+    ///
+    /// # Errors
+    /// [`OpenError::TooManyStreams`] if there are still as many.
+    pub fn open_timeout(&self, timeout: Duration) -> Result<Stream, OpenError> {
+        self.open_until(deadline(Some(timeout)))
+    }
+
+    fn open_until(&self, deadline: Option<Instant>) -> Result<Stream, OpenError> {
+        let mut opening = self.core.opening();
+        let opened = block_on(&self.core, For::Room, deadline, |waker| opening.poll(waker));
+        let (send, recv) = opened.unwrap_or_else(|| self.core.open())?;
+        Ok(Stream::new(&self.core, send, recv))
+    }
+
     /// Accepts the next stream that the peer opens. **Blocks** until there is one.
     ///
     /// # Errors

@@ -35,12 +35,13 @@ pub(super) struct Lent {
     pub(super) bytes: LentBytes,
     pub(super) id: u32,
     pub(super) segment: u32,
+    pub(super) weight: u32,
     pub(super) home: Arc<Shared>,
 }
 
 impl Drop for Lent {
     fn drop(&mut self) {
-        self.home.hand_back(self.id, self.segment, self.bytes.len(), true);
+        self.home.let_go(self.id, self.segment, self.weight);
     }
 }
 

@@ -23,6 +23,7 @@
 //!   memory stay readable for as long as they are kept.
 
 mod message;
+mod opening;
 mod recv;
 mod send;
 mod session;
@@ -31,6 +32,7 @@ mod spin;
 mod waiting;
 
 pub use message::{Message, Trust, Trusted, Untrusted};
+pub use opening::Opening;
 pub use recv::RecvHalf;
 pub use send::{Reservation, Reserving, SendHalf};
 pub use session::Session;

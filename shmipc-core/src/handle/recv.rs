@@ -225,7 +225,7 @@ impl<T: Trust> RecvHalf<T> {
                 (Next::Nothing, Some(error)) => Poll::Ready(Err(error.into())),
                 (Next::Nothing, None) => {
                     if let Some(waker) = waker {
-                        rx.wait(self.key, waker);
+                        rx.wait(self.key, waker, &mut effects);
                         rx.publish_head(&mut effects);
                     }
                     Poll::Pending
@@ -297,13 +297,14 @@ impl<T: Trust> RecvHalf<T> {
     fn part(&self, entry: Entry) -> Part {
         match entry.payload {
             Payload::Heap(bytes) => Part::Heap(bytes),
-            Payload::Lent { bytes, id, segment } => {
+            Payload::Lent { bytes, id, segment, weight, .. } => {
                 let shared = &self.owner.shared;
-                if shared.may_hold(bytes.len()) {
-                    return Part::Lent(Lent { bytes, id, segment, home: Arc::clone(shared) });
+                if shared.may_hold(weight) {
+                    let home = Arc::clone(shared);
+                    return Part::Lent(Lent { bytes, id, segment, weight, home });
                 }
                 let copy = bytes.to_vec().into_boxed_slice();
-                shared.hand_back(id, segment, bytes.len(), false);
+                shared.hand_back(id, segment);
                 Part::Heap(copy)
             }
         }

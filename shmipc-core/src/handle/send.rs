@@ -193,7 +193,7 @@ impl Drop for SendHalf {
             let mut rx = shared.rx();
             let mut tx = shared.tx();
             tx.reset(self.key, 0, &mut effects);
-            rx.drop_sender(self.key, &mut tx);
+            rx.drop_sender(self.key, &mut tx, &mut effects);
         }
         shared.complete(effects, Ok(()));
     }

@@ -13,6 +13,7 @@ use crate::notify::event::Cursor;
 use crate::session::{Effects, Stats, StreamId};
 
 use super::message::{Trust, Trusted, Untrusted};
+use super::opening::Opening;
 use super::recv::RecvHalf;
 use super::send::SendHalf;
 use super::shared::Shared;
@@ -40,7 +41,7 @@ impl std::fmt::Debug for Owner {
 /// any thread.
 #[derive(Clone, Debug)]
 pub struct Session {
-    owner: Arc<Owner>,
+    pub(super) owner: Arc<Owner>,
     peer: PeerCred,
     app_version: u32,
 }
@@ -52,7 +53,7 @@ impl Session {
     /// [`OsError`] without descriptors for its wait set.
     pub fn new(established: Established, config: &Config) -> Result<Self, OsError> {
         let (peer, app_version) = (established.peer_cred, established.peer_app_version);
-        let shared = Arc::new(Shared::new(established, config.wait, config.trust)?);
+        let shared = Arc::new(Shared::new(established, config)?);
         Ok(Self { owner: Arc::new(Owner { shared }), peer, app_version })
     }
 
@@ -75,7 +76,12 @@ impl Session {
         Ok(self.halves(key, id, serial, false))
     }
 
-    fn open_place(&self) -> Result<(usize, StreamId, u64), OpenError> {
+    /// Begins to open a stream when a place is free; see [`Opening::poll`].
+    pub fn opening(&self) -> Opening<'_> {
+        Opening::new(self)
+    }
+
+    pub(super) fn open_place(&self) -> Result<(usize, StreamId, u64), OpenError> {
         let mut rx = self.owner.shared.rx();
         let mut tx = self.owner.shared.tx();
         let (key, id) = rx.open(&mut tx)?;
@@ -153,7 +159,7 @@ impl Session {
         shared.complete(effects, Ok(()));
     }
 
-    fn halves(
+    pub(super) fn halves(
         &self,
         key: usize,
         id: StreamId,

@@ -143,7 +143,8 @@ impl<'a> Waiting<'a> {
     /// W6 and W7. If the kernel refuses to wait, the session cannot go on.
     fn wait_inside(&self, deadline: Option<Instant>) {
         self.shared.sleeps.fetch_add(1, Ordering::Relaxed);
-        let timeout = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+        let until = deadline.into_iter().chain(self.shared.do_chores()).min();
+        let timeout = until.map(|until| until.saturating_duration_since(Instant::now()));
         match self.shared.link.wait(timeout) {
             Ok(woken) => self.shared.on_woken(woken),
             Err(error) => self.shared.end(SessionError::Os(error)),

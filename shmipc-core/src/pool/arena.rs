@@ -7,6 +7,7 @@ use offset_allocator::{Allocation, Allocator};
 use crate::error::PeerMisbehaved;
 use crate::layout::{EXTENT_ALIGN, FIRST_DEDICATED, FIRST_SEGMENT, Geometry};
 use crate::mem::{ArenaSegment, ExtentMut, ExtentTable, Range};
+use crate::wire::SegmentClass;
 
 use super::Returned;
 
@@ -17,6 +18,16 @@ pub enum Region {
     Small,
     /// One extent per segment.
     Dedicated,
+}
+
+impl Region {
+    /// What the peer is told of it.
+    pub fn class(self) -> SegmentClass {
+        match self {
+            Self::Small => SegmentClass::Small,
+            Self::Dedicated => SegmentClass::Dedicated,
+        }
+    }
 }
 
 /// A segment that would help, to be created without holding a lock.
@@ -35,6 +46,8 @@ pub enum Shortage {
     Grow(Plan),
     /// Wait for returns; younger waiters of this region wait behind.
     Wait(Region),
+    /// Wait for the segment that somebody is creating.
+    Growing(Region),
 }
 
 /// Allocates extents, grows on demand, and knows what is lent. The caller's lock guards it.
@@ -70,6 +83,8 @@ struct Segment {
     acknowledged: bool,
     /// Its announcement is on the socket.
     live: bool,
+    /// An extent of it was held since the last sweep.
+    touched: bool,
 }
 
 impl Arena {
@@ -173,6 +188,7 @@ impl Arena {
             used,
             acknowledged: false,
             live: false,
+            touched: true,
         };
         self.segments.insert(id, segment);
         self.bytes[plan.region as usize] += plan.bytes;
@@ -255,13 +271,16 @@ impl Arena {
         if region == Region::Small {
             let next = self.next_small();
             if self.creating[Region::Small as usize] {
-                return Shortage::Wait(region);
+                return Shortage::Growing(region);
             }
             if next <= room(Region::Small) {
                 return grow(Region::Small, next);
             }
         }
-        if !self.creating[Region::Dedicated as usize] && dedicated <= room(Region::Dedicated) {
+        if self.creating[Region::Dedicated as usize] {
+            return Shortage::Growing(region);
+        }
+        if dedicated <= room(Region::Dedicated) {
             return grow(Region::Dedicated, dedicated);
         }
         Shortage::Wait(region)
@@ -277,11 +296,7 @@ impl Arena {
         if lacking == 0 {
             return;
         }
-        let idle = |s: &Segment| {
-            s.region == Region::Dedicated && s.live && s.acknowledged && s.used.is_empty()
-        };
-        let idle: Vec<_> =
-            self.segments.iter().filter(|(_, s)| idle(s)).map(|(&id, s)| (id, s.bytes)).collect();
+        let idle = self.idle(|segment| segment.region == Region::Dedicated);
         if idle.iter().map(|(_, bytes)| bytes).sum::<u32>() < lacking {
             return;
         }
@@ -290,12 +305,37 @@ impl Arena {
                 break;
             }
             lacking = lacking.saturating_sub(bytes);
-            let unused = self.table.remove_segment(id);
-            debug_assert!(unused, "allocator and table agree");
-            self.segments.remove(&id);
-            self.bytes[Region::Dedicated as usize] -= bytes;
-            self.retired.push(id);
+            self.retire(id);
         }
+    }
+
+    /// Retires what no extent was held of since the last sweep. Ids are in
+    /// [`take_retired`](Self::take_retired).
+    pub fn sweep(&mut self) {
+        for (id, _) in self.idle(|segment| !segment.touched) {
+            self.retire(id);
+        }
+        self.segments.values_mut().for_each(|segment| segment.touched = false);
+    }
+
+    /// Whether a later [`sweep`](Self::sweep) may retire something that is free now.
+    pub fn is_sweepable(&self) -> bool {
+        self.segments.values().any(Segment::is_idle)
+    }
+
+    /// Segments that could be retired, with their bytes.
+    fn idle(&self, which: impl Fn(&Segment) -> bool) -> Vec<(u32, u32)> {
+        let idle = self.segments.iter().filter(|(_, s)| s.is_idle() && which(s));
+        idle.map(|(&id, s)| (id, s.bytes)).collect()
+    }
+
+    fn retire(&mut self, id: u32) {
+        let unused = self.table.remove_segment(id);
+        debug_assert!(unused, "allocator and table agree");
+        if let Some(segment) = self.segments.remove(&id) {
+            self.bytes[segment.region as usize] -= segment.bytes;
+        }
+        self.retired.push(id);
     }
 
     /// Segments retired since the last call: the reader is to be told before it hears of another one.
@@ -319,6 +359,11 @@ impl Arena {
 }
 
 impl Segment {
+    /// Nothing of it is in use, and the reader has acknowledged it.
+    fn is_idle(&self) -> bool {
+        self.live && self.acknowledged && self.used.is_empty()
+    }
+
     fn allocate(&mut self, len: u32) -> Option<u32> {
         let allocation = match &mut self.space {
             Some(space) => Some(space.allocate(units(len))?),
@@ -326,6 +371,7 @@ impl Segment {
             None => return None,
         };
         let offset = allocation.map_or(0, |a| a.offset * EXTENT_ALIGN);
+        self.touched = true;
         self.used.insert(offset, allocation);
         Some(offset)
     }

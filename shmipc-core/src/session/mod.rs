@@ -32,6 +32,7 @@
 
 mod credit;
 mod id;
+mod openers;
 mod rx;
 mod stats;
 mod tickets;
@@ -54,6 +55,8 @@ use crate::pool::Plan;
 pub(crate) struct Effects {
     /// Whom to wake.
     pub wakers: Vec<Waker>,
+    /// Wakers that others took the place of: foreign code runs when they are dropped.
+    pub stale: Vec<Waker>,
     /// What the application will never see, to be handed back.
     pub dropped: Vec<Payload>,
     /// Our tail was published up to here.
@@ -62,10 +65,20 @@ pub(crate) struct Effects {
     pub head: Option<u64>,
     /// Our returns were published up to here.
     pub returned: Option<u64>,
+    /// Unread extents are to be moved to the heap.
+    pub evict: bool,
     /// A segment that is to be created by the caller.
     pub grow: Option<Plan>,
     /// A bell was read that was meant for whoever is inside the kernel wait (notify, N4).
     pub took_bell: bool,
     /// A rule that the peer was found to have broken while something was sent.
     pub misdeed: Option<PeerMisbehaved>,
+}
+
+/// Remembers whom to wake, unless it is remembered already.
+pub(crate) fn store_waker(place: &mut Option<Waker>, waker: Option<&Waker>, effects: &mut Effects) {
+    let Some(waker) = waker else { return };
+    if !place.as_ref().is_some_and(|old| old.will_wake(waker)) {
+        effects.stale.extend(place.replace(waker.clone()));
+    }
 }

@@ -22,8 +22,18 @@ pub struct Stats {
     pub spins_failed: u64,
     /// Times a thread slept in the kernel.
     pub sleeps: u64,
-    /// Times a reservation had to wait (credit, ring bytes or memory).
+    /// Times a reservation had to wait (for one of the following three, or behind another one).
     pub reserve_waits: u64,
+    /// Of those: for credit, hence for the peer to take messages.
+    pub credit_stalls: u64,
+    /// Of those: for space in the queue.
+    pub space_waits: u64,
+    /// Of those: for payload memory.
+    pub memory_waits: u64,
+    /// Times the peer was asked to return what is unread, because no payload memory was left.
+    pub memory_pleas: u64,
+    /// Messages moved to our heap while they were unread, so that the peer gets its memory back.
+    pub evicted: u64,
     /// Extents lent to the peer now.
     pub lent: u32,
     /// Bytes of payload segments now.

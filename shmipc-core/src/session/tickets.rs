@@ -36,6 +36,8 @@ pub(crate) struct Ticket {
     pub(crate) ask: Ask,
     pub(crate) state: State,
     pub(crate) waker: Option<Waker>,
+    /// What it waits for has been counted.
+    pub(crate) counted: bool,
 }
 
 /// All reservations that wait or have been answered and not yet fetched.
@@ -48,8 +50,9 @@ pub(crate) struct Tickets {
 
 impl Tickets {
     pub(crate) fn join(&mut self, stream: usize, serial: u64, ask: Ask) -> TicketId {
-        let id =
-            self.all.insert(Ticket { stream, serial, ask, state: State::Waiting, waker: None });
+        let state = State::Waiting;
+        let ticket = Ticket { stream, serial, ask, state, waker: None, counted: false };
+        let id = self.all.insert(ticket);
         self.order.push_back(id);
         id
     }

@@ -23,7 +23,7 @@ use crate::notify::event::{self, Checks, Cursor};
 use crate::pool::{Arena, ReturnReader, Shortage};
 use crate::queue::{Flags, Header, Kind, RecordReader, RecordWriter};
 use crate::session::{StreamId, footprint};
-use crate::wire::{Decoder, MAX_FRAME};
+use crate::wire::{Decoder, MAX_FRAME, SegmentClass};
 
 /// A script, a geometry chosen by it, our outbox, and the peer's.
 fn stage(bytes: &[u8]) -> (Arc<Script>, Geometry, Arc<WatchedMemory>, AdversarialMemory) {
@@ -152,7 +152,7 @@ pub fn returns(bytes: &[u8]) -> Option<PeerMisbehaved> {
                     let id = arena.add(plan, segment);
                     arena.announced(id);
                 }
-                Err(Shortage::Wait(_)) => {}
+                Err(Shortage::Wait(_) | Shortage::Growing(_)) => {}
             },
             1 => {
                 held.pop().map(|extent| arena.lend(extent));
@@ -210,7 +210,7 @@ pub fn session(bytes: &[u8]) -> Option<PeerMisbehaved> {
     let (script, geometry, own, peer) = stage(bytes);
     let side = Side::new(own, &peer, Role::Client, &geometry, &geometry);
     for id in 1..=2 {
-        side.announce_here(id, a_segment());
+        side.announce_here((id, SegmentClass::Small, a_segment()));
     }
     let mut actor = Actor::new(side, &geometry, script.one_in(16));
     play(&mut actor, &peer, &script, || {})

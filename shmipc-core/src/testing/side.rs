@@ -13,9 +13,13 @@ use crate::queue::Flags;
 use crate::session::{
     Ask, Drained, Effects, Feeds, Grant, Next, Payload, Rx, StreamId, TicketId, Tx,
 };
+use crate::wire::SegmentClass;
 
 /// Our outbox.
 pub(crate) type Own = Arc<WatchedMemory>;
+
+/// A segment on its way from side to side.
+pub(crate) type Announced = (u32, SegmentClass, Arc<PeerMapping>);
 
 /// One side of a session whose peer's outbox is a `P`.
 pub(crate) struct Side<P> {
@@ -26,7 +30,7 @@ pub(crate) struct Side<P> {
     /// Why it is over.
     pub(crate) over: Option<SessionError>,
     /// Segments that we announce, for whoever plays the socket.
-    pub(crate) announced: Vec<(u32, Arc<PeerMapping>)>,
+    pub(crate) announced: Vec<Announced>,
 }
 
 /// What the receiving half needs.
@@ -35,7 +39,7 @@ pub(crate) struct Around<P> {
     returns: Mutex<(ReturnWriter<Own>, u32)>,
     max_lent: u32,
     /// Segments that the peer has announced and nobody has read about.
-    pub(crate) socket: Mutex<VecDeque<(u32, Arc<PeerMapping>)>>,
+    pub(crate) socket: Mutex<VecDeque<Announced>>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -196,7 +200,7 @@ impl<P: Memory + Clone> Side<P> {
         {
             let mut tx = lock(&self.around.tx);
             tx.reset(key, 0, &mut effects);
-            self.rx.drop_sender(key, &mut tx);
+            self.rx.drop_sender(key, &mut tx, &mut effects);
         }
         let _ = self.complete(effects, Ok(()));
     }
@@ -216,8 +220,8 @@ impl<P: Memory + Clone> Side<P> {
     }
 
     /// Makes a segment of the peer's known, as a frame on the socket would.
-    pub(crate) fn announce_here(&self, id: u32, segment: Arc<PeerMapping>) {
-        lock(&self.around.socket).push_back((id, segment));
+    pub(crate) fn announce_here(&self, segment: Announced) {
+        lock(&self.around.socket).push_back(segment);
     }
 
     /// Charge of what the application has not taken.
@@ -251,7 +255,7 @@ impl<P: Memory + Clone> Side<P> {
         };
         let theirs = mem::adopt(fd, plan.bytes as usize, &[]).expect("a segment of ours");
         let id = self.tx().arena.add(plan, segment);
-        self.announced.push((id, theirs));
+        self.announced.push((id, plan.region.class(), theirs));
         self.tx().arena.announced(id);
         effects.misdeed = self.tx().settle(effects).err().or(effects.misdeed);
     }
@@ -262,12 +266,9 @@ impl<P: Memory + Clone> Side<P> {
         effects: Effects,
         result: Result<T, PeerMisbehaved>,
     ) -> Result<T, PeerMisbehaved> {
-        for payload in effects.dropped {
-            if let (Payload::Lent { id, .. }, None) = (payload, self.over) {
-                let mut returns = lock(&self.around.returns);
-                returns.0.extent(id);
-                returns.1 -= 1;
-            }
+        self.hand_back(effects.dropped);
+        if effects.evict {
+            self.evict();
         }
         let result = match effects.misdeed {
             Some(misdeed) => Err(misdeed),
@@ -277,6 +278,29 @@ impl<P: Memory + Clone> Side<P> {
             self.end(SessionError::from(*misdeed));
         }
         result
+    }
+
+    fn hand_back(&mut self, dropped: Vec<Payload>) {
+        for payload in dropped {
+            if let (Payload::Lent { id, .. }, None) = (payload, self.over) {
+                let mut returns = lock(&self.around.returns);
+                returns.0.extent(id);
+                returns.1 -= 1;
+            }
+        }
+    }
+
+    /// Moves what is to be moved to the heap.
+    fn evict(&mut self) {
+        let mut copied = None;
+        loop {
+            let mut effects = Effects::default();
+            let victim = self.rx.evict(copied.take(), &mut effects);
+            self.hand_back(effects.dropped);
+            let Some(victim) = victim else { return };
+            let copy = victim.copy();
+            copied = Some((victim, copy));
+        }
     }
 
     pub(crate) fn end(&mut self, error: SessionError) {
@@ -306,8 +330,8 @@ impl<P: Memory + Clone> Feeds<Own, P> for Around<P> {
         rx: &mut Rx<Own, P>,
         _effects: &mut Effects,
     ) -> Result<(), PeerMisbehaved> {
-        while let Some((id, mapping)) = lock(&self.socket).pop_front() {
-            rx.add_segment(id, mapping);
+        while let Some((id, class, mapping)) = lock(&self.socket).pop_front() {
+            rx.add_segment(id, mapping, class);
             lock(&self.returns).0.segment(id);
         }
         Ok(())

@@ -1,26 +1,21 @@
-//! Memory lent and borrowed: handing back, growing, announcing.
+//! Memory lent and borrowed: handing back, growing, evicting.
 
 use std::sync::atomic::Ordering;
-use std::time::Duration;
 
-use crate::error::{OsError, SendError, SessionError};
-use crate::link::Sent;
+use crate::error::{OsError, SendError};
 use crate::mem::{self, CreateError};
-use crate::pool::{Plan, Region};
+use crate::pool::Plan;
 use crate::session::Effects;
-use crate::wire::{self, SegmentClass};
+use crate::wire;
 
+use super::frames::Frame;
 use super::{Shared, lock};
 
 impl Shared {
     /// Hands an extent back to the peer.
-    pub(in crate::handle) fn hand_back(&self, id: u32, segment: u32, len: usize, was_held: bool) {
+    pub(in crate::handle) fn hand_back(&self, id: u32, segment: u32) {
         if self.is_foreign() {
             return;
-        }
-        if was_held {
-            self.held.bytes.fetch_sub(len as u64, Ordering::Relaxed);
-            self.held.count.fetch_sub(1, Ordering::Relaxed);
         }
         if self.is_over() {
             return;
@@ -38,16 +33,25 @@ impl Shared {
 
     /// Whether the application may hold one more extent: a quarter of the arena and of the cap are
     /// its own, beyond that messages are delivered as copies.
-    pub(in crate::handle) fn may_hold(&self, len: usize) -> bool {
+    pub(in crate::handle) fn may_hold(&self, weight: u32) -> bool {
         let bytes = self.held.bytes.load(Ordering::Relaxed);
         let count = self.held.count.load(Ordering::Relaxed);
         if bytes >= u64::from(self.incoming.arena_max / 4) || count >= self.incoming.max_lent / 4 {
             self.copies_forced.fetch_add(1, Ordering::Relaxed);
             return false;
         }
-        self.held.bytes.fetch_add(len as u64, Ordering::Relaxed);
+        self.held.bytes.fetch_add(u64::from(weight), Ordering::Relaxed);
         self.held.count.fetch_add(1, Ordering::Relaxed);
         true
+    }
+
+    /// The application holds an extent no more.
+    pub(in crate::handle) fn let_go(&self, id: u32, segment: u32, weight: u32) {
+        if !self.is_foreign() {
+            self.held.bytes.fetch_sub(u64::from(weight), Ordering::Relaxed);
+            self.held.count.fetch_sub(1, Ordering::Relaxed);
+            self.hand_back(id, segment);
+        }
     }
 
     /// Creates the segment of `plan`, which the caller has reserved the right to, and announces it.
@@ -74,60 +78,29 @@ impl Shared {
                 };
             }
         };
+        let stat = nix::sys::stat::fstat(&fd);
         let id = tx.arena.add(plan, segment);
-        let retired = tx.arena.take_retired();
+        self.retire(tx.arena.take_retired());
+        lock(&self.own_files).extend(stat.map(|stat| (id, stat)));
+        tracing::debug!(segment = id, bytes = plan.bytes, region = ?plan.region, "new payload memory");
+        let bytes = wire::add_segment(id, plan.bytes, plan.region.class());
+        self.queue_frame(Frame { bytes, segment: Some(fd), announces: Some(id) });
         drop(tx);
-        {
-            let mut files = lock(&self.own_files);
-            files.retain(|id, _| !retired.contains(id));
-            files.extend(nix::sys::stat::fstat(&fd).map(|stat| (id, stat)));
-        }
-        for id in retired {
-            self.send_in_order(&wire::retire_segment(id), &[])?;
-        }
-        self.announce(id, plan, &fd)?;
-        let mut tx = self.tx();
-        tx.arena.announced(id);
-        tx.settle_or_end(effects);
+        // If the peer does not read its socket the reservation waits, like for anything else.
+        let _ = self.flush_frames(effects);
         Ok(())
     }
 
-    pub(super) fn announce(
-        &self,
-        id: u32,
-        plan: Plan,
-        fd: &std::os::fd::OwnedFd,
-    ) -> Result<(), SendError> {
-        use std::os::fd::AsFd;
-        let class = match plan.region {
-            Region::Small => SegmentClass::Small,
-            Region::Dedicated => SegmentClass::Dedicated,
-        };
-        self.send_in_order(&wire::add_segment(id, plan.bytes, class), &[fd.as_fd()])
-    }
-
-    /// Puts a frame about a segment on the socket. A peer that does not read lets the socket fill up;
-    /// then the one caller who grows this region looks again until there is room or the session ends.
-    pub(super) fn send_in_order(
-        &self,
-        frame: &[u8],
-        fds: &[std::os::fd::BorrowedFd<'_>],
-    ) -> Result<(), SendError> {
+    /// Moves to our heap what is to be moved; hands it back.
+    pub(super) fn evict(&self) {
+        let mut copied = None;
         loop {
-            match self.link.send_frame(frame, fds) {
-                Ok(Sent::Whole | Sent::Gone) => return Ok(()),
-                Ok(Sent::Full | Sent::Later) => {
-                    if self.is_over() {
-                        return Err(SendError::Session(SessionError::PeerDied));
-                    }
-                    self.look_at_socket();
-                    std::thread::sleep(Duration::from_millis(1));
-                }
-                Err(error) => {
-                    self.end(error.into());
-                    return Err(SendError::Session(error.into()));
-                }
-            }
+            let mut effects = Effects::default();
+            let victim = self.rx().evict(copied.take(), &mut effects);
+            self.complete(effects, Ok(()));
+            let Some(victim) = victim else { return };
+            let copy = victim.copy();
+            copied = Some((victim, copy));
         }
     }
 }

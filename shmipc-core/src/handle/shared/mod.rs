@@ -1,18 +1,20 @@
 //! What all handles of a session share: the two halves behind their locks, and what is done after
 //! a lock is released.
 
+mod chores;
+mod frames;
 mod memory;
 mod socket;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crossbeam_utils::sync::Unparker;
 use nix::sys::stat::FileStat;
 
-use crate::config::WaitMode;
+use crate::config::{Config, WaitMode};
 use crate::error::{OsError, PeerMisbehaved, SessionError};
 use crate::handshake::Established;
 use crate::layout::{Geometry, RING_AT};
@@ -25,6 +27,7 @@ use crate::session::{BUDGET, Drained, Effects, Feeds, Payload, Rx, Stats, Tx};
 use crate::wire::{self, Decoder};
 
 use super::spin::SpinBudget;
+use frames::Frames;
 
 /// Rings that a peer may send without our having slept.
 const FREE_RINGS: u64 = 100_000;
@@ -41,6 +44,7 @@ pub(crate) struct Shared {
     tx: Mutex<Tx>,
     returns: Mutex<Returns>,
     socket: Mutex<SocketIn>,
+    frames: Mutex<Frames>,
     pub(super) gate: Mutex<WaitBook<Unparker>>,
     /// Whether a thread is inside the kernel wait: a copy for looks without the gate, which may be
     /// stale at the cost of a ring.
@@ -68,6 +72,9 @@ pub(crate) struct Shared {
     began: Instant,
     /// Milliseconds from `began` to the last glance.
     glanced: AtomicU64,
+    /// Milliseconds from `began` to the next sweep of the arena; 0: none is due.
+    sweep_at: AtomicU64,
+    idle_memory_timeout: Duration,
 }
 
 #[derive(Default)]
@@ -98,11 +105,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl Shared {
     /// Makes the session of a completed handshake.
-    pub(super) fn new(
-        established: Established,
-        wait_mode: WaitMode,
-        promise: Option<PeerTrust>,
-    ) -> Result<Self, OsError> {
+    pub(super) fn new(established: Established, config: &Config) -> Result<Self, OsError> {
         let Established {
             socket,
             own,
@@ -122,6 +125,7 @@ impl Shared {
             tx: Mutex::new(Tx::new(&own, &peer, &out, &incoming)),
             returns: Mutex::new(Returns { writer: returns, lent: 0, by_segment: BTreeMap::new() }),
             socket: Mutex::new(SocketIn { decoder, closed_with: None, ended: false, bells: 0 }),
+            frames: Mutex::default(),
             gate: Mutex::new(WaitBook::new()),
             somebody_inside: AtomicBool::new(false),
             checks: Checks::new(),
@@ -130,8 +134,8 @@ impl Shared {
             peer,
             out,
             incoming,
-            promise,
-            wait_mode,
+            promise: config.trust,
+            wait_mode: config.wait,
             spin: SpinBudget::default(),
             drained: AtomicU64::new(0),
             waiting: AtomicUsize::new(0),
@@ -144,6 +148,8 @@ impl Shared {
             copies_forced: AtomicU64::new(0),
             began: Instant::now(),
             glanced: AtomicU64::new(0),
+            sweep_at: AtomicU64::new(0),
+            idle_memory_timeout: config.idle_memory_timeout,
         })
     }
 
@@ -274,8 +280,8 @@ impl Shared {
         result: Result<impl Sized, PeerMisbehaved>,
     ) {
         for payload in std::mem::take(&mut effects.dropped) {
-            if let Payload::Lent { id, segment, bytes } = payload {
-                self.hand_back(id, segment, bytes.len(), false);
+            if let Payload::Lent { id, segment, .. } = payload {
+                self.hand_back(id, segment);
             }
         }
         self.signal(&effects);
@@ -284,6 +290,10 @@ impl Shared {
         }
         if effects.took_bell && self.gate().another_inside(None) {
             self.link.kick();
+        }
+        drop(std::mem::take(&mut effects.stale));
+        if effects.evict {
+            self.evict();
         }
         if let Some(misdeed) = result.err().or(effects.misdeed) {
             self.end(misdeed.into());
@@ -375,11 +385,16 @@ impl Shared {
         {
             let rx = self.rx();
             (stats.records_received, stats.bytes_received) = (rx.records, rx.bytes);
+            stats.evicted = rx.evicted;
         }
         {
             let tx = self.tx();
             (stats.records_sent, stats.bytes_sent) = (tx.records, tx.bytes);
-            stats.reserve_waits = tx.waits;
+            stats.reserve_waits = tx.waits.all;
+            stats.credit_stalls = tx.waits.credit;
+            stats.space_waits = tx.waits.space;
+            stats.memory_waits = tx.waits.memory;
+            stats.memory_pleas = tx.pleas;
             stats.lent = tx.arena.lent();
             stats.arena_bytes = tx.arena.mapped();
             stats.arena_high_water = tx.arena.high_water();

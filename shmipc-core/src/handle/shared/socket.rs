@@ -20,6 +20,11 @@ impl Shared {
         if woken.peer_died {
             self.end_after_drain(SessionError::PeerDied);
         }
+        if woken.writable {
+            let mut effects = Effects::default();
+            let _ = self.flush_frames(&mut effects);
+            self.complete(effects, Ok(()));
+        }
         if woken.bell {
             lock(&self.socket).bells += 1;
         }
@@ -52,6 +57,7 @@ impl Shared {
         if self.link.peer_died() {
             self.end_after_drain(SessionError::PeerDied);
         }
+        let _ = self.do_chores();
     }
 
     /// Looks at the socket, at most once a millisecond.
@@ -107,7 +113,7 @@ impl Shared {
                     // Without the mapping the session cannot go on.
                     Err(AdoptError::Os(_)) => return Err(PeerMisbehaved::SegmentLimits),
                 };
-                rx.add_segment(id, mapping);
+                rx.add_segment(id, mapping, add.class);
                 let mut returns = lock(&self.returns);
                 returns.by_segment.insert(id, 0);
                 effects.returned = Some(returns.writer.segment(id));

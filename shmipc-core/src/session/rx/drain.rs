@@ -5,10 +5,12 @@
 use std::sync::Arc;
 
 use crate::error::PeerMisbehaved;
+use crate::layout::EXTENT_ALIGN;
 use crate::mem::{LentBytes, Memory, MemoryMut};
 use crate::queue::{ExtentRef, Flags, Kind, Record};
 
 use crate::session::{Effects, StreamId, charge, footprint};
+use crate::wire::SegmentClass;
 
 use super::{BUDGET, Drained, End, Entry, Feeds, Payload, Place, Rx, RxStream};
 
@@ -92,6 +94,7 @@ impl<O: MemoryMut + Clone, P: Memory + Clone> Rx<O, P> {
             return Ok(None);
         }
         if header.kind == Kind::Need {
+            effects.evict |= self.unread.move_all();
             return Ok(None);
         }
         let id = StreamId::from_word(header.stream);
@@ -188,14 +191,19 @@ impl<O: MemoryMut + Clone, P: Memory + Clone> Rx<O, P> {
         if extent.segment > self.last_segment {
             feeds.read_socket(self, effects)?;
         }
-        let mapping = self.segments.get(&extent.segment).ok_or(PeerMisbehaved::UnknownSegment)?;
+        let (mapping, class) =
+            self.segments.get(&extent.segment).ok_or(PeerMisbehaved::UnknownSegment)?;
+        let weight = match class {
+            SegmentClass::Small => extent.len.next_multiple_of(EXTENT_ALIGN),
+            SegmentClass::Dedicated => mapping.size() as u32,
+        };
         if extent.len == 0 || extent.len > self.incoming.max_message {
             return Err(PeerMisbehaved::ExtentBounds);
         }
         let bytes = LentBytes::new(Arc::clone(mapping), extent.offset, extent.len)
             .ok_or(PeerMisbehaved::ExtentBounds)?;
         feeds.borrowed(extent.segment)?;
-        Ok(Payload::Lent { bytes, id: extent.id, segment: extent.segment })
+        Ok(Payload::Lent { bytes, id: extent.id, segment: extent.segment, weight, number: 0 })
     }
 
     #[inline]
@@ -237,6 +245,11 @@ impl<O: MemoryMut + Clone, P: Memory + Clone> Rx<O, P> {
                 wanted = Some(entry);
             } else {
                 effects.wakers.extend(stream.waker.take());
+                let mut entry = entry;
+                if let Payload::Lent { weight, number, .. } = &mut entry.payload {
+                    *number = self.unread.add(key, *weight);
+                    effects.evict |= self.unread.exceeds(&self.incoming);
+                }
                 stream.inbox.push_back(entry);
             }
         } else {
@@ -244,7 +257,7 @@ impl<O: MemoryMut + Clone, P: Memory + Clone> Rx<O, P> {
             self.give_up(payload, feeds, effects);
         }
         if last {
-            self.release(key, &mut feeds.tx());
+            self.release(key, &mut feeds.tx(), effects);
         }
         Ok(wanted)
     }
@@ -264,7 +277,7 @@ impl<O: MemoryMut + Clone, P: Memory + Clone> Rx<O, P> {
             return Err(PeerMisbehaved::AfterEnd);
         }
         effects.wakers.extend(stream.waker.take());
-        self.release(key, &mut feeds.tx());
+        self.release(key, &mut feeds.tx(), effects);
         Ok(())
     }
 

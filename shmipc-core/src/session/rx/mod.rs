@@ -3,6 +3,7 @@
 #![deny(clippy::unwrap_used, clippy::panic)]
 
 mod drain;
+mod evict;
 mod streams;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -18,14 +19,17 @@ use crate::mem::{LentBytes, Memory, MemoryMut, OwnMapping, PeerMapping};
 use crate::queue::RecordReader;
 
 use super::{Effects, RecvCredit, StreamId, Tx};
+use crate::wire::SegmentClass;
+use evict::Unread;
 
 /// Payload that nobody has read.
 #[derive(Debug)]
 pub(crate) enum Payload {
     /// On our heap.
     Heap(Box<[u8]>),
-    /// Where the peer put it: to be handed back by `id`.
-    Lent { bytes: LentBytes, id: u32, segment: u32 },
+    /// Where the peer put it: to be handed back by `id`. `weight` is what of the arena it keeps
+    /// occupied, `number` its place among all extents in inboxes.
+    Lent { bytes: LentBytes, id: u32, segment: u32, weight: u32, number: u64 },
 }
 
 impl Payload {
@@ -88,6 +92,8 @@ pub(crate) trait Feeds<O = Arc<OwnMapping>, P = Arc<PeerMapping>> {
 struct RxStream {
     id: StreamId,
     inbox: VecDeque<Entry>,
+    /// No extent lies in the inbox before this index.
+    lent_from: usize,
     end: Option<End>,
     waker: Option<Waker>,
     credit: RecvCredit,
@@ -124,7 +130,8 @@ pub(crate) struct Rx<O = Arc<OwnMapping>, P = Arc<PeerMapping>> {
     accept_wakers: Vec<Waker>,
     /// Who waits for the end of the session.
     end_wakers: Vec<Waker>,
-    segments: BTreeMap<u32, Arc<PeerMapping>>,
+    segments: BTreeMap<u32, (Arc<PeerMapping>, SegmentClass)>,
+    unread: Unread,
     /// The id of the segment announced last.
     pub(crate) last_segment: u32,
     credit: RecvCredit,
@@ -134,6 +141,8 @@ pub(crate) struct Rx<O = Arc<OwnMapping>, P = Arc<PeerMapping>> {
     pub(crate) over: Option<SessionError>,
     pub(crate) records: u64,
     pub(crate) bytes: u64,
+    /// Extents moved to the heap while they were unread.
+    pub(crate) evicted: u64,
 }
 
 /// Most records that one turn of the lock handles.
@@ -151,6 +160,7 @@ impl<O: MemoryMut + Clone, P: Memory + Clone> Rx<O, P> {
             accept_wakers: Vec::new(),
             end_wakers: Vec::new(),
             segments: BTreeMap::new(),
+            unread: Unread::default(),
             last_segment: 0,
             credit: RecvCredit::session(incoming.unread_max),
             role,
@@ -159,15 +169,16 @@ impl<O: MemoryMut + Clone, P: Memory + Clone> Rx<O, P> {
             over: None,
             records: 0,
             bytes: 0,
+            evicted: 0,
         }
     }
 
     // --- segments and the end ------------------------------------------------------------------
 
     /// The peer's segment `id` can be read.
-    pub(crate) fn add_segment(&mut self, id: u32, mapping: Arc<PeerMapping>) {
+    pub(crate) fn add_segment(&mut self, id: u32, mapping: Arc<PeerMapping>, class: SegmentClass) {
         self.last_segment = id;
-        self.segments.insert(id, mapping);
+        self.segments.insert(id, (mapping, class));
     }
 
     /// The peer's segment `id` is gone.
@@ -177,7 +188,7 @@ impl<O: MemoryMut + Clone, P: Memory + Clone> Rx<O, P> {
 
     /// Number and bytes of the peer's segments.
     pub(crate) fn segments(&self) -> (usize, usize) {
-        (self.segments.len(), self.segments.values().map(|mapping| mapping.size()).sum())
+        (self.segments.len(), self.segments.values().map(|(mapping, _)| mapping.size()).sum())
     }
 
     /// The session is over: everybody who waits is told.
@@ -196,6 +207,7 @@ impl RxStream {
         Self {
             id,
             inbox: VecDeque::new(),
+            lent_from: 0,
             end: None,
             waker: None,
             credit: RecvCredit::stream(incoming.stream_window),

@@ -7,9 +7,9 @@ use std::task::Waker;
 use crate::error::{OpenError, SessionError};
 use crate::mem::{Memory, MemoryMut};
 
-use crate::session::{Effects, StreamId, Tx, charge, footprint};
+use crate::session::{Effects, StreamId, Tx, charge, footprint, store_waker};
 
-use super::{Feeds, Next, Place, Rx, RxStream};
+use super::{Feeds, Next, Payload, Place, Rx, RxStream};
 
 impl<O: MemoryMut + Clone, P: Memory + Clone> Rx<O, P> {
     /// Takes the next entry of a stream, and announces the credit it frees (C2).
@@ -24,9 +24,14 @@ impl<O: MemoryMut + Clone, P: Memory + Clone> Rx<O, P> {
         let Some(entry) = stream.inbox.pop_front() else {
             return stream.end.map_or(Next::Nothing, Next::End);
         };
+        stream.lent_from = stream.lent_from.saturating_sub(1);
         let len = entry.payload.len() as u32;
         self.credit.take(footprint(len));
         stream.credit.take(charge(len, self.incoming.stream_window));
+        if let Payload::Lent { weight, .. } = entry.payload {
+            self.unread.remove(weight);
+            self.prune_unread();
+        }
         self.announce_credit(key, feeds, effects);
         Next::Entry(entry)
     }
@@ -98,13 +103,17 @@ impl<O: MemoryMut + Clone, P: Memory + Clone> Rx<O, P> {
     }
 
     /// Whom to wake when the stream has something.
-    pub(crate) fn wait(&mut self, key: usize, waker: &Waker) {
+    pub(crate) fn wait(&mut self, key: usize, waker: &Waker, effects: &mut Effects) {
         if let Some(stream) = self.streams.get_mut(key) {
-            match &mut stream.waker {
-                Some(old) if old.will_wake(waker) => {}
-                old => *old = Some(waker.clone()),
-            }
+            store_waker(&mut stream.waker, Some(waker), effects);
         }
+    }
+
+    /// Whom to wake when a place may be free, after [`Rx::open`] found none.
+    pub(crate) fn wait_open(&self, waker: &Waker, tx: &mut Tx<O, P>, effects: &mut Effects) {
+        let free = self.free.iter().map(|&number| self.ours[number as usize].free_at);
+        tx.openers.wait(waker, free.min());
+        tx.settle_or_end(effects);
     }
 
     /// Takes the next stream that the peer opened.
@@ -169,11 +178,11 @@ impl<O: MemoryMut + Clone, P: Memory + Clone> Rx<O, P> {
     }
 
     /// The application let the sending half go; `Tx` has ended the direction.
-    pub(crate) fn drop_sender(&mut self, key: usize, tx: &mut Tx<O, P>) {
+    pub(crate) fn drop_sender(&mut self, key: usize, tx: &mut Tx<O, P>, effects: &mut Effects) {
         if let Some(stream) = self.streams.get_mut(key) {
             stream.writing = false;
         }
-        self.release(key, tx);
+        self.release(key, tx, effects);
     }
 
     /// The application let the receiving half go: what is unread goes back.
@@ -188,7 +197,7 @@ impl<O: MemoryMut + Clone, P: Memory + Clone> Rx<O, P> {
         if let Some(stream) = self.streams.get_mut(key) {
             stream.received = false;
         }
-        self.release(key, tx);
+        self.release(key, tx, effects);
     }
 
     /// The application asks the peer to stop: what is unread goes back. The stream stays, because the
@@ -210,8 +219,13 @@ impl<O: MemoryMut + Clone, P: Memory + Clone> Rx<O, P> {
             let len = entry.payload.len() as u32;
             self.credit.take(footprint(len));
             stream.credit.take(charge(len, self.incoming.stream_window));
+            if let Payload::Lent { weight, .. } = entry.payload {
+                self.unread.remove(weight);
+            }
             effects.dropped.push(entry.payload);
         }
+        stream.lent_from = 0;
+        self.prune_unread();
         if let Some(grant) = self.credit.due() {
             tx.session_window(grant, effects);
         }
@@ -221,7 +235,7 @@ impl<O: MemoryMut + Clone, P: Memory + Clone> Rx<O, P> {
     }
 
     /// Forgets a stream when both directions are over and the application has let it go.
-    pub(super) fn release(&mut self, key: usize, tx: &mut Tx<O, P>) {
+    pub(super) fn release(&mut self, key: usize, tx: &mut Tx<O, P>, effects: &mut Effects) {
         let Some(stream) = self.streams.get(key) else { return };
         let unheard = !tx.is_announced(key);
         let over = (stream.end.is_some() || unheard) && tx.is_ended(key);
@@ -241,7 +255,12 @@ impl<O: MemoryMut + Clone, P: Memory + Clone> Rx<O, P> {
                 place.generation -= u32::from(unheard);
                 // After its last generation a place is never used again.
                 if place.generation < u32::MAX {
+                    let free_at = place.free_at;
                     self.free.push_back(id.place());
+                    if tx.openers.are_waiting() {
+                        tx.openers.on_released(free_at);
+                        tx.settle_or_end(effects);
+                    }
                 }
             }
         }

@@ -11,6 +11,7 @@ use crate::mem::{ExtentMut, Memory, MemoryMut, OwnMapping, PeerMapping};
 use crate::pool::{Arena, Plan, Region, ReturnReader};
 use crate::queue::{Header, Kind, RecordWriter};
 
+use super::openers::Openers;
 use super::tickets::{State, Tickets};
 use super::{Effects, SendCredit, StreamId};
 
@@ -40,8 +41,30 @@ enum Lack {
     Stream,
     Session,
     Memory(Region),
+    /// Somebody creates a segment, or an older reservation waits for memory of that region.
+    Behind(Region),
     Grow(Plan),
     Ring(u64),
+}
+
+/// The plea for memory that we publish when a reservation finds none: the reader copies what is unread
+/// and hands it back. One at a time, and none while nothing was lent since the last.
+#[derive(Debug, Default)]
+struct Plea {
+    /// An extent was published since the last plea.
+    useful: bool,
+    /// The position behind the last plea.
+    at: u64,
+}
+
+/// Waiting calls of one side, by what they waited for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Waits {
+    /// All reservations that waited, also for older ones.
+    pub(crate) all: u64,
+    pub(crate) credit: u64,
+    pub(crate) space: u64,
+    pub(crate) memory: u64,
 }
 
 /// How our direction of a stream stands.
@@ -81,11 +104,14 @@ pub(crate) struct Tx<O = Arc<OwnMapping>, P = Arc<PeerMapping>> {
     /// Streams so far.
     serial: u64,
     tickets: Tickets,
+    pub(crate) openers: Openers,
+    plea: Plea,
     geometry: Geometry,
     over: Option<SessionError>,
     pub(crate) records: u64,
     pub(crate) bytes: u64,
-    pub(crate) waits: u64,
+    pub(crate) waits: Waits,
+    pub(crate) pleas: u64,
     /// Times an event word was written for somebody who waits.
     pub(crate) armings: u64,
 }
@@ -101,11 +127,14 @@ impl<O: MemoryMut + Clone, P: Memory + Clone> Tx<O, P> {
             streams: Vec::new(),
             serial: 0,
             tickets: Tickets::default(),
+            openers: Openers::default(),
+            plea: Plea::default(),
             geometry: *out,
             over: None,
             records: 0,
             bytes: 0,
-            waits: 0,
+            waits: Waits::default(),
+            pleas: 0,
             armings: 0,
         }
     }
@@ -213,6 +242,7 @@ impl<O: MemoryMut + Clone, P: Memory + Clone> Tx<O, P> {
     /// The session is over: nothing more is published, and everybody who waits is told.
     pub(crate) fn end(&mut self, error: SessionError, effects: &mut Effects) {
         self.over.get_or_insert(error);
+        self.openers.wake(effects);
         while let Some(id) = self.tickets.nth(0) {
             let state = State::Failed(error.into());
             effects.wakers.extend(self.tickets.answer(id, state));

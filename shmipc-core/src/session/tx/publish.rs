@@ -43,6 +43,7 @@ impl<O: MemoryMut + Clone, P: Memory + Clone> Tx<O, P> {
             {
                 let header = Header { kind: Kind::Extent, flags, value: 0, stream: word };
                 let (id, range) = self.arena.lend(extent);
+                self.plea.useful = true;
                 let offset = u64::from(range.offset);
                 self.writer
                     .put_extent(header, ExtentRef { segment: range.segment, id, offset, len });

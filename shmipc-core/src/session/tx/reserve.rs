@@ -9,9 +9,9 @@ use crate::pool::{Region, Shortage};
 use crate::queue::{Flags, Header, Kind};
 
 use crate::session::tickets::{State, TicketId};
-use crate::session::{Effects, charge, footprint};
+use crate::session::{Effects, charge, footprint, store_waker};
 
-use super::{Ask, Direction, Grant, Lack, Tx};
+use super::{Ask, Direction, Grant, Lack, Plea, Tx};
 
 impl<O: MemoryMut + Clone, P: Memory + Clone> Tx<O, P> {
     /// Grants at once if nobody waits and everything is there.
@@ -84,7 +84,7 @@ impl<O: MemoryMut + Clone, P: Memory + Clone> Tx<O, P> {
 
     /// Queues up.
     pub(crate) fn join(&mut self, key: usize, ask: Ask) -> TicketId {
-        self.waits += 1;
+        self.waits.all += 1;
         let serial = self.serial_of(key);
         self.tickets.join(key, serial, ask)
     }
@@ -99,9 +99,7 @@ impl<O: MemoryMut + Clone, P: Memory + Clone> Tx<O, P> {
         let ticket = self.tickets.get(id);
         match ticket.state {
             State::Waiting | State::Growing => {
-                if let Some(waker) = waker {
-                    ticket.waker = Some(waker.clone());
-                }
+                store_waker(&mut ticket.waker, waker, effects);
                 None
             }
             State::Grow(plan) => {
@@ -154,8 +152,8 @@ impl<O: MemoryMut + Clone, P: Memory + Clone> Tx<O, P> {
     /// Answers every ticket that can be, oldest first, and arms the event words for the first that
     /// cannot (`notify`, N-rules on settling).
     pub(crate) fn settle(&mut self, effects: &mut Effects) -> Result<(), PeerMisbehaved> {
-        while !self.tickets.is_idle() {
-            self.writer.load_head()?;
+        while !self.tickets.is_idle() || self.openers.are_waiting() {
+            self.openers.on_head(self.writer.load_head()?, effects);
             self.take_returns()?;
             let (head, returned) = self.scan(effects)?;
             if !self.arm(Cursor::Head, head) & !self.arm(Cursor::Returned, returned) {
@@ -185,7 +183,7 @@ impl<O: MemoryMut + Clone, P: Memory + Clone> Tx<O, P> {
         &mut self,
         effects: &mut Effects,
     ) -> Result<(Option<u64>, Option<u64>), PeerMisbehaved> {
-        let (mut head, mut returned) = (None, None);
+        let (mut head, mut returned) = (self.openers.event(), None);
         let mut blocked = [false; 2];
         let mut index = 0;
         while let Some(id) = self.tickets.nth(index) {
@@ -201,33 +199,70 @@ impl<O: MemoryMut + Clone, P: Memory + Clone> Tx<O, P> {
                 effects.wakers.extend(self.tickets.answer(id, State::Failed(error)));
                 continue;
             }
-            match self.grant_unless(key, ask, blocked)? {
+            let lack = match self.grant_unless(key, ask, blocked)? {
                 Ok(grant) => {
                     effects.wakers.extend(self.tickets.answer(id, State::Granted(grant)));
                     continue;
                 }
-                Err(Lack::Stream) => {}
-                Err(Lack::Session) => break,
-                Err(Lack::Memory(region)) => {
+                Err(lack) => lack,
+            };
+            self.count_wait(id, &lack);
+            match lack {
+                Lack::Stream => {}
+                Lack::Session => break,
+                Lack::Memory(region) => {
+                    blocked[region as usize] = true;
+                    returned = Some(self.returns.cursor());
+                    head = earlier(head, self.plead(effects)?);
+                }
+                Lack::Behind(region) => {
                     blocked[region as usize] = true;
                     returned = Some(self.returns.cursor());
                 }
-                Err(Lack::Grow(plan)) => {
+                Lack::Grow(plan) => {
                     self.arena.begin(plan);
                     blocked[plan.region as usize] = true;
                     let ticket = self.tickets.get(id);
                     ticket.state = State::Grow(plan);
                     effects.wakers.extend(ticket.waker.take());
                 }
-                Err(Lack::Ring(need)) => {
+                Lack::Ring(need) => {
                     let (tail, held) = (self.writer.written(), self.writer.held());
-                    head = Some(space_event(&self.geometry, tail, held, need));
+                    head = earlier(head, Some(space_event(&self.geometry, tail, held, need)));
                     break;
                 }
             }
             index += 1;
         }
         Ok((head, returned))
+    }
+
+    /// Counts what a reservation waits for, when it is first looked at.
+    fn count_wait(&mut self, id: TicketId, lack: &Lack) {
+        if std::mem::replace(&mut self.tickets.get(id).counted, true) {
+            return;
+        }
+        match lack {
+            Lack::Stream | Lack::Session => self.waits.credit += 1,
+            Lack::Ring(_) => self.waits.space += 1,
+            Lack::Memory(_) | Lack::Behind(_) | Lack::Grow(_) => self.waits.memory += 1,
+        }
+    }
+
+    /// Publishes a plea for memory, if one helps. Gives the event word to wait for if the last one is
+    /// unread and another one is due after it.
+    fn plead(&mut self, effects: &mut Effects) -> Result<Option<u64>, PeerMisbehaved> {
+        if !self.plea.useful {
+            return Ok(None);
+        }
+        if !self.has_read(self.plea.at)? {
+            return Ok(Some(event::before(self.plea.at)));
+        }
+        self.put_control(Header::control(Kind::Need, 0, 0), effects);
+        self.plea = Plea { useful: false, at: self.writer.written() };
+        self.pleas += 1;
+        tracing::debug!("no payload memory left: asked the peer to return what is unread");
+        Ok(None)
     }
 
     pub(super) fn grant_unless(
@@ -240,7 +275,7 @@ impl<O: MemoryMut + Clone, P: Memory + Clone> Tx<O, P> {
             Ask::Data(len) if len > self.geometry.inline_max => {
                 let region = self.arena.region_of(len);
                 if blocked[region as usize] {
-                    return Ok(Err(Lack::Memory(region)));
+                    return Ok(Err(Lack::Behind(region)));
                 }
             }
             _ => {}
@@ -274,6 +309,7 @@ impl<O: MemoryMut + Clone, P: Memory + Clone> Tx<O, P> {
         let extent = match extent.map(|len| self.hold(len)).transpose()? {
             Some(Ok(extent)) => Some(extent),
             Some(Err(Shortage::Wait(region))) => return Ok(Err(Lack::Memory(region))),
+            Some(Err(Shortage::Growing(region))) => return Ok(Err(Lack::Behind(region))),
             Some(Err(Shortage::Grow(plan))) => return Ok(Err(Lack::Grow(plan))),
             None => None,
         };
@@ -306,4 +342,9 @@ impl<O: MemoryMut + Clone, P: Memory + Clone> Tx<O, P> {
         }
         Ok(())
     }
+}
+
+/// The event word for whichever comes first.
+fn earlier(one: Option<u64>, other: Option<u64>) -> Option<u64> {
+    one.into_iter().chain(other).min()
 }

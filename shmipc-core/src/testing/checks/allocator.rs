@@ -40,7 +40,7 @@ impl Model {
             match self.arena.hold(len) {
                 Ok(extent) => return Some(extent),
                 Err(Shortage::Grow(plan)) => self.grow(plan),
-                Err(Shortage::Wait(_)) => return None,
+                Err(Shortage::Wait(_) | Shortage::Growing(_)) => return None,
             }
         }
     }

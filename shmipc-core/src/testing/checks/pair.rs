@@ -36,11 +36,11 @@ impl Pair {
     /// Carries what was announced over the socket.
     pub(super) fn carry(&mut self) {
         let [one, two] = &mut self.actors;
-        for (id, segment) in one.side.announced.drain(..) {
-            two.side.announce_here(id, segment);
+        for segment in one.side.announced.drain(..) {
+            two.side.announce_here(segment);
         }
-        for (id, segment) in two.side.announced.drain(..) {
-            one.side.announce_here(id, segment);
+        for segment in two.side.announced.drain(..) {
+            one.side.announce_here(segment);
         }
     }
 

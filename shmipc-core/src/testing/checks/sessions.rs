@@ -15,6 +15,7 @@ use crate::session::{Ask, StreamId, footprint};
 use crate::testing::actor::Actor;
 use crate::testing::side::{Own, Side};
 use crate::testing::{Script, WatchedMemory, hostile, outbox, small_limits, symmetric};
+use crate::wire::SegmentClass;
 
 /// Charge of the messages in the ring of `from` that `to` has not drained.
 fn in_ring(from: &Actor<Own>, to: &Actor<Own>) -> u64 {
@@ -148,7 +149,7 @@ fn what_all_streams_have_unread_is_bounded() {
     let memory = || Arc::new(WatchedMemory::new(outbox(&geometry, &geometry)));
     let (own, peer) = (memory(), memory());
     let mut side = Side::new(Arc::clone(&own), &peer, Role::Client, &geometry, &geometry);
-    side.announce_here(1, hostile::a_segment());
+    side.announce_here((1, SegmentClass::Small, hostile::a_segment()));
     let mut writer = RecordWriter::new(peer, own, &geometry);
     let drained = (0..geometry.reader_streams).map(|place| {
         assert!(writer.grant(32).unwrap());
