@@ -54,4 +54,4 @@ pub use shmipc_core::error::{
 };
 pub use shmipc_core::handle::{Message, Trust, Trusted, Untrusted};
 pub use shmipc_core::mem::PeerTrust;
-pub use shmipc_core::session::{Stats, StreamId};
+pub use shmipc_core::session::{RecvStats, SendStats, Stats, StreamId};

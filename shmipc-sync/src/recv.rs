@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use shmipc_core::error::RecvError;
 use shmipc_core::handle::{Message, RecvHalf, Session, Trust, Trusted, Untrusted};
-use shmipc_core::session::StreamId;
+use shmipc_core::session::{RecvStats, StreamId};
 
 use crate::block::{For, block_on, deadline};
 
@@ -50,6 +50,11 @@ impl<T: Trust> RecvStream<T> {
     /// The stream's id.
     pub fn id(&self) -> StreamId {
         self.core.id()
+    }
+
+    /// Counters of what was received on this stream.
+    pub fn stats(&self) -> RecvStats {
+        self.core.stats()
     }
 
     /// How long receiving calls wait at most. Default: without limit.

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use shmipc_core::error::SendError;
 use shmipc_core::handle::{SendHalf, Session};
 use shmipc_core::queue::Flags;
-use shmipc_core::session::StreamId;
+use shmipc_core::session::{SendStats, StreamId};
 
 pub use shmipc_core::handle::Reservation;
 
@@ -47,6 +47,11 @@ impl SendStream {
     /// The stream's id.
     pub fn id(&self) -> StreamId {
         self.core.id()
+    }
+
+    /// Counters of what was sent on this stream.
+    pub fn stats(&self) -> SendStats {
+        self.core.stats()
     }
 
     /// Largest message, bytes.

@@ -39,6 +39,14 @@ impl flavour::Session for Session {
         self.open()
     }
 
+    fn open_wait(&self) -> Result<Stream, OpenError> {
+        self.open_wait()
+    }
+
+    fn open_timeout(&self, timeout: Duration) -> Result<Stream, OpenError> {
+        self.open_timeout(timeout)
+    }
+
     fn accept(&self) -> Result<Stream, AcceptError> {
         self.accept()
     }

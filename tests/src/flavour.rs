@@ -34,6 +34,10 @@ pub trait Session: Clone + Send + Sync + 'static {
 
     /// Opens a stream.
     fn open(&self) -> Result<Self::Stream, OpenError>;
+    /// Opens a stream when there is a place.
+    fn open_wait(&self) -> Result<Self::Stream, OpenError>;
+    /// The same for at most `timeout`.
+    fn open_timeout(&self, timeout: Duration) -> Result<Self::Stream, OpenError>;
     /// Accepts a stream.
     fn accept(&self) -> Result<Self::Stream, AcceptError>;
     /// Accepts a stream that comes before the time is over.

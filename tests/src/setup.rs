@@ -1,6 +1,7 @@
 //! Configurations of the tests.
 
 use std::str::FromStr;
+use std::time::Duration;
 
 use shmipc_core::mem::PeerTrust;
 use shmipc_sync::{BellKind, Config, WaitMode};
@@ -12,6 +13,8 @@ pub enum Size {
     Default,
     /// The smallest that make sense: every bound is met quickly.
     Tiny,
+    /// Much credit and little memory for payload, which goes back to the kernel at once.
+    Scarce,
 }
 
 /// A configuration that can be told to another process.
@@ -65,6 +68,14 @@ impl Setup {
                 .arena_max(8 << 20)
                 .max_message(1 << 20);
         }
+        if self.size == Size::Scarce {
+            builder = builder
+                .arena_max(8 << 20)
+                .max_message(1 << 20)
+                .stream_window(16 << 20)
+                .unread_max(64 << 20)
+                .idle_memory_timeout(Duration::from_millis(20));
+        }
         builder.build().expect("the limits are valid")
     }
 }
@@ -87,7 +98,7 @@ impl FromStr for Setup {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let all = [Size::Default, Size::Tiny].into_iter().flat_map(|size| {
+        let all = [Size::Default, Size::Tiny, Size::Scarce].into_iter().flat_map(|size| {
             let waits = [WaitMode::Adaptive, WaitMode::Spin, WaitMode::Block];
             waits.into_iter().flat_map(move |wait| {
                 let setup = Self::new(size).wait(wait);

@@ -86,6 +86,7 @@ between_processes!(tiny, super::TINY,
     stop_reaches_a_writer_who_waits
     one_direction_ends_before_the_other
     all_streams_and_no_more
+    a_place_is_waited_for
     places_are_used_again
     ring_wraps_around
     small_messages_of_odd_sizes
@@ -97,4 +98,23 @@ between_processes!(tiny_and_sleeping, super::TINY.wait(super::WaitMode::Block),
     both_sides_wait_for_room
     ring_wraps_around
     stream_in_two_halves
+);
+
+between_processes!(scarce, super::Setup::new(super::Size::Scarce),
+    unread_messages_keep_no_memory
+    idle_memory_goes_back
+    messages_held_for_ever
+    messages_dropped_in_any_order
+    random_messages_both_ways
+    reservations_committed_short
+    both_sides_wait_for_room
+    messages_readable_after_the_end
+    eight_threads_with_eight_streams
+);
+
+between_processes!(scarce_and_sleeping,
+    super::Setup::new(super::Size::Scarce).wait(super::WaitMode::Block),
+    unread_messages_keep_no_memory
+    idle_memory_goes_back
+    random_messages_both_ways
 );

@@ -7,7 +7,7 @@ use std::task::{Poll, Waker};
 
 use crate::error::{RecvError, SendError, SessionError};
 use crate::mem::{Memory as _, PeerMapping};
-use crate::session::{Ask, Drained, Effects, End, Entry, Next, Payload, StreamId};
+use crate::session::{Ask, Drained, Effects, End, Entry, Next, Payload, RecvStats, StreamId};
 
 use super::message::{Lent, Message, Part, Trust, Untrusted};
 use super::send::Reserving;
@@ -64,6 +64,14 @@ impl<T: Trust> RecvHalf<T> {
     /// The stream's id.
     pub fn id(&self) -> StreamId {
         self.id
+    }
+
+    /// Counters of what was received.
+    pub fn stats(&self) -> RecvStats {
+        match self.owner.shared.is_foreign() {
+            true => RecvStats::default(),
+            false => self.owner.shared.rx().stats_of(self.key),
+        }
     }
 
     /// The same half under another marker.

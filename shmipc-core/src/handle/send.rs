@@ -6,7 +6,7 @@ use std::task::{Poll, Waker};
 
 use crate::error::{SendError, SessionError};
 use crate::queue::Flags;
-use crate::session::{Ask, Effects, Grant, StreamId, TicketId};
+use crate::session::{Ask, Effects, Grant, SendStats, StreamId, TicketId};
 
 use super::session::Owner;
 
@@ -61,6 +61,14 @@ impl SendHalf {
             return Err(SendError::TooLarge { len, max });
         }
         Ok(Reserving::new(&self.owner, self.key, self.serial, Ask::Data(len as u32)))
+    }
+
+    /// Counters of what was sent.
+    pub fn stats(&self) -> SendStats {
+        match self.owner.shared.is_foreign() {
+            true => SendStats::default(),
+            false => self.owner.shared.tx().stats_of(self.key),
+        }
     }
 
     /// Largest message of one record, bytes.

@@ -275,9 +275,12 @@ impl Session {
         *self.owner.shared.out()
     }
 
-    /// What the session has done so far.
+    /// What the session has done so far; zeros in a forked child.
     pub fn stats(&self) -> Stats {
-        self.owner.shared.stats()
+        match self.owner.shared.is_foreign() {
+            true => Stats::default(),
+            false => self.owner.shared.stats(),
+        }
     }
 
     /// Whether the configuration carries the promise to trust the peer.

@@ -318,9 +318,9 @@ impl Arena {
         self.segments.values_mut().for_each(|segment| segment.touched = false);
     }
 
-    /// Whether a later [`sweep`](Self::sweep) may retire something that is free now.
-    pub fn is_sweepable(&self) -> bool {
-        self.segments.values().any(Segment::is_idle)
+    /// Whether there is no segment.
+    pub fn is_empty(&self) -> bool {
+        self.segments.is_empty()
     }
 
     /// Segments that could be retired, with their bytes.

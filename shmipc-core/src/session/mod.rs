@@ -41,7 +41,7 @@ mod tx;
 pub use credit::{RecvCredit, SendCredit, charge, footprint};
 pub use id::StreamId;
 pub(crate) use rx::{BUDGET, Drained, End, Entry, Feeds, Next, Payload, Rx};
-pub use stats::Stats;
+pub use stats::{RecvStats, SendStats, Stats};
 pub(crate) use tickets::TicketId;
 pub(crate) use tx::{Ask, Grant, Tx};
 
@@ -67,6 +67,8 @@ pub(crate) struct Effects {
     pub returned: Option<u64>,
     /// Unread extents are to be moved to the heap.
     pub evict: bool,
+    /// So much has been drained that it is time for a look at the socket.
+    pub glance: bool,
     /// A segment that is to be created by the caller.
     pub grow: Option<Plan>,
     /// A bell was read that was meant for whoever is inside the kernel wait (notify, N4).

@@ -1,5 +1,34 @@
 //! What a session has done so far.
 
+/// Counters of what was sent on one stream.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct SendStats {
+    /// Records with payload published: messages, and parts of messages.
+    pub records: u64,
+    /// Payload bytes published.
+    pub bytes: u64,
+    /// Bytes that the peer lets us send now before it takes some; a record counts 64 bytes and its
+    /// payload rounded up to 64, at most half of the window.
+    pub credit: u64,
+    /// Times a reservation of this stream had to wait.
+    pub reserve_waits: u64,
+}
+
+/// Counters of what was received on one stream.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct RecvStats {
+    /// Records with payload drained: messages, and parts of messages.
+    pub records: u64,
+    /// Payload bytes drained.
+    pub bytes: u64,
+    /// Of those records: not yet taken by the application.
+    pub unread_records: u64,
+    /// Of those bytes: not yet taken by the application.
+    pub unread_bytes: u64,
+}
+
 /// Counters of one session, as seen by one side. All only grow, but for those that say "now".
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]

@@ -10,6 +10,7 @@ mod echo;
 mod endings;
 mod guards;
 mod in_place;
+mod memory;
 mod opening;
 mod places;
 mod ring;
@@ -97,6 +98,7 @@ cases! {
     places {
         all_streams_and_no_more
         places_are_used_again
+        a_place_is_waited_for
         dropped_in_any_state
     }
     closing {
@@ -116,6 +118,10 @@ cases! {
         messages_held_for_ever
         reservations_committed_in_any_order
         reservation_outlives_its_stream
+    }
+    memory {
+        unread_messages_keep_no_memory
+        idle_memory_goes_back
     }
     ring {
         ring_wraps_around

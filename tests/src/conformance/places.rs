@@ -1,9 +1,10 @@
 //! Places of streams: how many, and used again and again.
 
+use std::collections::VecDeque;
 use std::thread;
 use std::time::Duration;
 
-use shmipc_core::error::OpenError;
+use shmipc_core::error::{OpenError, SessionError};
 
 use super::End;
 use super::echo::{accept, echo_at_once, echo_in_turn};
@@ -44,6 +45,44 @@ pub(super) fn all_streams_and_no_more<S: Session>(end: End<S>) {
         assert_eq!(again.expect(), b"again");
         streams.push(again);
     }
+}
+
+/// Whoever waits for a place gets it when a stream ends, and learns of the session's end.
+pub(super) fn a_place_is_waited_for<S: Session>(end: End<S>) {
+    let session = match end {
+        End::There(session) => return echo_at_once(&session),
+        End::Here(session) => session,
+    };
+    let mut streams = VecDeque::new();
+    while let Ok(mut stream) = session.open() {
+        stream.send(b"open").unwrap();
+        streams.push_back(stream);
+    }
+    let limit = streams.len() as u32;
+    streams.iter_mut().for_each(|stream| assert_eq!(stream.expect(), b"open"));
+    let too_many = Some(OpenError::TooManyStreams { limit });
+    assert_eq!(session.open_timeout(Duration::from_millis(20)).err(), too_many);
+    for _ in 0..30 {
+        thread::scope(|scope| {
+            let waiting: Vec<_> = (0..3).map(|_| scope.spawn(|| session.open_wait())).collect();
+            for _ in &waiting {
+                let mut stream = streams.pop_front().unwrap();
+                stream.finish().unwrap();
+                assert!(stream.recv().unwrap().is_none());
+            }
+            for opened in waiting {
+                let mut stream = opened.join().unwrap().unwrap();
+                stream.send(b"again").unwrap();
+                assert_eq!(stream.expect(), b"again");
+                streams.push_back(stream);
+            }
+        });
+    }
+    let waiting = session.clone();
+    let waiting = thread::spawn(move || waiting.open_wait().err());
+    assert_eq!(session.open().err(), too_many);
+    session.close(0);
+    assert_eq!(waiting.join().unwrap(), Some(OpenError::Session(SessionError::Closed)));
 }
 
 /// Twenty thousand streams, one after the other: opened, used once, closed.

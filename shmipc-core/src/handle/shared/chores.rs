@@ -18,7 +18,7 @@ impl Shared {
     /// else happens. For who is about to sleep, or passes by once a millisecond.
     pub(in crate::handle) fn do_chores(&self) -> Option<Instant> {
         let mut effects = Effects::default();
-        let sweep = self.sweep();
+        let sweep = self.sweep(&mut effects);
         let backlog = match self.has_frames() {
             true => self.flush_frames(&mut effects),
             false => Backlog::None,
@@ -28,30 +28,28 @@ impl Shared {
         sweep.into_iter().chain(retry).min()
     }
 
-    /// Retires segments that were free for a whole period; when to look again.
-    fn sweep(&self) -> Option<Instant> {
+    /// Retires segments that were free for a whole period; when to look again. While there is a segment
+    /// somebody looks: the peer does not ring for what it hands back.
+    fn sweep(&self, effects: &mut Effects) -> Option<Instant> {
         let mut tx = self.tx();
-        if !tx.arena.is_sweepable() {
-            self.sweep_at.store(0, Ordering::Relaxed);
-            return None;
-        }
         let now = self.began.elapsed();
         let due = Duration::from_millis(self.sweep_at.load(Ordering::Relaxed));
-        if !due.is_zero() && now < due {
+        if !tx.arena.is_empty() && !due.is_zero() && now < due {
             return self.began.checked_add(due);
         }
-        // The first look begins a period: whatever was in use until now counts as touched.
+        // The first look only begins a period.
         if !due.is_zero() && !self.has_frames() {
+            effects.misdeed = tx.take_returns().err().or(effects.misdeed);
             tx.arena.sweep();
             self.retire(tx.arena.take_retired());
         }
-        if !tx.arena.is_sweepable() {
+        if tx.arena.is_empty() {
             self.sweep_at.store(0, Ordering::Relaxed);
             return None;
         }
-        let next = now.saturating_add(self.idle_memory_timeout).max(Duration::from_millis(1));
         // Rounded up, lest the next look comes too early.
-        let next = next.as_millis().saturating_add(1).min(u128::from(u64::MAX)) as u64;
+        let next = now.saturating_add(self.idle_memory_timeout).as_millis().saturating_add(1);
+        let next = u64::try_from(next).unwrap_or(u64::MAX);
         self.sweep_at.store(next, Ordering::Relaxed);
         self.began.checked_add(Duration::from_millis(next))
     }

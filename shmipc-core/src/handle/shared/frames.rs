@@ -67,11 +67,12 @@ impl Shared {
         while let (Some(frame), Backlog::None) = (frames.queue.front(), backlog) {
             let segment = frame.segment.as_ref().map(AsFd::as_fd);
             match self.link.send_frame(&frame.bytes, segment.as_slice())? {
-                // A peer that is gone needs no frames; the socket says that it is.
-                Sent::Whole | Sent::Gone => {
+                Sent::Whole => {
                     announced.extend(frame.announces);
                     frames.queue.pop_front();
                 }
+                // Who waits for the segment learns from the wait set that the peer is gone.
+                Sent::Gone => drop(frames.queue.pop_front()),
                 Sent::Full => backlog = Backlog::Socket,
                 Sent::Later => backlog = Backlog::Kernel,
             }

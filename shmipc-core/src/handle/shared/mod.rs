@@ -295,6 +295,9 @@ impl Shared {
         if effects.evict {
             self.evict();
         }
+        if effects.glance {
+            self.glance_now_and_then();
+        }
         if let Some(misdeed) = result.err().or(effects.misdeed) {
             self.end(misdeed.into());
         }

@@ -12,7 +12,7 @@ use crate::queue::{ExtentRef, Flags, Kind, Record};
 use crate::session::{Effects, StreamId, charge, footprint};
 use crate::wire::SegmentClass;
 
-use super::{BUDGET, Drained, End, Entry, Feeds, Payload, Place, Rx, RxStream};
+use super::{BUDGET, Drained, End, Entry, Feeds, GLANCE, Payload, Place, Rx, RxStream};
 
 impl<O: MemoryMut + Clone, P: Memory + Clone> Rx<O, P> {
     /// Puts what the peer has published into the inboxes, up to a budget. With `want`, a stream whose
@@ -220,6 +220,8 @@ impl<O: MemoryMut + Clone, P: Memory + Clone> Rx<O, P> {
         let len = payload.len() as u32;
         self.records += 1;
         self.bytes += u64::from(len);
+        // A large message takes its time.
+        effects.glance |= self.records.is_multiple_of(GLANCE) || len >= 1 << 16;
         self.credit.charge(footprint(len), footprint(self.incoming.max_message))?;
         let Some((key, stream)) = key.and_then(|key| Some((key, self.streams.get_mut(key)?)))
         else {
@@ -229,6 +231,8 @@ impl<O: MemoryMut + Clone, P: Memory + Clone> Rx<O, P> {
         if stream.end.is_some() {
             return Err(PeerMisbehaved::AfterEnd);
         }
+        stream.records += 1;
+        stream.bytes += u64::from(len);
         let charge = charge(len, self.incoming.stream_window);
         stream.credit.charge(charge, 0)?;
         let last = flags.contains(Flags::FIN);

@@ -97,6 +97,8 @@ struct RxStream {
     end: Option<End>,
     waker: Option<Waker>,
     credit: RecvCredit,
+    records: u64,
+    bytes: u64,
     /// The application wants what comes.
     reading: bool,
     /// The application still has the receiving half, which knows the stream by its key.
@@ -144,6 +146,10 @@ pub(crate) struct Rx<O = Arc<OwnMapping>, P = Arc<PeerMapping>> {
     /// Extents moved to the heap while they were unread.
     pub(crate) evicted: u64,
 }
+
+/// Records after which whoever finds work without end looks at the socket and at the peer's process, if
+/// a millisecond has passed. A power of two.
+pub(super) const GLANCE: u64 = 1024;
 
 /// Most records that one turn of the lock handles.
 pub(crate) const BUDGET: usize = 1024;
@@ -211,6 +217,8 @@ impl RxStream {
             end: None,
             waker: None,
             credit: RecvCredit::stream(incoming.stream_window),
+            records: 0,
+            bytes: 0,
             reading: true,
             received: true,
             writing: true,

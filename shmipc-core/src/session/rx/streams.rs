@@ -7,9 +7,9 @@ use std::task::Waker;
 use crate::error::{OpenError, SessionError};
 use crate::mem::{Memory, MemoryMut};
 
-use crate::session::{Effects, StreamId, Tx, charge, footprint, store_waker};
+use crate::session::{Effects, RecvStats, StreamId, Tx, charge, footprint, store_waker};
 
-use super::{Feeds, Next, Payload, Place, Rx, RxStream};
+use super::{Feeds, GLANCE, Next, Payload, Place, Rx, RxStream};
 
 impl<O: MemoryMut + Clone, P: Memory + Clone> Rx<O, P> {
     /// Takes the next entry of a stream, and announces the credit it frees (C2).
@@ -89,11 +89,29 @@ impl<O: MemoryMut + Clone, P: Memory + Clone> Rx<O, P> {
         })?;
         self.records += 1;
         self.bytes += u64::from(len);
+        stream.records += 1;
+        stream.bytes += u64::from(len);
+        if self.records.is_multiple_of(GLANCE) {
+            effects.get_or_insert_default().glance = true;
+        }
         let stream_due = stream.credit.pass(charge(len, window));
         if self.credit.pass(footprint(len)) || stream_due {
             self.announce_credit(key, feeds, effects.get_or_insert_default());
         }
         Some(payload)
+    }
+
+    /// Counters of a stream.
+    pub(crate) fn stats_of(&self, key: usize) -> RecvStats {
+        let Some(stream) = self.streams.get(key) else { return RecvStats::default() };
+        let unread = stream.inbox.iter().map(|entry| entry.payload.len() as u64).sum();
+        let (records, bytes) = (stream.records, stream.bytes);
+        RecvStats {
+            records,
+            bytes,
+            unread_records: stream.inbox.len() as u64,
+            unread_bytes: unread,
+        }
     }
 
     /// The end of a stream whose inbox is empty, if it has come.

@@ -13,7 +13,7 @@ use crate::queue::{Header, Kind, RecordWriter};
 
 use super::openers::Openers;
 use super::tickets::{State, Tickets};
-use super::{Effects, SendCredit, StreamId};
+use super::{Effects, SendCredit, SendStats, StreamId};
 
 /// What a reservation asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,6 +88,9 @@ struct TxStream {
     /// Never used again, unlike its key.
     serial: u64,
     credit: SendCredit,
+    records: u64,
+    bytes: u64,
+    waits: u64,
     /// Behind our last control record for the stream.
     last_control: u64,
 }
@@ -156,6 +159,9 @@ impl<O: MemoryMut + Clone, P: Memory + Clone> Tx<O, P> {
             stop_owed: None,
             serial: self.serial,
             credit,
+            records: 0,
+            bytes: 0,
+            waits: 0,
             last_control: 0,
         });
     }
@@ -196,6 +202,17 @@ impl<O: MemoryMut + Clone, P: Memory + Clone> Tx<O, P> {
             (Direction::Open, Some(code)) => Err(SendError::Stopped(code)),
             (Direction::Open, None) => Ok(stream),
         }
+    }
+
+    /// Counters of a stream.
+    pub(crate) fn stats_of(&self, key: usize) -> SendStats {
+        let stream = self.streams.get(key).and_then(Option::as_ref);
+        stream.map_or(SendStats::default(), |stream| SendStats {
+            records: stream.records,
+            bytes: stream.bytes,
+            credit: stream.credit.left().max(0) as u64,
+            reserve_waits: stream.waits,
+        })
     }
 
     /// Which use of its key a stream is.
@@ -268,9 +285,15 @@ impl<O: MemoryMut + Clone, P: Memory + Clone> Tx<O, P> {
         self.tickets.granted().map(Grant::footprint).sum()
     }
 
-    /// Takes in what the peer has handed back.
-    pub(crate) fn test_take_returns(&mut self) -> Result<(), PeerMisbehaved> {
-        self.take_returns()
+    /// Whether no reservation of the session can start for lack of credit.
+    pub(crate) fn test_lacks_credit(&self) -> bool {
+        self.credit.left() <= 0
+    }
+
+    /// Whether a reservation of `len` bytes cannot start for lack of its stream's credit.
+    pub(crate) fn test_stream_lacks_credit(&mut self, key: usize, len: u32) -> bool {
+        let charge = super::charge(len, self.geometry.stream_window);
+        self.stream(key).credit.left() < charge as i64
     }
 }
 

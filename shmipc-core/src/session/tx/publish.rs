@@ -35,6 +35,8 @@ impl<O: MemoryMut + Clone, P: Memory + Clone> Tx<O, P> {
         if flags.contains(Flags::FIN) {
             stream.direction = Direction::Ended;
         }
+        stream.records += 1;
+        stream.bytes += u64::from(len);
         let word = stream.id.word();
         let inline_size = 16 + u64::from(len).next_multiple_of(16);
         match grant.extent.take() {

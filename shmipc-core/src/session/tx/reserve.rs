@@ -76,6 +76,8 @@ impl<O: MemoryMut + Clone, P: Memory + Clone> Tx<O, P> {
         }
         let header = Header { kind: Kind::Inline, flags, value: len, stream: stream.id.word() };
         self.writer.put(header, data);
+        stream.records += 1;
+        stream.bytes += u64::from(len);
         self.pay_stop(key).map_err(SessionError::from)?;
         self.records += 1;
         self.bytes += u64::from(len);
@@ -85,6 +87,7 @@ impl<O: MemoryMut + Clone, P: Memory + Clone> Tx<O, P> {
     /// Queues up.
     pub(crate) fn join(&mut self, key: usize, ask: Ask) -> TicketId {
         self.waits.all += 1;
+        self.stream(key).waits += 1;
         let serial = self.serial_of(key);
         self.tickets.join(key, serial, ask)
     }
@@ -332,7 +335,7 @@ impl<O: MemoryMut + Clone, P: Memory + Clone> Tx<O, P> {
     }
 
     /// Takes everything in that the peer has handed back.
-    pub(super) fn take_returns(&mut self) -> Result<(), PeerMisbehaved> {
+    pub(crate) fn take_returns(&mut self) -> Result<(), PeerMisbehaved> {
         if !self.returns.has_news() {
             return Ok(());
         }

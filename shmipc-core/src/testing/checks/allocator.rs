@@ -188,3 +188,37 @@ fn a_full_small_region_falls_back_to_the_dedicated_one() {
     );
     assert_eq!(extents.len(), 4 + 4);
 }
+
+#[test]
+fn what_is_idle_is_retired_and_what_is_used_stays() {
+    let mut model = Model::new(240);
+    let (kept, freed) = (model.hold(64).unwrap(), model.hold(FIRST_SEGMENT).unwrap());
+    model.arena.release(freed);
+    let mapped = model.arena.mapped();
+    model.arena.sweep();
+    assert!(model.arena.take_retired().is_empty(), "it was in use a moment ago");
+    model.arena.sweep();
+    assert_eq!(model.arena.take_retired(), [model.segments[1].0]);
+    assert_eq!(model.arena.mapped(), mapped - FIRST_SEGMENT);
+    assert!(!model.arena.is_empty(), "the other one is in use");
+    model.arena.release(kept);
+    model.arena.sweep();
+    assert_eq!(model.arena.take_retired(), [model.segments[0].0]);
+    assert_eq!(model.arena.mapped(), 0);
+}
+
+#[test]
+fn what_is_not_acknowledged_is_never_retired() {
+    let mut model = Model::new(240);
+    let Err(Shortage::Grow(plan)) = model.arena.hold(64) else { panic!("a fresh arena is empty") };
+    let (segment, _) = mem::create_arena(c"shmipc-test", plan.bytes as usize).unwrap();
+    model.arena.begin(plan);
+    let id = model.arena.add(plan, segment);
+    model.arena.announced(id);
+    model.arena.sweep();
+    model.arena.sweep();
+    assert!(!model.arena.is_empty() && model.arena.take_retired().is_empty());
+    model.arena.returned(Returned::Segment(Raw::new(id))).unwrap();
+    model.arena.sweep();
+    assert_eq!(model.arena.take_retired(), [id]);
+}

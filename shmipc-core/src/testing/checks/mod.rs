@@ -4,11 +4,13 @@
 //! |---|---|---|
 //! | `allocator` | extents never overlap, forged returns change nothing | |
 //! | `credit` | one unread update per stream, eight per session; nobody honest is accused | `>=`, overdraft, S/32, S/2, order |
+//! | `evict` | a reader that leaves messages unread keeps nobody from memory | no eviction, one plea per session |
 //! | `reserve` | a control record always finds room | 48 bytes a place, no padding, reuse at once |
 //! | `sessions` | credit is conserved; what was let go comes back | |
 
 mod allocator;
 mod credit;
+mod evict;
 mod pair;
 mod reserve;
 mod sessions;
