@@ -110,6 +110,10 @@ impl<T: Trust> RecvHalf<T> {
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
                 Poll::Ready(Ok(None)) => return Poll::Ready(Ok(self.assemble(self.taken.len()))),
+                Poll::Ready(Ok(Some(entry))) if self.taken.is_empty() && !entry.more => {
+                    let part = self.part(entry);
+                    return Poll::Ready(Ok(Some(Message::new(part, Vec::new(), self.promise()))));
+                }
                 Poll::Ready(Ok(Some(entry))) => self.take(entry),
             }
         }

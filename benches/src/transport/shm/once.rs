@@ -2,8 +2,8 @@
 //!
 //! ```text
 //!   driver                                     peer
-//!   open, send request, finish  ───────────▶   accept, receive request and its end
-//!   receive reply and its end   ◀───────────   send reply, finish
+//!   open, send last request     ───────────▶   accept, receive request and end
+//!   receive reply and end       ◀───────────   send last reply
 //!   let go                                     let go
 //! ```
 //!
@@ -68,8 +68,7 @@ impl Link for Once {
             Side::Peer => self.stream.take().ok_or_else(ended)?,
         };
         self.payload.fill(&mut self.message, first);
-        stream.send(&self.message).map_err(other)?;
-        stream.finish().map_err(other)?;
+        stream.finish_with(&self.message).map_err(other)?;
         if self.side == Side::Driver {
             self.stream = Some(stream);
         }
