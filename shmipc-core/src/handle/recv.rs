@@ -145,6 +145,20 @@ impl<T: Trust> RecvHalf<T> {
             if let Some(len) = self.owner.shared.take_inline(self.key, copy) {
                 return Poll::Ready(Ok(Some(len)));
             }
+            match self.poll_entry(waker) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                Poll::Ready(Ok(None)) => return Poll::Ready(Ok(None)),
+                Poll::Ready(Ok(Some(entry))) => {
+                    match (&entry.payload, out.get_mut(..entry.payload.len())) {
+                        (Payload::Heap(bytes), Some(out)) if !entry.more => {
+                            out.copy_from_slice(bytes);
+                            return Poll::Ready(Ok(Some(bytes.len())));
+                        }
+                        _ => self.take(entry),
+                    }
+                }
+            }
         }
         match self.poll_recv(waker) {
             Poll::Pending => Poll::Pending,
