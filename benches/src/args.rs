@@ -20,20 +20,46 @@ pub(crate) enum Command {
     Latency(Options),
     /// One way: `--batch` messages a publication, checked by the receiver.
     Throughput(Options),
+    /// Ping-pongs side by side: a thread of each process and a link (shm-sync: a stream of the one
+    /// session) for each.
+    Parallel {
+        #[command(flatten)]
+        options: Options,
+
+        /// Ping-pongs at one time.
+        #[arg(long, value_delimiter = ',', default_value = "1,8", value_parser = positive)]
+        streams: Vec<usize>,
+    },
+    /// How long after a `SIGKILL` of the peer a call of shm-sync fails.
+    Kills(Kills),
     /// The other process; the driver starts it.
     #[command(hide = true)]
     Peer {
         #[arg(long)]
         driver: i32,
         #[arg(long)]
-        cpu: usize,
+        cpu: Option<usize>,
+    },
+    /// The process that `kills` kills.
+    #[command(hide = true)]
+    Victim {
+        #[arg(long)]
+        driver: i32,
+        #[arg(long)]
+        cpu: Option<usize>,
+        #[arg(long)]
+        socket: String,
+        #[arg(long, value_enum)]
+        wait: Wait,
+        #[arg(long, value_enum)]
+        call: Call,
     },
 }
 
 #[derive(Clone, Debug, Args)]
 pub(crate) struct Options {
-    /// What to measure.
-    #[arg(long, value_delimiter = ',', value_enum, default_values_t = Transport::ALL)]
+    /// What to measure [default: all; parallel: uds,shm-sync].
+    #[arg(long, value_delimiter = ',', value_enum)]
     pub(crate) transport: Vec<Transport>,
 
     /// Bytes in a message: 64, 4k, 64K, 1M.
@@ -64,7 +90,7 @@ pub(crate) struct Options {
     #[arg(long, default_value_t = 300, value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) block_ms: u64,
 
-    /// CPU of the driver and CPU of the peer.
+    /// CPU of the driver and CPU of the peer, or `none`.
     #[arg(long, default_value = "0,1")]
     pub(crate) pin: Pin,
 
@@ -75,6 +101,33 @@ pub(crate) struct Options {
     /// Further threads in each process waiting on idle streams of the same shm-sync session.
     #[arg(long, default_value_t = 0)]
     pub(crate) parked: usize,
+
+    /// Further streams of the same shm-sync session, open on both sides and not used.
+    #[arg(long, value_delimiter = ',', default_value = "0")]
+    pub(crate) open: Vec<usize>,
+
+    /// One JSON object a line on standard output.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Kills {
+    /// Kills for each kind of call in each wait mode.
+    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) count: u32,
+
+    /// How the survivor and the victim wait.
+    #[arg(long, value_delimiter = ',', value_enum, default_values_t = Wait::ALL)]
+    pub(crate) wait: Vec<Wait>,
+
+    /// What the survivor is calling.
+    #[arg(long, value_delimiter = ',', value_enum, default_values_t = Call::ALL)]
+    pub(crate) call: Vec<Call>,
+
+    /// CPU of the survivor and CPU of the victims, or `none`.
+    #[arg(long, default_value = "0,1")]
+    pub(crate) pin: Pin,
 
     /// One JSON object a line on standard output.
     #[arg(long)]
@@ -91,6 +144,11 @@ macro_rules! words {
             $($(#[$variant_doc])* #[value(name = $word)] #[serde(rename = $word)] $variant),+
         }
 
+        impl $name {
+            #[allow(dead_code, reason = "for those that are a default of the command line")]
+            pub(crate) const ALL: &[Self] = &[$(Self::$variant),+];
+        }
+
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.pad(match self { $(Self::$variant => $word),+ })
@@ -100,8 +158,8 @@ macro_rules! words {
 }
 
 words!(
-    /// Which of the two benchmarks.
-    Bench { Latency = "latency", Throughput = "throughput" }
+    /// Which benchmark.
+    Bench { Latency = "latency", Throughput = "throughput", Parallel = "parallel" }
 );
 
 words!(
@@ -121,24 +179,40 @@ words!(
         Uds = "uds",
         /// shmipc, blocking flavour.
         ShmSync = "shm-sync",
+        /// shmipc, blocking flavour, a stream opened, used once and closed for each round trip.
+        ShmStreams = "shm-streams",
     }
 );
 
 impl Transport {
-    pub(crate) const ALL: [Self; 7] = [
-        Self::Cacheline,
-        Self::BareMap,
-        Self::BareRing,
-        Self::Eventfd,
-        Self::Pipe,
-        Self::Uds,
-        Self::ShmSync,
-    ];
+    /// What `parallel` compares unless told otherwise.
+    pub(crate) const SIDE_BY_SIDE: &[Self] = &[Self::Uds, Self::ShmSync];
+
+    /// Transports of one family differ in how one thing is used.
+    pub(crate) fn family(self) -> Self {
+        if self == Self::ShmStreams { Self::ShmSync } else { self }
+    }
 }
 
 words!(
     /// How a process waits for a message.
     Wait { Spin = "spin", Adaptive = "adaptive", Block = "block" }
+);
+
+words!(
+    /// What the survivor of a kill is calling.
+    Call {
+        /// Waiting for a message.
+        Recv = "recv",
+        /// Waiting for a stream.
+        Accept = "accept",
+        /// Waiting for room, as the victim reads nothing.
+        Reserve = "reserve",
+        /// In the middle of a ping-pong.
+        Echo = "echo",
+        /// Nothing; then the first `recv` after the death.
+        Next = "next",
+    }
 );
 
 words!(
@@ -194,22 +268,30 @@ impl fmt::Display for Size {
     }
 }
 
-/// The CPUs that driver and peer are pinned to.
+/// The CPUs that driver and peer are pinned to, if they are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Pin {
-    pub(crate) driver: usize,
-    pub(crate) peer: usize,
+    pub(crate) driver: Option<usize>,
+    pub(crate) peer: Option<usize>,
 }
 
 impl FromStr for Pin {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if text == "none" {
+            return Ok(Self { driver: None, peer: None });
+        }
         let both = text.split_once(',').and_then(|(driver, peer)| {
-            Some(Self { driver: driver.trim().parse().ok()?, peer: peer.trim().parse().ok()? })
+            let (driver, peer) = (driver.trim().parse().ok()?, peer.trim().parse().ok()?);
+            Some(Self { driver: Some(driver), peer: Some(peer) })
         });
-        both.ok_or_else(|| format!("`{text}` is not two CPUs such as `0,1`"))
+        both.ok_or_else(|| format!("`{text}` is neither two CPUs such as `0,1` nor `none`"))
     }
+}
+
+fn positive(text: &str) -> Result<usize, String> {
+    text.parse().ok().filter(|&n| n > 0).ok_or_else(|| format!("`{text}` is not a positive number"))
 }
 
 #[cfg(test)]
@@ -237,7 +319,8 @@ mod tests {
 
     #[test]
     fn a_pin_is_two_cpus() {
-        assert_eq!("0,1".parse(), Ok(Pin { driver: 0, peer: 1 }));
+        assert_eq!("0,1".parse(), Ok(Pin { driver: Some(0), peer: Some(1) }));
+        assert_eq!("none".parse(), Ok(Pin { driver: None, peer: None }));
         assert!("0".parse::<Pin>().is_err());
         assert!("0,1,2".parse::<Pin>().is_err());
     }

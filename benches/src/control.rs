@@ -31,15 +31,17 @@ use serde::{Deserialize, Serialize};
 use crate::mem;
 use crate::transport::Arm;
 
-/// The longest message and the most descriptors in one packet.
+/// The longest message in one packet.
 const PACKET: usize = 4096;
-const DESCRIPTORS: usize = 8;
+
+/// The most descriptors in one packet: what the kernel allows.
+pub(crate) const DESCRIPTORS: usize = 253;
 
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Order {
     /// Join the link of this arm; its descriptors come along.
     Open(Arm),
-    /// Take part in `ops` operations.
+    /// Take part in `ops` operations, shared evenly by the links.
     Leg { ops: u64 },
     /// Drop the link.
     Close,

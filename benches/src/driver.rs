@@ -19,10 +19,11 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const ENOUGH_BLOCKS: u32 = 10;
 const ENOUGH_MS: u64 = 200;
 
-pub(crate) fn run(bench: Bench, options: &Options) -> io::Result<()> {
+/// Measures. `streams` says how many ping-pongs run side by side.
+pub(crate) fn run(bench: Bench, options: &Options, streams: &[usize]) -> io::Result<()> {
     let directory = tempfile::tempdir()?;
     let socket = directory.path().join("s").display().to_string();
-    let arms = plan(bench, options, &socket);
+    let arms = plan(bench, options, streams, &socket);
     if arms.is_empty() {
         return Err(io::Error::other("nothing to measure"));
     }
@@ -77,10 +78,15 @@ pub(crate) fn run(bench: Bench, options: &Options) -> io::Result<()> {
 }
 
 /// Every transport at every size that it supports.
-fn plan(bench: Bench, options: &Options, socket: &str) -> Vec<Arm> {
+fn plan(bench: Bench, options: &Options, streams: &[usize], socket: &str) -> Vec<Arm> {
+    let transports = match (&options.transport[..], bench) {
+        ([], Bench::Parallel) => Transport::SIDE_BY_SIDE,
+        ([], _) => Transport::ALL,
+        (chosen, _) => chosen,
+    };
     let mut arms: Vec<Arm> = Vec::new();
-    for &transport in &options.transport {
-        for &size in &options.size {
+    for &transport in transports {
+        for (&size, &streams, &open) in combinations(&options.size, streams, &options.open) {
             let mut arm = Arm {
                 bench,
                 transport,
@@ -91,16 +97,18 @@ fn plan(bench: Bench, options: &Options, socket: &str) -> Vec<Arm> {
                 touch: options.touch,
                 batch: options.batch,
                 parked: options.parked,
+                open,
+                streams,
                 socket: socket.to_owned(),
             };
             if let Err(why) = settle(&mut arm) {
                 eprintln!("{transport} {size}: {why}");
                 continue;
             }
-            if bench == Bench::Latency {
+            if bench != Bench::Throughput {
                 arm.batch = 1;
             }
-            if arms.iter().any(|other| other.transport == transport && other.size == arm.size) {
+            if arms.contains(&arm) {
                 continue;
             }
             if bench == Bench::Throughput && arm.batch < options.batch {
@@ -110,6 +118,15 @@ fn plan(bench: Bench, options: &Options, socket: &str) -> Vec<Arm> {
         }
     }
     arms
+}
+
+/// Every choice of one of each.
+fn combinations<'a, A, B, C>(
+    a: &'a [A],
+    b: &'a [B],
+    c: &'a [C],
+) -> impl Iterator<Item = (&'a A, &'a B, &'a C)> {
+    a.iter().flat_map(move |a| b.iter().flat_map(move |b| c.iter().map(move |c| (a, b, c))))
 }
 
 fn settle(arm: &mut Arm) -> Result<(), String> {
@@ -127,17 +144,16 @@ fn settle(arm: &mut Arm) -> Result<(), String> {
 /// Says what is about to happen, and loudly what makes figures worthless.
 fn introduce(bench: Bench, options: &Options, peer: u32) {
     eprintln!(
-        "{bench}: driver {} on CPU {}, peer {peer} on CPU {}; batches of {}; \
-         shm-sync waits {}, {}, bell {}",
+        "{bench}: driver {} on {}, peer {peer} on {}; batches of {}; shmipc waits {}, {}, bell {}",
         std::process::id(),
-        options.pin.driver,
-        options.pin.peer,
+        place(options.pin.driver),
+        place(options.pin.peer),
         options.batch,
         options.wait,
         options.trust,
         options.bell,
     );
-    if options.pin.driver == options.pin.peer {
+    if options.pin.driver.is_some() && options.pin.driver == options.pin.peer {
         eprintln!("both on one CPU: a transport that only spins waits for the end of a time slice");
     }
     if options.touch == Touch::None {
@@ -151,6 +167,10 @@ fn introduce(bench: Bench, options: &Options, peer: u32) {
              these figures do not count ***"
         );
     }
+}
+
+fn place(cpu: Option<usize>) -> String {
+    cpu.map_or_else(|| "any CPU".to_owned(), |cpu| format!("CPU {cpu}"))
 }
 
 /// A short round trip of a control in every round, that shows the regime of the machine.
@@ -171,6 +191,8 @@ impl Probe {
             touch: Touch::All,
             batch: 1,
             parked: 0,
+            open: 0,
+            streams: 1,
             socket: socket.to_owned(),
         };
         settle(&mut arm).expect("a probe is a control that supports 64 bytes");

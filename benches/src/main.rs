@@ -4,6 +4,9 @@
 //! ```text
 //! ipcbench latency    --transport cacheline,bare-ring,shm-sync --size 64,4k
 //! ipcbench throughput --transport bare-ring,shm-sync --size 64 --batch 32 --json
+//! ipcbench latency    --transport shm-sync,shm-streams --size 64 --open 0,10000
+//! ipcbench parallel   --transport uds,shm-sync --size 64 --streams 1,8
+//! ipcbench kills      --count 1000
 //! ```
 //!
 //! # Two processes
@@ -39,6 +42,11 @@
 //!   receiver measures. Percentiles are of the nanoseconds per message in short runs of messages
 //!   ([`measure::Samples`]), the rate is the median of the blocks' rates, and so is its spread.
 //!
+//! * `parallel`: the same round trips, `--streams` of them side by side: a thread of each process
+//!   for each. shm-sync carries all in one session, a stream each. The figure is the rate, the
+//!   durations are those that a thread sees. What is timed ends when the first thread is through.
+//! * `kills` is of another kind; see [`kills`].
+//!
 //! Every payload byte is written by the sender and checked by the receiver ([`payload`]), with the
 //! same code for every transport, in place where the transport allows it.
 //!
@@ -50,6 +58,7 @@
 mod args;
 mod control;
 mod driver;
+mod kills;
 mod measure;
 mod mem;
 mod payload;
@@ -61,13 +70,18 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-use args::{Cli, Command};
+use args::{Bench, Cli, Command};
 
 fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
-        Command::Latency(options) => driver::run(args::Bench::Latency, &options),
-        Command::Throughput(options) => driver::run(args::Bench::Throughput, &options),
+        Command::Latency(options) => driver::run(Bench::Latency, &options, &[1]),
+        Command::Throughput(options) => driver::run(Bench::Throughput, &options, &[1]),
+        Command::Parallel { options, streams } => driver::run(Bench::Parallel, &options, &streams),
+        Command::Kills(options) => kills::run(&options),
         Command::Peer { driver, cpu } => peer::run(driver, cpu),
+        Command::Victim { driver, cpu, socket, wait, call } => {
+            kills::victim::run(driver, cpu, &socket, wait, call)
+        }
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

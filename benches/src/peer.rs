@@ -3,6 +3,7 @@
 
 use std::io;
 use std::os::fd::OwnedFd;
+use std::thread;
 
 use crate::args::Bench;
 use crate::control::{Answer, Control, Order, Spent};
@@ -10,7 +11,7 @@ use crate::process;
 use crate::transport::{self, Arm, Link, Transport, Visitor};
 
 /// Runs the peer until the driver hangs up.
-pub(crate) fn run(driver: i32, cpu: usize) -> io::Result<()> {
+pub(crate) fn run(driver: i32, cpu: Option<usize>) -> io::Result<()> {
     process::die_with(driver)?;
     process::pin(cpu)?;
     let control = Control::from_stdin()?;
@@ -37,15 +38,15 @@ impl Visitor for Serve<'_> {
     type Output = io::Result<()>;
 
     fn visit<T: Transport>(self) -> io::Result<()> {
-        let mut link = T::join(self.arm, self.fds)?;
+        let mut links = T::join(self.arm, self.fds)?;
         self.control.send(&Answer::Ready, &[])?;
         let mut done = 0;
         loop {
             match self.control.recv()? {
                 Some((Order::Leg { ops }, _)) => {
                     self.control.send(&Answer::Ready, &[])?;
-                    let spent = leg(self.arm, &mut link, done, ops)?;
-                    done += ops;
+                    let spent = leg(self.arm, &mut links, done, ops)?;
+                    done += ops / self.arm.streams as u64;
                     self.control.send(&Answer::Done(spent), &[])?;
                 }
                 Some((Order::Close, _)) => break,
@@ -53,30 +54,45 @@ impl Visitor for Serve<'_> {
                 None => return Ok(()),
             }
         }
-        drop(link);
+        drop(links);
         self.control.send(&Answer::Ready, &[])
     }
 }
 
-fn leg<L: Link>(arm: &Arm, link: &mut L, from: u64, ops: u64) -> io::Result<Spent> {
-    let (cpu_ns, bells) = (process::cpu_ns(), link.bells());
+fn leg<L: Link>(arm: &Arm, links: &mut [L], from: u64, ops: u64) -> io::Result<Spent> {
+    let (cpu_ns, bells) = (process::cpu_ns(), transport::bells(links));
     match arm.bench {
-        Bench::Latency => {
-            for seq in from..from + ops {
-                link.recv(2 * seq)?;
-                link.send(2 * seq + 1, 1)?;
-            }
-        }
-        Bench::Throughput => {
-            let mut seq = from;
-            while seq < from + ops {
-                let count = arm.batch.min(from + ops - seq);
-                link.send(seq, count)?;
-                seq += count;
-            }
+        Bench::Latency => links.iter_mut().try_for_each(|link| echo(link, from, ops))?,
+        Bench::Throughput => links.iter_mut().try_for_each(|link| flood(arm, link, from, ops))?,
+        Bench::Parallel => {
+            let share = ops / arm.streams as u64;
+            thread::scope(|scope| {
+                let threads: Vec<_> = links
+                    .iter_mut()
+                    .map(|link| scope.spawn(move || echo(link, from, share)))
+                    .collect();
+                threads.into_iter().try_for_each(process::joined)
+            })?;
         }
     }
-    Ok(Spent { cpu_ns: process::cpu_ns() - cpu_ns, bells: link.bells() - bells })
+    Ok(Spent { cpu_ns: process::cpu_ns() - cpu_ns, bells: transport::bells(links) - bells })
+}
+
+fn echo<L: Link>(link: &mut L, from: u64, ops: u64) -> io::Result<()> {
+    (from..from + ops).try_for_each(|seq| {
+        link.recv(2 * seq)?;
+        link.send(2 * seq + 1, 1)
+    })
+}
+
+fn flood<L: Link>(arm: &Arm, link: &mut L, from: u64, ops: u64) -> io::Result<()> {
+    let mut seq = from;
+    while seq < from + ops {
+        let count = arm.batch.min(from + ops - seq);
+        link.send(seq, count)?;
+        seq += count;
+    }
+    Ok(())
 }
 
 fn out_of_turn(order: &Order) -> io::Error {

@@ -12,7 +12,7 @@ use std::os::fd::OwnedFd;
 use std::process::{Child, Command, Stdio, exit};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::thread::{self, JoinHandle};
+use std::thread::{self, JoinHandle, ScopedJoinHandle};
 use std::time::Duration;
 
 use nix::sched::{CpuSet, sched_setaffinity};
@@ -21,8 +21,9 @@ use nix::sys::signal::Signal;
 use nix::time::{ClockId, clock_gettime};
 use nix::unistd::{Pid, getppid};
 
-/// Restricts this process to one CPU. Threads started later inherit it.
-pub(crate) fn pin(cpu: usize) -> io::Result<()> {
+/// Restricts this process to one CPU, if one is given. Threads started later inherit it.
+pub(crate) fn pin(cpu: Option<usize>) -> io::Result<()> {
+    let Some(cpu) = cpu else { return Ok(()) };
     let mut set = CpuSet::new();
     let pinned = set.set(cpu).and_then(|()| sched_setaffinity(Pid::from_raw(0), &set));
     pinned.map_err(|error| {
@@ -46,6 +47,16 @@ pub(crate) fn die_with(driver: i32) -> io::Result<()> {
     Ok(())
 }
 
+/// This program once more, in another role.
+pub(crate) fn again(role: &str, cpu: Option<usize>) -> Command {
+    let mut command = Command::new("/proc/self/exe");
+    command.arg(role).args(["--driver", &std::process::id().to_string()]);
+    if let Some(cpu) = cpu {
+        command.args(["--cpu", &cpu.to_string()]);
+    }
+    command
+}
+
 /// The other process, seen from the driver.
 #[derive(Debug)]
 pub(crate) struct Peer {
@@ -55,13 +66,8 @@ pub(crate) struct Peer {
 
 impl Peer {
     /// Starts this program once more as the peer, with `control` as its standard input.
-    pub(crate) fn start(cpu: usize, control: OwnedFd) -> io::Result<(Self, u32)> {
-        let child = Command::new("/proc/self/exe")
-            .arg("peer")
-            .args(["--driver", &std::process::id().to_string()])
-            .args(["--cpu", &cpu.to_string()])
-            .stdin(Stdio::from(control))
-            .spawn()?;
+    pub(crate) fn start(cpu: Option<usize>, control: OwnedFd) -> io::Result<(Self, u32)> {
+        let child = again("peer", cpu).stdin(Stdio::from(control)).spawn()?;
         let pid = child.id();
         let leaving = Arc::new(AtomicBool::new(false));
         let expected = Arc::clone(&leaving);
@@ -95,6 +101,11 @@ fn reap(mut child: Child, expected: &AtomicBool) -> bool {
         exit(1);
     }
     status.is_ok_and(|status| status.success())
+}
+
+/// What a thread of this process gave, once it has ended.
+pub(crate) fn joined<T>(thread: ScopedJoinHandle<'_, io::Result<T>>) -> io::Result<T> {
+    thread.join().unwrap_or_else(|_| Err(io::Error::other("a thread panicked")))
 }
 
 /// Ends the process when nothing has been finished for too long.

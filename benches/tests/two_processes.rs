@@ -10,7 +10,7 @@ use nix::unistd::Pid;
 use serde_json::Value;
 
 /// What a line of JSON consists of, in this order.
-const KEYS: [&str; 22] = [
+const KEYS: [&str; 24] = [
     "bench",
     "transport",
     "wait",
@@ -20,6 +20,8 @@ const KEYS: [&str; 22] = [
     "size",
     "batch",
     "parked",
+    "open",
+    "streams",
     "n",
     "p50_ns",
     "p99_ns",
@@ -115,6 +117,46 @@ fn shm_sync_measures_in_every_way() {
 }
 
 #[test]
+fn many_streams_are_open_and_a_stream_serves_once() {
+    let short = ["latency", "--blocks", "1", "--block-ms", "20", "--json", "--size", "64,64K"];
+    let what = ["--transport", "shm-sync,shm-streams", "--open", "0,3000", "--parked", "1"];
+    let lines = lines(&run(&[&short[..], &what].concat()));
+    let arms: Vec<_> = lines.iter().map(|line| (&line["transport"], &line["open"])).collect();
+    assert_eq!(arms.len(), 2 * 2 * 2, "{arms:?}");
+    assert!(arms.iter().filter(|(_, open)| **open == 3000).count() == 4, "{arms:?}");
+    lines.iter().for_each(check);
+}
+
+#[test]
+fn ping_pongs_run_side_by_side() {
+    for wait in ["adaptive", "block"] {
+        let short = ["parallel", "--blocks", "2", "--block-ms", "20", "--json", "--wait", wait];
+        let what = ["--transport", "pipe,uds,shm-sync", "--size", "64,64K", "--streams", "1,5"];
+        let lines = lines(&run(&[&short[..], &what].concat()));
+        assert_eq!(lines.len(), 3 * 2 * 2);
+        for line in &lines {
+            check(line);
+            assert_eq!(line["bench"], "parallel");
+        }
+        assert_eq!(lines.iter().filter(|line| line["streams"] == 5).count(), 6);
+    }
+    let short = ["parallel", "--blocks", "1", "--block-ms", "20", "--size", "64"];
+    let output = run(&[&short[..], &["--transport", "bare-ring,uds", "--streams", "2"]].concat());
+    let told = String::from_utf8(output.stderr).unwrap();
+    assert!(told.contains("bare-ring 64: not supported: it is one link"), "{told}");
+}
+
+#[test]
+fn every_call_ends_with_the_killed_peer() {
+    let lines = lines(&run(&["kills", "--count", "3", "--json"]));
+    assert_eq!(lines.len(), 3 * 5);
+    for line in &lines {
+        assert_eq!(line["n"], 3, "{line}");
+        assert_eq!((&line["hangs"], &line["wrong"]), (&Value::from(0), &Value::from(0)), "{line}");
+    }
+}
+
+#[test]
 fn a_table_says_what_was_not_touched() {
     let short = ["latency", "--blocks", "1", "--block-ms", "20", "--size", "1M"];
     let output = run(&[&short[..], &["--transport", "bare-map,uds", "--touch", "none"]].concat());
@@ -125,7 +167,13 @@ fn a_table_says_what_was_not_touched() {
 
 #[test]
 fn nonsense_is_refused() {
-    for wrong in [["--size", "12q"], ["--pin", "0"], ["--transport", "smoke"], ["--batch", "0"]] {
+    for wrong in [
+        ["--size", "12q"],
+        ["--pin", "0"],
+        ["--open", "x"],
+        ["--transport", "smoke"],
+        ["--batch", "0"],
+    ] {
         let output = ipcbench(&["latency"]).args(wrong).output().unwrap();
         assert!(!output.status.success(), "{wrong:?}");
     }

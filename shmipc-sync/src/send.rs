@@ -133,6 +133,15 @@ impl SendStream {
         self.core.finish()
     }
 
+    /// Sends `data` as the last message and ends this direction with it, in one record: cheaper than
+    /// [`send`](Self::send) and [`finish`](Self::finish). **Blocks** as [`reserve`](Self::reserve) does.
+    ///
+    /// # Errors
+    /// [`SendError`]; nothing was sent, and this direction goes on.
+    pub fn finish_with(&mut self, data: &[u8]) -> Result<(), SendError> {
+        self.send_flags(data, Flags::FIN)
+    }
+
     /// Breaks this direction off; the peer's reads fail with `code` after what was sent. Never blocks.
     pub fn reset(&mut self, code: u32) {
         self.core.reset(code);

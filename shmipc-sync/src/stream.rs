@@ -105,6 +105,14 @@ impl<T: Trust> Stream<T> {
         self.send.finish()
     }
 
+    /// See [`SendStream::finish_with`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn finish_with(&mut self, data: &[u8]) -> Result<(), SendError> {
+        self.send.finish_with(data)
+    }
+
     /// See [`SendStream::reset`].
     pub fn reset(&mut self, code: u32) {
         self.send.reset(code);

@@ -1,6 +1,9 @@
 //! One block: a link is opened, warmed up, measured for a while and closed.
 
 use std::io;
+use std::sync::Barrier;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 use std::time::Duration;
 
 use quanta::Clock;
@@ -55,23 +58,27 @@ impl Measure {
     fn leg<L: Link>(
         &self,
         arm: &Arm,
-        link: &mut L,
+        links: &mut [L],
         from: u64,
         ops: u64,
         block: &mut Block,
     ) -> io::Result<Duration> {
         self.control.send(&Order::Leg { ops }, &[])?;
         self.control.expect_ready()?;
-        let (cpu_ns, bells) = (process::cpu_ns(), link.bells());
+        let (cpu_ns, bells) = (process::cpu_ns(), transport::bells(links));
         let (timed_ops, elapsed) = match arm.bench {
-            Bench::Latency => self.ping_pong(link, from, ops, &mut block.samples)?,
+            Bench::Latency => self.ping_pong(&mut links[0], from, ops, &mut block.samples)?,
             Bench::Throughput => {
                 let sample = sample_len(arm);
-                self.one_way(link, from, ops, sample, &mut block.samples)?
+                self.one_way(&mut links[0], from, ops, sample, &mut block.samples)?
+            }
+            Bench::Parallel => {
+                let share = ops / arm.streams as u64;
+                self.side_by_side(links, from, share, &mut block.samples)?
             }
         };
         block.cpu_ns += process::cpu_ns() - cpu_ns;
-        block.bells += link.bells() - bells;
+        block.bells += transport::bells(links) - bells;
         let spent = self.control.expect_done()?;
         block.cpu_ns += spent.cpu_ns;
         block.bells += spent.bells;
@@ -107,6 +114,52 @@ impl Measure {
             samples.record(ns, 1);
         }
         Ok((ops, self.clock.delta(start, before)))
+    }
+
+    /// A thread for each link, `ops` round trips each. What is timed ends when the first of them is
+    /// through, as from then on there are fewer.
+    fn side_by_side<L: Link>(
+        &self,
+        links: &mut [L],
+        from: u64,
+        ops: u64,
+        samples: &mut Samples,
+    ) -> io::Result<(u64, Duration)> {
+        let line = Barrier::new(links.len());
+        let over = AtomicBool::new(false);
+        let lane = |link: &mut L| {
+            let mut samples = Samples::new();
+            line.wait();
+            let start = self.clock.raw();
+            let mut before = start;
+            let mut timed = None;
+            for seq in from..from + ops {
+                link.send(2 * seq, 1)?;
+                link.recv(2 * seq + 1)?;
+                if timed.is_some() {
+                    continue;
+                }
+                let now = self.clock.raw();
+                samples.record(self.clock.delta_as_nanos(before, now), 1);
+                before = now;
+                if over.load(Ordering::Relaxed) {
+                    timed = Some(seq + 1 - from);
+                }
+            }
+            over.store(true, Ordering::Relaxed);
+            Ok::<_, io::Error>((samples, timed.unwrap_or(ops), start, before))
+        };
+        thread::scope(|scope| {
+            let threads: Vec<_> = links.iter_mut().map(|link| scope.spawn(|| lane(link))).collect();
+            let (mut timed_ops, mut first, mut last) = (0, u64::MAX, 0);
+            for thread in threads {
+                let (of_lane, timed, start, end) = process::joined(thread)?;
+                samples.add(&of_lane);
+                timed_ops += timed;
+                (first, last) = (first.min(start), last.max(end));
+            }
+            Ok((timed_ops, self.clock.delta(first, last)))
+        })
     }
 
     /// The first `sample` messages say that the sender is at work; the clock starts after them.
@@ -158,13 +211,15 @@ impl Visitor for OneBlock<'_> {
         let offer = T::offer(arm)?;
         measure.control.send(&Order::Open(arm.clone()), &offer.fds)?;
         drop(offer.fds);
-        let mut link = (offer.complete)()?;
+        let mut links = (offer.complete)()?;
         measure.control.expect_ready()?;
 
         let mut done = 0;
+        let streams = arm.streams as u64;
         let mut leg = |ops: u64, block: &mut Block| {
-            let elapsed = measure.leg(arm, &mut link, done, ops, block)?;
-            done += ops;
+            let ops = ops.next_multiple_of(streams);
+            let elapsed = measure.leg(arm, &mut links, done, ops, block)?;
+            done += ops / streams;
             // Never an infinite rate: a leg so short that nothing was timed says nothing.
             Ok::<_, io::Error>(ops as f64 / elapsed.as_secs_f64().max(1e-6))
         };
@@ -184,7 +239,7 @@ impl Visitor for OneBlock<'_> {
             rate = leg(ops.max(least_ops(arm)), &mut block)?;
         }
 
-        drop(link);
+        drop(links);
         measure.control.send(&Order::Close, &[])?;
         measure.control.expect_ready()?;
         Ok(block)
@@ -222,7 +277,7 @@ fn sample_len(arm: &Arm) -> u64 {
 /// The shortest leg.
 fn least_ops(arm: &Arm) -> u64 {
     match arm.bench {
-        Bench::Latency => 16,
+        Bench::Latency | Bench::Parallel => 16,
         Bench::Throughput => 4 * sample_len(arm),
     }
 }

@@ -5,5 +5,5 @@ mod report;
 mod samples;
 
 pub(crate) use block::{Block, Measure};
-pub(crate) use report::{Figures, print_json, print_table};
+pub(crate) use report::{Figures, duration, print_json, print_table};
 pub(crate) use samples::{Samples, median, spread};

@@ -18,6 +18,8 @@ pub(crate) struct Figures {
     pub(crate) size: usize,
     pub(crate) batch: u64,
     pub(crate) parked: usize,
+    pub(crate) open: usize,
+    pub(crate) streams: usize,
     /// Operations timed, in all blocks.
     pub(crate) n: u64,
     /// The median of the blocks' medians; the other durations are of all blocks merged.
@@ -46,6 +48,7 @@ impl Figures {
         let (messages_per_op, judged) = match arm.bench {
             Bench::Latency => (2.0, &medians),
             Bench::Throughput => (1.0, &rates),
+            Bench::Parallel => (2.0, &rates),
         };
         let n: u64 = blocks.iter().map(|block| block.timed_ops).sum();
         let ops = blocks.iter().map(|block| block.ops).sum::<u64>() as f64;
@@ -63,6 +66,8 @@ impl Figures {
             size: arm.size.0,
             batch: arm.batch,
             parked: arm.parked,
+            open: arm.open,
+            streams: arm.streams,
             n,
             p50_ns: median(&medians),
             p99_ns: merged.quantile_ns(0.99),
@@ -90,9 +95,11 @@ pub(crate) fn print_json(figures: &[Figures]) -> serde_json::Result<()> {
 
 pub(crate) fn print_table(figures: &[Figures]) {
     println!(
-        "{:10} {:>6} {:8} {:9} {:7} {:>9} {:>9} {:>9} {:>9} {:>11} {:>10} {:>9} {:>8} {:>7} {:>8}",
+        "{:11} {:>6} {:>6} {:>7} {:8} {:9} {:7} {:>9} {:>9} {:>9} {:>9} {:>11} {:>10} {:>9} {:>8} {:>7} {:>8} {:>8}",
         "transport",
         "size",
+        "open",
+        "streams",
         "wait",
         "trust",
         "bell",
@@ -106,12 +113,15 @@ pub(crate) fn print_table(figures: &[Figures]) {
         "bells/op",
         "spread",
         "p50/line",
+        "to first",
     );
     for line in figures {
         println!(
-            "{:10} {:>6} {:8} {:9} {:7} {:>9} {:>9} {:>9} {:>9} {:>11} {:>10} {:>9} {:>8.3} {:>6.1}% {:>7.2}x",
+            "{:11} {:>6} {:>6} {:>7} {:8} {:9} {:7} {:>9} {:>9} {:>9} {:>9} {:>11} {:>10} {:>9} {:>8.3} {:>6.1}% {:>7.2}x {:>7.2}x",
             line.transport,
             crate::args::Size(line.size),
+            line.open,
+            line.streams,
             line.wait,
             line.trust,
             line.bell,
@@ -125,12 +135,17 @@ pub(crate) fn print_table(figures: &[Figures]) {
             line.bells_per_op,
             line.spread * 100.0,
             line.p50_ns / line.probe_cacheline_ns,
+            to_first(figures, line),
         );
     }
     if let Some(line) = figures.first() {
         if line.bench == Bench::Throughput {
             println!("durations are those of one message");
         }
+        println!(
+            "to first: {} relative to the first line of its family (uds, shm, …) and size",
+            if line.bench == Bench::Latency { "p50" } else { "messages/s" },
+        );
         println!(
             "probes of every round: cacheline {}, eventfd {}; p50/line is relative to the former",
             duration(line.probe_cacheline_ns),
@@ -139,8 +154,20 @@ pub(crate) fn print_table(figures: &[Figures]) {
     }
 }
 
+/// `line` relative to the first line of its family and size, in what its benchmark is about.
+fn to_first(figures: &[Figures], line: &Figures) -> f64 {
+    let same = |first: &&Figures| {
+        first.transport.family() == line.transport.family() && first.size == line.size
+    };
+    let first = figures.iter().find(same).unwrap_or(line);
+    match line.bench {
+        Bench::Latency => line.p50_ns / first.p50_ns,
+        Bench::Throughput | Bench::Parallel => line.msgs_per_s / first.msgs_per_s,
+    }
+}
+
 /// Nanoseconds with a fitting unit and about three digits.
-fn duration(ns: f64) -> String {
+pub(crate) fn duration(ns: f64) -> String {
     match ns {
         ns if ns < 1e3 => format!("{ns:.1} ns"),
         ns if ns < 1e6 => format!("{:.2} us", ns / 1e3),

@@ -30,7 +30,7 @@ const AMPLE: usize = 256 << 10;
 /// How many slots a direction has: one for a round trip, else at least two batches.
 pub(super) fn slots_for(arm: &Arm) -> usize {
     match arm.bench {
-        Bench::Latency => 1,
+        Bench::Latency | Bench::Parallel => 1,
         Bench::Throughput => (AMPLE / arm.size.0).clamp(2, 1024).max(2 * arm.batch as usize),
     }
 }
@@ -45,18 +45,18 @@ impl Transport for BareMap {
         arm.wait = Wait::Spin;
         arm.trust = Trust::Trusted;
         arm.bell = Bell::None;
-        arm.parked = 0;
-        Ok(())
+        arm.without_session();
+        arm.one_link()
     }
 
     fn offer(arm: &Arm) -> io::Result<Offer<Slots>> {
         let (mapping, fd) = Mapping::create(&regions(arm))?;
-        Ok(Offer::ready(Slots::new(arm, mapping, Side::Driver), vec![fd]))
+        Ok(Offer::ready(vec![Slots::new(arm, mapping, Side::Driver)], vec![fd]))
     }
 
-    fn join(arm: &Arm, fds: Vec<OwnedFd>) -> io::Result<Slots> {
+    fn join(arm: &Arm, fds: Vec<OwnedFd>) -> io::Result<Vec<Slots>> {
         let [fd] = only(fds)?;
-        Ok(Slots::new(arm, Mapping::join(fd, &regions(arm))?, Side::Peer))
+        Ok(vec![Slots::new(arm, Mapping::join(fd, &regions(arm))?, Side::Peer)])
     }
 }
 

@@ -59,18 +59,18 @@ impl Transport for BareRing {
         arm.wait = Wait::Spin;
         arm.trust = Trust::Untrusted;
         arm.bell = Bell::None;
-        arm.parked = 0;
-        Ok(())
+        arm.without_session();
+        arm.one_link()
     }
 
     fn offer(arm: &Arm) -> io::Result<Offer<Rings>> {
         let (mapping, fd) = Mapping::create(&REGIONS)?;
-        Ok(Offer::ready(Rings::new(arm, mapping, Side::Driver), vec![fd]))
+        Ok(Offer::ready(vec![Rings::new(arm, mapping, Side::Driver)], vec![fd]))
     }
 
-    fn join(arm: &Arm, fds: Vec<OwnedFd>) -> io::Result<Rings> {
+    fn join(arm: &Arm, fds: Vec<OwnedFd>) -> io::Result<Vec<Rings>> {
         let [fd] = only(fds)?;
-        Ok(Rings::new(arm, Mapping::join(fd, &REGIONS)?, Side::Peer))
+        Ok(vec![Rings::new(arm, Mapping::join(fd, &REGIONS)?, Side::Peer)])
     }
 }
 

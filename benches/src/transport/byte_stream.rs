@@ -1,4 +1,5 @@
-//! `pipe` and `uds`: what the kernel offers, a blocking byte stream each way.
+//! `pipe` and `uds`: what the kernel offers, a blocking byte stream each way, and as many of them as
+//! there are ping-pongs side by side.
 //!
 //! Payload is written in a private buffer that one `write_all` sends a batch at a time, and read
 //! into a private buffer. Both block in the kernel, whatever `--wait` says. The receiver of a batch
@@ -14,6 +15,7 @@ use nix::unistd::pipe2;
 
 use super::{Arm, Link, Offer, Transport, only};
 use crate::args::{Bell, Trust, Wait};
+use crate::control::DESCRIPTORS;
 use crate::payload::Payload;
 
 /// Two pipes of the kernel's default size.
@@ -24,20 +26,28 @@ impl Transport for Pipe {
     type Link = ByteStream<File>;
 
     fn settle(arm: &mut Arm) -> Result<(), String> {
-        settle(arm);
-        Ok(())
+        settle(arm, 2)
     }
 
     fn offer(arm: &Arm) -> io::Result<Offer<Self::Link>> {
-        let (peer_reads, driver_writes) = pipe2(OFlag::O_CLOEXEC)?;
-        let (driver_reads, peer_writes) = pipe2(OFlag::O_CLOEXEC)?;
-        let link = ByteStream::new(arm, driver_reads.into(), driver_writes.into());
-        Ok(Offer::ready(link, vec![peer_reads, peer_writes]))
+        let (mut links, mut fds) = (Vec::new(), Vec::new());
+        for _ in 0..arm.streams {
+            let (peer_reads, driver_writes) = pipe2(OFlag::O_CLOEXEC)?;
+            let (driver_reads, peer_writes) = pipe2(OFlag::O_CLOEXEC)?;
+            links.push(ByteStream::new(arm, driver_reads.into(), driver_writes.into()));
+            fds.extend([peer_reads, peer_writes]);
+        }
+        Ok(Offer::ready(links, fds))
     }
 
-    fn join(arm: &Arm, fds: Vec<OwnedFd>) -> io::Result<Self::Link> {
-        let [reads, writes] = only(fds)?;
-        Ok(ByteStream::new(arm, reads.into(), writes.into()))
+    fn join(arm: &Arm, fds: Vec<OwnedFd>) -> io::Result<Vec<Self::Link>> {
+        let mut fds = fds.into_iter();
+        let mut links = Vec::new();
+        while let Some(reads) = fds.next() {
+            let [writes] = only(fds.next().into_iter().collect())?;
+            links.push(ByteStream::new(arm, reads.into(), writes.into()));
+        }
+        Ok(links)
     }
 }
 
@@ -49,28 +59,35 @@ impl Transport for Uds {
     type Link = ByteStream<UnixStream>;
 
     fn settle(arm: &mut Arm) -> Result<(), String> {
-        settle(arm);
-        Ok(())
+        settle(arm, 1)
     }
 
     fn offer(arm: &Arm) -> io::Result<Offer<Self::Link>> {
-        let (driver, peer) = UnixStream::pair()?;
-        let link = ByteStream::new(arm, driver.try_clone()?, driver);
-        Ok(Offer::ready(link, vec![peer.into()]))
+        let (mut links, mut fds) = (Vec::new(), Vec::new());
+        for _ in 0..arm.streams {
+            let (driver, peer) = UnixStream::pair()?;
+            links.push(ByteStream::new(arm, driver.try_clone()?, driver));
+            fds.push(peer.into());
+        }
+        Ok(Offer::ready(links, fds))
     }
 
-    fn join(arm: &Arm, fds: Vec<OwnedFd>) -> io::Result<Self::Link> {
-        let [socket] = only(fds)?;
-        let socket = UnixStream::from(socket);
-        Ok(ByteStream::new(arm, socket.try_clone()?, socket))
+    fn join(arm: &Arm, fds: Vec<OwnedFd>) -> io::Result<Vec<Self::Link>> {
+        let sockets = fds.into_iter().map(UnixStream::from);
+        sockets.map(|socket| Ok(ByteStream::new(arm, socket.try_clone()?, socket))).collect()
     }
 }
 
-fn settle(arm: &mut Arm) {
+fn settle(arm: &mut Arm, fds_per_stream: usize) -> Result<(), String> {
+    let most = DESCRIPTORS / fds_per_stream;
+    if arm.streams > most {
+        return Err(format!("not supported: at most {most} side by side"));
+    }
     arm.wait = Wait::Block;
     arm.trust = Trust::Untrusted;
     arm.bell = Bell::None;
-    arm.parked = 0;
+    arm.without_session();
+    Ok(())
 }
 
 #[derive(Debug)]
@@ -97,7 +114,7 @@ impl<S: Read> ByteStream<S> {
     }
 }
 
-impl<S: Read + Write> Link for ByteStream<S> {
+impl<S: Read + Write + Send> Link for ByteStream<S> {
     fn send(&mut self, first: u64, count: u64) -> io::Result<()> {
         let bytes = &mut self.batch[..self.message.len() * count as usize];
         for (message, seq) in bytes.chunks_exact_mut(self.message.len()).zip(first..) {

@@ -32,18 +32,18 @@ impl Transport for Cacheline {
         arm.trust = Trust::Trusted;
         arm.bell = Bell::None;
         arm.batch = 1;
-        arm.parked = 0;
-        Ok(())
+        arm.without_session();
+        arm.one_link()
     }
 
     fn offer(arm: &Arm) -> io::Result<Offer<Line>> {
         let (mapping, fd) = Mapping::create(&REGIONS)?;
-        Ok(Offer::ready(Line::new(arm, mapping), vec![fd]))
+        Ok(Offer::ready(vec![Line::new(arm, mapping)], vec![fd]))
     }
 
-    fn join(arm: &Arm, fds: Vec<OwnedFd>) -> io::Result<Line> {
+    fn join(arm: &Arm, fds: Vec<OwnedFd>) -> io::Result<Vec<Line>> {
         let [fd] = only(fds)?;
-        Ok(Line::new(arm, Mapping::join(fd, &REGIONS)?))
+        Ok(vec![Line::new(arm, Mapping::join(fd, &REGIONS)?)])
     }
 }
 

@@ -28,8 +28,8 @@ impl Transport for Eventfd {
         arm.wait = Wait::Block;
         arm.trust = Trust::Trusted;
         arm.bell = Bell::Eventfd;
-        arm.parked = 0;
-        Ok(())
+        arm.without_session();
+        arm.one_link()
     }
 
     fn offer(arm: &Arm) -> io::Result<Offer<Woken>> {
@@ -39,13 +39,13 @@ impl Transport for Eventfd {
             fds.push(EventFd::from_flags(EfdFlags::EFD_CLOEXEC)?.into());
         }
         let own = fds[1..].iter().map(OwnedFd::try_clone).collect::<Result<_, _>>()?;
-        Ok(Offer::ready(Woken::new(arm, mapping, own, Side::Driver)?, fds))
+        Ok(Offer::ready(vec![Woken::new(arm, mapping, own, Side::Driver)?], fds))
     }
 
-    fn join(arm: &Arm, mut fds: Vec<OwnedFd>) -> io::Result<Woken> {
+    fn join(arm: &Arm, mut fds: Vec<OwnedFd>) -> io::Result<Vec<Woken>> {
         let events = fds.split_off(1);
         let [fd] = only(fds)?;
-        Woken::new(arm, Mapping::join(fd, &regions(arm))?, events, Side::Peer)
+        Ok(vec![Woken::new(arm, Mapping::join(fd, &regions(arm))?, events, Side::Peer)?])
     }
 }
 

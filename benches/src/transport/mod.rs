@@ -12,7 +12,9 @@ mod bare_ring;
 mod byte_stream;
 mod cacheline;
 mod eventfd;
-mod shm_sync;
+mod shm;
+
+pub(crate) use shm::wait_mode;
 
 use std::hint;
 use std::io;
@@ -27,7 +29,7 @@ use crate::payload::Payload;
 ///
 /// These are the settings in effect: what the user asked for where the transport leaves a choice,
 /// and what the transport does where it does not.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Arm {
     pub(crate) bench: Bench,
     pub(crate) transport: args::Transport,
@@ -38,6 +40,10 @@ pub(crate) struct Arm {
     pub(crate) touch: Touch,
     pub(crate) batch: u64,
     pub(crate) parked: usize,
+    /// Further streams that are open and not used.
+    pub(crate) open: usize,
+    /// Links side by side.
+    pub(crate) streams: usize,
     /// Where a transport that needs a name in the file system puts its socket.
     pub(crate) socket: String,
 }
@@ -45,6 +51,15 @@ pub(crate) struct Arm {
 impl Arm {
     pub(crate) fn payload(&self) -> Payload {
         Payload::new(self.touch)
+    }
+
+    /// Without a session there is nothing beside the links.
+    fn without_session(&mut self) {
+        (self.parked, self.open) = (0, 0);
+    }
+
+    fn one_link(&self) -> Result<(), String> {
+        if self.streams == 1 { Ok(()) } else { Err("not supported: it is one link".to_owned()) }
     }
 }
 
@@ -58,35 +73,41 @@ pub(crate) trait Transport {
     /// The driver's part of making a link.
     fn offer(arm: &Arm) -> io::Result<Offer<Self::Link>>;
 
-    /// The peer's part, with the descriptors of the offer.
-    fn join(arm: &Arm, fds: Vec<OwnedFd>) -> io::Result<Self::Link>;
+    /// The peer's part, with the descriptors of the offer. As many links as the arm has streams.
+    fn join(arm: &Arm, fds: Vec<OwnedFd>) -> io::Result<Vec<Self::Link>>;
 }
 
-/// A link that the peer has yet to join.
+/// Links that the peer has yet to join.
 pub(crate) struct Offer<L> {
     pub(crate) fds: Vec<OwnedFd>,
-    /// Completes the driver's end while the peer joins.
-    pub(crate) complete: Box<dyn FnOnce() -> io::Result<L>>,
+    /// Completes the driver's ends while the peer joins: as many as the arm has streams.
+    pub(crate) complete: Box<dyn FnOnce() -> io::Result<Vec<L>>>,
 }
 
 impl<L: Link + 'static> Offer<L> {
-    fn ready(link: L, fds: Vec<OwnedFd>) -> Self {
-        Self { fds, complete: Box::new(|| Ok(link)) }
+    fn ready(links: Vec<L>, fds: Vec<OwnedFd>) -> Self {
+        Self { fds, complete: Box::new(|| Ok(links)) }
     }
 }
 
 /// One end of a connection, in both directions.
-pub(crate) trait Link {
+pub(crate) trait Link: Send {
     /// Writes the messages `first..first + count` and publishes them once.
     fn send(&mut self, first: u64, count: u64) -> io::Result<()>;
 
     /// Waits for message `seq` and checks it.
     fn recv(&mut self, seq: u64) -> io::Result<()>;
 
-    /// How often this side has woken the other through a bell of its own.
+    /// How often this side has woken the other through a bell of its own. What links have in common
+    /// is counted by one of them.
     fn bells(&self) -> u64 {
         0
     }
+}
+
+/// How often this side has woken the other, over all links.
+pub(crate) fn bells<L: Link>(links: &[L]) -> u64 {
+    links.iter().map(Link::bells).sum()
 }
 
 /// Code that is compiled for each transport.
@@ -105,7 +126,8 @@ pub(crate) fn visit<V: Visitor>(transport: args::Transport, visitor: V) -> V::Ou
         args::Transport::Eventfd => visitor.visit::<eventfd::Eventfd>(),
         args::Transport::Pipe => visitor.visit::<byte_stream::Pipe>(),
         args::Transport::Uds => visitor.visit::<byte_stream::Uds>(),
-        args::Transport::ShmSync => visitor.visit::<shm_sync::ShmSync>(),
+        args::Transport::ShmSync => visitor.visit::<shm::ShmSync>(),
+        args::Transport::ShmStreams => visitor.visit::<shm::ShmStreams>(),
     }
 }
 

@@ -118,6 +118,10 @@ impl<T: Trust> RecvHalf<T> {
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
                 Poll::Ready(Ok(None)) => return Poll::Ready(Ok(self.assemble(self.taken.len()))),
+                Poll::Ready(Ok(Some(entry))) if self.taken.is_empty() && !entry.more => {
+                    let part = self.part(entry);
+                    return Poll::Ready(Ok(Some(Message::new(part, Vec::new(), self.promise()))));
+                }
                 Poll::Ready(Ok(Some(entry))) => self.take(entry),
             }
         }
@@ -148,6 +152,20 @@ impl<T: Trust> RecvHalf<T> {
             };
             if let Some(len) = self.owner.shared.take_inline(self.key, copy) {
                 return Poll::Ready(Ok(Some(len)));
+            }
+            match self.poll_entry(waker) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                Poll::Ready(Ok(None)) => return Poll::Ready(Ok(None)),
+                Poll::Ready(Ok(Some(entry))) => {
+                    match (&entry.payload, out.get_mut(..entry.payload.len())) {
+                        (Payload::Heap(bytes), Some(out)) if !entry.more => {
+                            out.copy_from_slice(bytes);
+                            return Poll::Ready(Ok(Some(bytes.len())));
+                        }
+                        _ => self.take(entry),
+                    }
+                }
             }
         }
         match self.poll_recv(waker) {

@@ -77,6 +77,20 @@ pub(crate) struct Effects {
     pub misdeed: Option<PeerMisbehaved>,
 }
 
+impl Effects {
+    /// Nothing is left to be done but to signal what was published, if anything was.
+    #[inline]
+    pub(crate) fn only_moves(&self) -> bool {
+        self.wakers.is_empty()
+            && self.stale.is_empty()
+            && self.dropped.is_empty()
+            && !self.evict
+            && !self.glance
+            && !self.took_bell
+            && self.misdeed.is_none()
+    }
+}
+
 /// Remembers whom to wake, unless it is remembered already.
 pub(crate) fn store_waker(place: &mut Option<Waker>, waker: Option<&Waker>, effects: &mut Effects) {
     let Some(waker) = waker else { return };

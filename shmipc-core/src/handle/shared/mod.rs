@@ -274,11 +274,15 @@ impl Shared {
     /// Does what was left to be done after the locks: hands back, rings, wakes; ends the session if
     /// the peer broke a rule.
     #[inline]
-    pub(super) fn complete(
-        &self,
-        mut effects: Effects,
-        result: Result<impl Sized, PeerMisbehaved>,
-    ) {
+    pub(super) fn complete(&self, effects: Effects, result: Result<impl Sized, PeerMisbehaved>) {
+        if effects.only_moves() && result.is_ok() {
+            self.signal(&effects);
+        } else {
+            self.complete_all(effects, result.err());
+        }
+    }
+
+    fn complete_all(&self, mut effects: Effects, misdeed: Option<PeerMisbehaved>) {
         for payload in std::mem::take(&mut effects.dropped) {
             if let Payload::Lent { id, segment, .. } = payload {
                 self.hand_back(id, segment);
@@ -298,7 +302,7 @@ impl Shared {
         if effects.glance {
             self.glance_now_and_then();
         }
-        if let Some(misdeed) = result.err().or(effects.misdeed) {
+        if let Some(misdeed) = misdeed.or(effects.misdeed) {
             self.end(misdeed.into());
         }
     }

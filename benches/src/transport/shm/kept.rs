@@ -1,0 +1,127 @@
+//! A link that is a stream of its own for as long as the block lasts.
+//!
+//! Payload that fits into a record is written in a private buffer, sent, and received into another; a
+//! larger one is written in place in a reservation. Of an untrusted peer that is copied out and
+//! checked in a private buffer, of a trusted one it is checked where it lies.
+
+use std::io;
+
+use shmipc_sync::{Limits, RecvStream, SendStream, Session, Stream, Trusted};
+
+use super::super::{Arm, Link, Side};
+use super::company::{Company, greeted};
+use super::{ended, other};
+use crate::args::Trust;
+use crate::payload::Payload;
+
+#[derive(Debug)]
+pub(crate) struct Kept {
+    send: SendStream,
+    recv: Receiving,
+    payload: Payload,
+    message: Vec<u8>,
+    inline_max: usize,
+    /// Of the first link of a session.
+    company: Option<Company>,
+}
+
+#[derive(Debug)]
+enum Receiving {
+    Copying(RecvStream),
+    InPlace(RecvStream<Trusted>),
+}
+
+impl Kept {
+    /// A link for each of the arm's streams. The peer answers each greeting, so that both know.
+    pub(super) fn links(arm: &Arm, session: Session, side: Side) -> io::Result<Vec<Self>> {
+        let mut streams = greeted(&session, side, arm.streams)?;
+        for stream in &mut streams {
+            match side {
+                Side::Driver => drop(stream.recv().map_err(other)?.ok_or_else(ended)?),
+                Side::Peer => stream.send(&[]).map_err(other)?,
+            }
+        }
+        let mut company = Some(Company::new(arm, &session, side)?);
+        streams.into_iter().map(|stream| Self::new(arm, stream, company.take())).collect()
+    }
+
+    fn new(arm: &Arm, stream: Stream, company: Option<Company>) -> io::Result<Self> {
+        let (send, recv) = match arm.trust {
+            Trust::Untrusted => {
+                let (send, recv) = stream.into_split();
+                (send, Receiving::Copying(recv))
+            }
+            Trust::Trusted => {
+                let stream = stream.into_trusted();
+                let stream = stream.map_err(|_| other("the session carries no promise"))?;
+                let (send, recv) = stream.into_split();
+                (send, Receiving::InPlace(recv))
+            }
+        };
+        Ok(Self {
+            send,
+            recv,
+            payload: arm.payload(),
+            message: vec![0; arm.size.0],
+            inline_max: Limits::default().inline_max as usize,
+            company,
+        })
+    }
+
+    fn send_one(&mut self, seq: u64) -> io::Result<()> {
+        if self.message.len() <= self.inline_max {
+            self.payload.fill(&mut self.message, seq);
+            return self.send.send(&self.message).map_err(other);
+        }
+        let mut place = self.send.reserve(self.message.len()).map_err(other)?;
+        self.payload.fill(&mut place, seq);
+        place.commit().map_err(other)
+    }
+}
+
+impl Link for Kept {
+    #[inline]
+    fn send(&mut self, first: u64, count: u64) -> io::Result<()> {
+        if count == 1 {
+            return self.send_one(first);
+        }
+        let mut batch = self.send.batch();
+        (first..first + count).try_for_each(|seq| {
+            self.payload.fill(&mut self.message, seq);
+            batch.push(&self.message).map_err(other)
+        })?;
+        batch.commit().map_err(other)
+    }
+
+    #[inline]
+    fn recv(&mut self, seq: u64) -> io::Result<()> {
+        match &mut self.recv {
+            Receiving::Copying(stream) if self.message.len() <= self.inline_max => {
+                let len = stream.recv_into(&mut self.message).map_err(other)?.ok_or_else(ended)?;
+                assert_eq!(len, self.message.len(), "message {seq} has a wrong length");
+                self.payload.check(&self.message, seq);
+            }
+            Receiving::Copying(stream) => {
+                let message = stream.recv().map_err(other)?.ok_or_else(ended)?;
+                assert_eq!(message.len(), self.message.len(), "message {seq} has a wrong length");
+                message.copy_to_slice(&mut self.message);
+                self.payload.check(&self.message, seq);
+            }
+            Receiving::InPlace(stream) if self.message.len() <= self.inline_max => {
+                let len = stream.recv_into(&mut self.message).map_err(other)?.ok_or_else(ended)?;
+                assert_eq!(len, self.message.len(), "message {seq} has a wrong length");
+                self.payload.check(&self.message, seq);
+            }
+            Receiving::InPlace(stream) => {
+                let message = stream.recv().map_err(other)?.ok_or_else(ended)?;
+                assert_eq!(message.len(), self.message.len(), "message {seq} has a wrong length");
+                self.payload.check(&message, seq);
+            }
+        }
+        Ok(())
+    }
+
+    fn bells(&self) -> u64 {
+        self.company.as_ref().map_or(0, Company::bells)
+    }
+}

@@ -1,0 +1,94 @@
+//! A link that takes a new stream for each round trip.
+//!
+//! ```text
+//!   driver                                     peer
+//!   open, send last request     ───────────▶   accept, receive request and end
+//!   receive reply and end       ◀───────────   send last reply
+//!   let go                                     let go
+//! ```
+//!
+//! Both sides read to the end, so nobody resets or stops anything.
+
+use std::io;
+
+use shmipc_sync::{Limits, Session, Stream};
+
+use super::super::{Arm, Link, Side};
+use super::company::Company;
+use super::{ended, other};
+use crate::payload::Payload;
+
+#[derive(Debug)]
+pub(crate) struct Once {
+    session: Session,
+    side: Side,
+    stream: Option<Stream>,
+    payload: Payload,
+    message: Vec<u8>,
+    inline_max: usize,
+    company: Company,
+}
+
+impl Once {
+    pub(super) fn links(arm: &Arm, session: Session, side: Side) -> io::Result<Vec<Self>> {
+        let company = Company::new(arm, &session, side)?;
+        Ok(vec![Self {
+            session,
+            side,
+            stream: None,
+            payload: arm.payload(),
+            message: vec![0; arm.size.0],
+            inline_max: Limits::default().inline_max as usize,
+            company,
+        }])
+    }
+
+    fn receive(&mut self, stream: &mut Stream, seq: u64) -> io::Result<()> {
+        if self.message.len() <= self.inline_max {
+            let len = stream.recv_into(&mut self.message).map_err(other)?.ok_or_else(ended)?;
+            assert_eq!(len, self.message.len(), "message {seq} has a wrong length");
+        } else {
+            let message = stream.recv().map_err(other)?.ok_or_else(ended)?;
+            assert_eq!(message.len(), self.message.len(), "message {seq} has a wrong length");
+            message.copy_to_slice(&mut self.message);
+        }
+        self.payload.check(&self.message, seq);
+        match stream.recv().map_err(other)? {
+            None => Ok(()),
+            Some(_) => Err(other("a second message on a stream that has one")),
+        }
+    }
+}
+
+impl Link for Once {
+    #[inline]
+    fn send(&mut self, first: u64, _count: u64) -> io::Result<()> {
+        let mut stream = match self.side {
+            Side::Driver => self.session.open().map_err(other)?,
+            Side::Peer => self.stream.take().ok_or_else(ended)?,
+        };
+        self.payload.fill(&mut self.message, first);
+        stream.finish_with(&self.message).map_err(other)?;
+        if self.side == Side::Driver {
+            self.stream = Some(stream);
+        }
+        Ok(())
+    }
+
+    #[inline]
+    fn recv(&mut self, seq: u64) -> io::Result<()> {
+        let mut stream = match self.side {
+            Side::Driver => self.stream.take().ok_or_else(ended)?,
+            Side::Peer => self.session.accept().map_err(other)?,
+        };
+        self.receive(&mut stream, seq)?;
+        if self.side == Side::Peer {
+            self.stream = Some(stream);
+        }
+        Ok(())
+    }
+
+    fn bells(&self) -> u64 {
+        self.company.bells()
+    }
+}
