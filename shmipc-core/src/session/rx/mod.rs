@@ -103,6 +103,8 @@ struct RxStream {
     received: bool,
     /// The application still has the sending half.
     writing: bool,
+    /// The peer opened the stream, or we have found it announced.
+    heard: bool,
 }
 
 /// A place among the streams of one opener.
@@ -203,7 +205,7 @@ impl<O: MemoryMut + Clone, P: Memory + Clone> Rx<O, P> {
 }
 
 impl RxStream {
-    fn new(id: StreamId, incoming: &Geometry) -> Self {
+    fn new(id: StreamId, heard: bool, incoming: &Geometry) -> Self {
         Self {
             id,
             inbox: VecDeque::new(),
@@ -214,7 +216,15 @@ impl RxStream {
             reading: true,
             received: true,
             writing: true,
+            heard,
         }
+    }
+
+    /// Whether the peer knows of the stream; `announced` is asked until it says so.
+    #[inline]
+    fn is_heard(&mut self, announced: impl FnOnce() -> bool) -> bool {
+        self.heard = self.heard || announced();
+        self.heard
     }
 }
 
