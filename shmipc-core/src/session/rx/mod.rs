@@ -242,6 +242,20 @@ impl<O: MemoryMut + Clone, P: Memory + Clone> Rx<O, P> {
         entries.map(|entry| super::footprint(entry.payload.len() as u32)).sum()
     }
 
+    /// The same of one stream: charge drained, of that taken, and what lies in its inbox.
+    pub(crate) fn test_stream(&self, id: StreamId) -> Option<(u64, u64, u64)> {
+        let (_, stream) = self.streams.iter().find(|(_, stream)| stream.id == id)?;
+        let window = self.incoming.stream_window;
+        let charges = stream.inbox.iter().map(|e| super::charge(e.payload.len() as u32, window));
+        let (drained, taken) = stream.credit.sums();
+        Some((drained, taken, charges.sum()))
+    }
+
+    /// Whether the last stream in a place of the peer's has not been forgotten.
+    pub(crate) fn test_has_handle(&self, place: u32) -> bool {
+        self.theirs.get(place as usize).is_some_and(|place| place.key.is_some())
+    }
+
     /// Streams that are not forgotten.
     pub(crate) fn test_streams(&self) -> usize {
         self.streams.len()

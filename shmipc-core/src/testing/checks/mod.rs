@@ -8,7 +8,11 @@
 //! | `sessions` | credit is conserved; what was let go comes back | |
 
 mod allocator;
+mod conserved;
 mod credit;
+mod given_back;
 mod pair;
 mod reserve;
+mod segments;
 mod sessions;
+mod waiters;
