@@ -96,9 +96,16 @@ impl SendHalf {
         }
         let shared = &self.owner.shared;
         let mut tx = shared.tx();
-        if !tx.put_inline(self.key, data, flags)? {
-            drop(tx);
-            return self.try_again(data, flags);
+        match tx.put_inline(self.key, data, flags) {
+            Ok(true) => {}
+            Ok(false) => {
+                drop(tx);
+                return self.try_again(data, flags);
+            }
+            Err(error) => {
+                drop(tx);
+                return Err(self.failed(error));
+            }
         }
         let tail = tx.publish();
         drop(tx);
@@ -143,7 +150,17 @@ impl SendHalf {
         if let Some(tail) = tail {
             shared.signal_tail(tail);
         }
+        let result = result.map_err(|error| self.failed(error));
         if sent == 0 { result.map(|()| 0) } else { Ok(sent) }
+    }
+
+    /// Ends the session for a rule that the peer was found to have broken; no lock is held.
+    #[cold]
+    fn failed(&self, error: SendError) -> SendError {
+        if let SendError::Session(error @ SessionError::Misbehaved(_)) = error {
+            self.owner.shared.end(error);
+        }
+        error
     }
 
     /// Something was lacking. Credit comes in records, so they are drained; then once more.
@@ -155,9 +172,10 @@ impl SendHalf {
         }
         shared.drive();
         let mut tx = shared.tx();
-        let put = tx.put_inline(self.key, data, flags)?;
+        let put = tx.put_inline(self.key, data, flags);
         let tail = tx.publish();
         drop(tx);
+        let put = put.map_err(|error| self.failed(error))?;
         if let Some(tail) = tail {
             shared.signal_tail(tail);
         }

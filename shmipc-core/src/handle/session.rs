@@ -72,6 +72,9 @@ impl Session {
             self.owner.shared.drive();
             opened = self.open_place();
         }
+        if let Err(OpenError::Session(error @ SessionError::Misbehaved(_))) = opened {
+            self.owner.shared.end(error);
+        }
         let (key, id, serial) = opened?;
         Ok(self.halves(key, id, serial, false))
     }

@@ -47,7 +47,7 @@ pub(crate) use tx::{Ask, Grant, Tx};
 
 use std::task::Waker;
 
-use crate::error::PeerMisbehaved;
+use crate::error::{OsError, PeerMisbehaved};
 use crate::pool::Plan;
 
 /// What a section under a lock leaves to be done after it.
@@ -75,6 +75,9 @@ pub(crate) struct Effects {
     pub took_bell: bool,
     /// A rule that the peer was found to have broken while something was sent.
     pub misdeed: Option<PeerMisbehaved>,
+    /// What the operating system refused us, without which the session cannot go on. What looks like
+    /// a misdeed after it may be its consequence.
+    pub failed: Option<OsError>,
 }
 
 impl Effects {
@@ -86,6 +89,7 @@ impl Effects {
             && self.dropped.is_empty()
             && !self.evict
             && !self.glance
+            && self.failed.is_none()
             && !self.took_bell
             && self.misdeed.is_none()
     }

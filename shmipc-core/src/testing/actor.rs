@@ -82,8 +82,8 @@ impl<P: Memory + Clone> Actor<P> {
 
     /// Reservations that are held.
     #[cfg(test)]
-    pub(crate) fn held(&self) -> impl Iterator<Item = &Grant> {
-        self.held.iter().map(|(_, _, grant)| grant)
+    pub(crate) fn held(&self) -> impl Iterator<Item = (usize, &Grant)> {
+        self.held.iter().map(|(key, _, grant)| (*key, grant))
     }
 
     fn drain(&mut self, script: &Script) {

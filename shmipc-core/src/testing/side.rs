@@ -118,6 +118,11 @@ impl<P: Memory + Clone> Side<P> {
         let put = tx.put_inline(key, data, flags);
         tx.publish();
         drop(tx);
+        if let (Err(SendError::Session(error @ SessionError::Misbehaved(_))), None) =
+            (put, self.over)
+        {
+            self.end(error);
+        }
         put.unwrap_or(false)
     }
 

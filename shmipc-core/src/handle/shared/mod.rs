@@ -95,6 +95,8 @@ struct SocketIn {
     decoder: Decoder,
     closed_with: Option<u32>,
     ended: bool,
+    /// A read or a frame failed for a reason of ours: nothing more is read.
+    failed: Option<OsError>,
     bells: u64,
 }
 
@@ -124,7 +126,13 @@ impl Shared {
             rx: Mutex::new(Rx::new(&own, &peer, role, &out, &incoming)),
             tx: Mutex::new(Tx::new(&own, &peer, &out, &incoming)),
             returns: Mutex::new(Returns { writer: returns, lent: 0, by_segment: BTreeMap::new() }),
-            socket: Mutex::new(SocketIn { decoder, closed_with: None, ended: false, bells: 0 }),
+            socket: Mutex::new(SocketIn {
+                decoder,
+                closed_with: None,
+                ended: false,
+                failed: None,
+                bells: 0,
+            }),
             frames: Mutex::default(),
             gate: Mutex::new(WaitBook::new()),
             somebody_inside: AtomicBool::new(false),
@@ -302,7 +310,9 @@ impl Shared {
         if effects.glance {
             self.glance_now_and_then();
         }
-        if let Some(misdeed) = misdeed.or(effects.misdeed) {
+        if let Some(error) = effects.failed {
+            self.end(error.into());
+        } else if let Some(misdeed) = misdeed.or(effects.misdeed) {
             self.end(misdeed.into());
         }
     }

@@ -110,8 +110,10 @@ impl Shared {
                 let mapping = match mem::adopt(add.segment, size, &own) {
                     Ok(mapping) => mapping,
                     Err(AdoptError::Misbehaved(misdeed)) => return Err(misdeed),
-                    // Without the mapping the session cannot go on.
-                    Err(AdoptError::Os(_)) => return Err(PeerMisbehaved::SegmentLimits),
+                    Err(AdoptError::Os(error)) => {
+                        socket.failed = Some(error);
+                        return Ok(());
+                    }
                 };
                 rx.add_segment(id, mapping, add.class);
                 let mut returns = lock(&self.returns);
@@ -146,12 +148,13 @@ impl Shared {
         let mut guard = lock(&self.socket);
         let socket = &mut *guard;
         for _ in 0..reads {
-            if socket.ended {
+            if socket.ended || socket.failed.is_some() {
                 break;
             }
             match self.link.receive(&mut socket.decoder) {
                 Ok(Receive::Bytes) => {
-                    while let Some(frame) = socket.decoder.next_frame()? {
+                    while socket.failed.is_none() {
+                        let Some(frame) = socket.decoder.next_frame()? else { break };
                         self.on_frame(frame, socket, rx, effects)?;
                     }
                 }
@@ -160,10 +163,11 @@ impl Shared {
                 Err(crate::link::LinkError::Misbehaved(misdeed)) => return Err(misdeed),
                 Err(crate::link::LinkError::Os(error)) => {
                     tracing::warn!(%error, "reading the session's socket failed");
-                    socket.ended = true;
+                    socket.failed = Some(error);
                 }
             }
         }
+        effects.failed = socket.failed;
         Ok(())
     }
 }

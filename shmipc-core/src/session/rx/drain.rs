@@ -126,7 +126,8 @@ impl<O: MemoryMut + Clone, P: Memory + Clone> Rx<O, P> {
         Ok(None)
     }
 
-    /// The stream of a record; `None` if it is over. An OPEN makes it.
+    /// The stream of a record; `None` if it is over. An OPEN makes it. A stream of ours that the peer
+    /// has not heard of does not exist for it.
     #[inline]
     pub(super) fn find(
         &mut self,
@@ -144,7 +145,15 @@ impl<O: MemoryMut + Clone, P: Memory + Clone> Rx<O, P> {
             return Err(PeerMisbehaved::UnknownStream);
         }
         // Of a generation before this one: late.
-        Ok(place.key.filter(|_| id.generation() == place.generation))
+        let current = place.key.filter(|_| id.generation() == place.generation);
+        let Some((key, stream)) = current.and_then(|key| Some((key, self.streams.get_mut(key)?)))
+        else {
+            return Ok(None);
+        };
+        match stream.is_heard(|| feeds.tx().is_announced(key)) {
+            true => Ok(Some(key)),
+            false => Err(PeerMisbehaved::UnknownStream),
+        }
     }
 
     pub(super) fn on_open(
@@ -172,7 +181,7 @@ impl<O: MemoryMut + Clone, P: Memory + Clone> Rx<O, P> {
                 return Err(PeerMisbehaved::StreamPlace);
             }
         }
-        let key = self.streams.insert(RxStream::new(id, &self.incoming));
+        let key = self.streams.insert(RxStream::new(id, true, &self.incoming));
         place.generation = id.generation();
         place.key = Some(key);
         tx.insert(key, id, true);

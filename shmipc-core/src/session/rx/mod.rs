@@ -105,6 +105,8 @@ struct RxStream {
     received: bool,
     /// The application still has the sending half.
     writing: bool,
+    /// The peer opened the stream, or we have found it announced.
+    heard: bool,
 }
 
 /// A place among the streams of one opener.
@@ -209,7 +211,7 @@ impl<O: MemoryMut + Clone, P: Memory + Clone> Rx<O, P> {
 }
 
 impl RxStream {
-    fn new(id: StreamId, incoming: &Geometry) -> Self {
+    fn new(id: StreamId, heard: bool, incoming: &Geometry) -> Self {
         Self {
             id,
             inbox: VecDeque::new(),
@@ -222,7 +224,15 @@ impl RxStream {
             reading: true,
             received: true,
             writing: true,
+            heard,
         }
+    }
+
+    /// Whether the peer knows of the stream; `announced` is asked until it says so.
+    #[inline]
+    fn is_heard(&mut self, announced: impl FnOnce() -> bool) -> bool {
+        self.heard = self.heard || announced();
+        self.heard
     }
 }
 
@@ -238,6 +248,20 @@ impl<O: MemoryMut + Clone, P: Memory + Clone> Rx<O, P> {
     pub(crate) fn test_unread(&self) -> u64 {
         let entries = self.streams.iter().flat_map(|(_, stream)| &stream.inbox);
         entries.map(|entry| super::footprint(entry.payload.len() as u32)).sum()
+    }
+
+    /// The same of one stream: charge drained, of that taken, and what lies in its inbox.
+    pub(crate) fn test_stream(&self, id: StreamId) -> Option<(u64, u64, u64)> {
+        let (_, stream) = self.streams.iter().find(|(_, stream)| stream.id == id)?;
+        let window = self.incoming.stream_window;
+        let charges = stream.inbox.iter().map(|e| super::charge(e.payload.len() as u32, window));
+        let (drained, taken) = stream.credit.sums();
+        Some((drained, taken, charges.sum()))
+    }
+
+    /// Whether the last stream in a place of the peer's has not been forgotten.
+    pub(crate) fn test_has_handle(&self, place: u32) -> bool {
+        self.theirs.get(place as usize).is_some_and(|place| place.key.is_some())
     }
 
     /// Streams that are not forgotten.

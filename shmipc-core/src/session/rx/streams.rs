@@ -78,6 +78,9 @@ impl<O: MemoryMut + Clone, P: Memory + Clone> Rx<O, P> {
         {
             return None;
         }
+        if !stream.is_heard(|| feeds.tx().is_announced(key)) {
+            return None;
+        }
         // A peer that overdraws is left to `deliver`: nothing fits that would not have been granted.
         let window = self.incoming.stream_window;
         let most = charge(self.incoming.inline_max, window);
@@ -168,7 +171,7 @@ impl<O: MemoryMut + Clone, P: Memory + Clone> Rx<O, P> {
         let place = &mut self.ours[number as usize];
         place.generation += 1;
         let id = StreamId::new(self.role, number, place.generation);
-        let key = self.streams.insert(RxStream::new(id, &self.incoming));
+        let key = self.streams.insert(RxStream::new(id, false, &self.incoming));
         place.key = Some(key);
         tx.insert(key, id, false);
         Ok((key, id))

@@ -295,10 +295,56 @@ impl<O: MemoryMut + Clone, P: Memory + Clone> Tx<O, P> {
         let charge = super::charge(len, self.geometry.stream_window);
         self.stream(key).credit.left() < charge as i64
     }
+
+    /// What each stream has been charged.
+    pub(crate) fn test_streams(&self) -> Vec<Charged> {
+        let streams = self.streams.iter().enumerate();
+        let streams = streams.filter_map(|(key, stream)| Some((key, stream.as_ref()?)));
+        let charged = streams.map(|(key, stream)| Charged {
+            id: stream.id,
+            announced: stream.announced,
+            charged: stream.credit.taken(),
+            granted: self
+                .tickets
+                .granted()
+                .filter(|g| g.serial == stream.serial)
+                .map(Grant::charge)
+                .sum(),
+            key,
+            serial: stream.serial,
+        });
+        charged.collect()
+    }
+}
+
+/// What a stream has been charged.
+#[cfg(test)]
+pub(crate) struct Charged {
+    pub(crate) id: StreamId,
+    pub(crate) announced: bool,
+    /// In all.
+    pub(crate) charged: u64,
+    /// Of that, by reservations that have been granted and not fetched.
+    pub(crate) granted: u64,
+    key: usize,
+    serial: u64,
+}
+
+#[cfg(test)]
+impl Charged {
+    /// Whether a grant for the stream known by `key` is of this one.
+    pub(crate) fn owns(&self, key: usize, grant: &Grant) -> bool {
+        self.key == key && self.serial == grant.serial
+    }
 }
 
 #[cfg(test)]
 impl Grant {
+    /// What the stream is charged for it.
+    pub(crate) fn charge(&self) -> u64 {
+        self.charge
+    }
+
     /// What the session is charged for it.
     pub(crate) fn footprint(&self) -> u64 {
         self.footprint

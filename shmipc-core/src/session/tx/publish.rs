@@ -41,7 +41,8 @@ impl<O: MemoryMut + Clone, P: Memory + Clone> Tx<O, P> {
         let inline_size = 16 + u64::from(len).next_multiple_of(16);
         match grant.extent.take() {
             Some(extent)
-                if len > self.geometry.inline_max || !self.regrant(grant.ring, inline_size) =>
+                if len > self.geometry.inline_max
+                    || !self.regrant(grant.ring, inline_size, effects) =>
             {
                 let header = Header { kind: Kind::Extent, flags, value: 0, stream: word };
                 let (id, range) = self.arena.lend(extent);
@@ -76,9 +77,12 @@ impl<O: MemoryMut + Clone, P: Memory + Clone> Tx<O, P> {
     }
 
     /// Changes a grant of ring bytes from `have` to `want`, if the difference is free.
-    pub(super) fn regrant(&mut self, have: u64, want: u64) -> bool {
+    pub(super) fn regrant(&mut self, have: u64, want: u64, effects: &mut Effects) -> bool {
         if want > have {
-            return self.writer.grant(want - have).unwrap_or(false);
+            return self.writer.grant(want - have).unwrap_or_else(|misdeed| {
+                effects.misdeed = Some(misdeed);
+                false
+            });
         }
         self.writer.ungrant(have - want);
         true

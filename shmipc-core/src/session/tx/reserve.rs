@@ -27,7 +27,11 @@ impl<O: MemoryMut + Clone, P: Memory + Clone> Tx<O, P> {
         if !self.tickets.is_idle() {
             return Ok(None);
         }
-        match self.grant(key, ask).map_err(SessionError::from)? {
+        let granted = self.grant(key, ask).map_err(|misdeed| {
+            effects.misdeed = Some(misdeed);
+            SessionError::from(misdeed)
+        })?;
+        match granted {
             Ok(grant) => Ok(Some(grant)),
             Err(Lack::Grow(plan)) => {
                 self.arena.begin(plan);
@@ -48,6 +52,9 @@ impl<O: MemoryMut + Clone, P: Memory + Clone> Tx<O, P> {
 
     /// Puts a message inside of its record into the queue, if nobody waits and everything is there:
     /// what [`Tx::try_grant`] and [`Tx::commit`] do, in one go, without publishing.
+    ///
+    /// # Errors
+    /// [`SessionError::Misbehaved`] is found here and not yet known: the caller ends the session.
     #[inline]
     pub(crate) fn put_inline(
         &mut self,

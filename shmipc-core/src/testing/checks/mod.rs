@@ -9,8 +9,12 @@
 //! | `sessions` | credit is conserved; what was let go comes back | |
 
 mod allocator;
+mod conserved;
 mod credit;
 mod evict;
+mod given_back;
 mod pair;
 mod reserve;
+mod segments;
 mod sessions;
+mod waiters;

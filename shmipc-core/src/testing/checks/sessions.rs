@@ -5,55 +5,18 @@ use std::sync::Arc;
 use proptest::collection::vec;
 use proptest::prelude::*;
 
+use super::conserved;
 use super::pair::Pair;
 use crate::error::PeerMisbehaved;
 use crate::handshake::Role;
-use crate::layout::{Geometry, RING_AT, TAIL_AT};
+use crate::layout::{Geometry, TAIL_AT};
 use crate::mem::Memory;
 use crate::queue::{ExtentRef, Flags, Header, Kind, RecordWriter};
-use crate::session::{Ask, StreamId, footprint};
+use crate::session::{Ask, StreamId};
 use crate::testing::actor::Actor;
 use crate::testing::side::{Own, Side};
 use crate::testing::{Script, WatchedMemory, hostile, outbox, small_limits, symmetric};
 use crate::wire::SegmentClass;
-
-/// Charge of the messages in the ring of `from` that `to` has not drained.
-fn in_ring(from: &Actor<Own>, to: &Actor<Own>) -> u64 {
-    let (own, ring) = (&from.side.own, u64::from(from.geometry.ring_bytes));
-    let (mut at, mut sum) = (to.side.rx.drained(), 0);
-    while at < own.load64(TAIL_AT) {
-        let place = RING_AT + (at & (ring - 1)) as usize;
-        let word = own.load64(place);
-        let (kind, value) = (word & 0xff, (word >> 32) as u32);
-        at += match kind {
-            1 | 2 => 16 + u64::from(value).next_multiple_of(16),
-            3 => 32,
-            _ => 16,
-        };
-        sum += match kind {
-            2 => footprint(value),
-            3 => footprint((own.load64(place + 24) >> 32) as u32),
-            _ => 0,
-        };
-    }
-    sum
-}
-
-/// flow.md: charged − taken = held + unread in the ring + unread in inboxes.
-fn check_conserved(from: &Actor<Own>, to: &Actor<Own>) {
-    let (drained, taken) = to.side.rx.test_sums();
-    let held: u64 = from.held().map(|grant| grant.footprint()).sum();
-    let tx = from.side.tx();
-    let unread = to.side.rx.test_unread();
-    assert_eq!(drained - taken, unread, "what inboxes hold");
-    assert_eq!(tx.test_charged() - taken, held + tx.test_granted() + in_ring(from, to) + unread);
-}
-
-fn check(pair: &Pair) {
-    let [one, two] = &pair.actors;
-    check_conserved(one, two);
-    check_conserved(two, one);
-}
 
 /// Plays a script, lets go of everything, and sees that everything is back.
 fn play(script: &[u8], large: bool) {
@@ -62,7 +25,7 @@ fn play(script: &[u8], large: bool) {
     let script = Script::new(script);
     while !script.is_over() {
         pair.act(&script);
-        check(&pair);
+        conserved::check(&pair);
     }
     pair.actors.iter_mut().for_each(Actor::let_go);
     pair.quiesce();
@@ -74,7 +37,7 @@ fn play(script: &[u8], large: bool) {
         }
     }
     pair.quiesce();
-    check(&pair);
+    conserved::check(&pair);
     for actor in &mut pair.actors {
         assert_eq!(actor.side.rx.test_streams(), 0, "a stream is not forgotten");
         assert_eq!(actor.side.rx.unread(), 0);
@@ -99,25 +62,6 @@ proptest! {
     #[test]
     fn credit_is_conserved_with_extents(script in vec(any::<u8>(), 0..3000)) {
         play(&script, true);
-    }
-}
-
-/// A place is not tied to the handle of the acceptor, which the opener cannot see.
-#[test]
-fn a_kept_handle_does_not_hold_the_place() {
-    let geometry = symmetric(&small_limits());
-    let mut pair = Pair::new(&geometry, false);
-    for _ in 0..3 * geometry.writer_streams {
-        let [one, two] = &mut pair.actors;
-        let (key, _) = one.side.open().expect("the place is free");
-        one.side.finish(key);
-        two.side.drain().unwrap();
-        let (theirs, _) = two.side.rx.accept().expect("the stream was announced");
-        two.side.finish(theirs);
-        one.side.drain().unwrap();
-        one.side.drop_sender(key);
-        one.side.drop_receiver(key);
-        pair.expect_peace();
     }
 }
 

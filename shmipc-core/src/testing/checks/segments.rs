@@ -1,0 +1,225 @@
+//! The arena: what keeps a reservation from waiting for ever, and the peer from having to keep more than
+//! was agreed. Each rule with its twin.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::layout::{FIRST_DEDICATED, FIRST_SEGMENT, Geometry};
+use crate::mem::{self, ExtentMut, Raw};
+use crate::pool::{Arena, Plan, Region, Returned, Shortage};
+use crate::testing::{small_limits, symmetric};
+
+const ARENA: u32 = 16 << 20;
+
+/// When the owner takes a segment for acknowledged.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Acknowledged {
+    /// When the reader has mapped it: the rule.
+    Mapped,
+    /// As soon as it is announced.
+    AtOnce,
+    /// When an extent of it has been lent and returned.
+    Used,
+}
+
+/// An arena, its segments, and a reader of its announcements.
+struct Owner {
+    arena: Arena,
+    rule: Acknowledged,
+    segments: BTreeMap<u32, Plan>,
+    /// Announced and not retired.
+    live: BTreeSet<u32>,
+    /// Announced or retired, and the reader does not know.
+    unread: BTreeSet<u32>,
+    acknowledged: BTreeSet<u32>,
+    reads: bool,
+}
+
+impl Owner {
+    fn new(max_message: u32, rule: Acknowledged, reads: bool) -> Self {
+        let geometry = Geometry { arena_max: ARENA, max_message, ..symmetric(&small_limits()) };
+        Self {
+            arena: Arena::new(&geometry),
+            rule,
+            segments: BTreeMap::new(),
+            live: BTreeSet::new(),
+            unread: BTreeSet::new(),
+            acknowledged: BTreeSet::new(),
+            reads,
+        }
+    }
+
+    /// Holds an extent, growing if need be. `None` if only returns could help.
+    fn hold(&mut self, len: u32) -> Option<ExtentMut> {
+        loop {
+            match self.arena.hold(len) {
+                Ok(extent) => return Some(extent),
+                Err(Shortage::Grow(plan)) => self.grow(plan),
+                Err(_) => return None,
+            }
+        }
+    }
+
+    fn grow(&mut self, plan: Plan) {
+        let (segment, _) = mem::create_arena(c"shmipc-test", plan.bytes as usize).unwrap();
+        self.arena.begin(plan);
+        let id = self.arena.add(plan, segment);
+        for retired in self.arena.take_retired() {
+            self.live.remove(&retired);
+            self.unread.insert(retired);
+        }
+        self.segments.insert(id, plan);
+        self.live.insert(id);
+        self.unread.insert(id);
+        self.arena.announced(id);
+        if self.reads {
+            self.unread.clear();
+        }
+        if self.rule == Acknowledged::AtOnce || self.rule == Acknowledged::Mapped && self.reads {
+            self.acknowledge(id);
+        }
+    }
+
+    fn acknowledge(&mut self, id: u32) {
+        if self.acknowledged.insert(id) {
+            self.arena.returned(Returned::Segment(Raw::new(id))).unwrap();
+        }
+    }
+
+    /// Lends an extent; gives its id and where it lies.
+    fn lend(&mut self, extent: ExtentMut) -> Lent {
+        let (id, range) = self.arena.lend(extent);
+        let weight = match self.segments[&range.segment] {
+            Plan { region: Region::Dedicated, bytes } => bytes,
+            _ => range.len,
+        };
+        Lent { id, segment: range.segment, offset: range.offset, len: range.len, weight }
+    }
+
+    fn returned(&mut self, lent: &Lent) {
+        self.arena.returned(Returned::Extent(Raw::new(lent.id))).unwrap();
+        if self.rule == Acknowledged::Used {
+            self.acknowledge(lent.segment);
+        }
+    }
+
+    /// Bytes that stay allocated because of announcements: segments that are live, and those retired
+    /// of which the reader has not heard.
+    fn pinned(&self) -> u32 {
+        self.live.union(&self.unread).map(|id| self.segments[id].bytes).sum()
+    }
+}
+
+struct Lent {
+    id: u32,
+    segment: u32,
+    offset: u32,
+    len: u32,
+    /// What it keeps occupied: of a dedicated segment all.
+    weight: u32,
+}
+
+// --- the largest message beside guards -------------------------------------------------------------
+
+/// Whether the largest message finds room whatever guards the application keeps: it may keep messages,
+/// of these lengths in any order, while those it has weigh less than a quarter of the arena.
+fn largest_finds_room(max_message: u32, weight: fn(&Lent) -> u32) -> bool {
+    let lengths = [600 << 10, FIRST_DEDICATED + 1, max_message];
+    (0..3u32.pow(5)).all(|order| {
+        let mut owner = Owner::new(max_message, Acknowledged::Mapped, true);
+        let (mut order, mut kept) = (order, 0);
+        loop {
+            let Some(extent) = owner.hold(lengths[order as usize % 3]) else { return false };
+            let lent = owner.lend(extent);
+            if kept >= ARENA / 4 {
+                // Delivered as a copy.
+                owner.returned(&lent);
+                break;
+            }
+            kept += weight(&lent);
+            order /= 3;
+        }
+        owner.hold(max_message).is_some()
+    })
+}
+
+#[test]
+fn the_largest_message_finds_room_beside_guards() {
+    assert!(largest_finds_room(ARENA / 8, |lent| lent.weight));
+}
+
+#[test]
+fn a_message_of_a_quarter_of_the_arena_would_not() {
+    assert!(!largest_finds_room(ARENA / 4, |lent| lent.weight));
+}
+
+#[test]
+fn nor_would_it_if_a_guard_counted_as_its_length() {
+    assert!(!largest_finds_room(ARENA / 8, |lent| lent.len));
+}
+
+// --- a small message in a fragmented region --------------------------------------------------------
+
+/// Whether a small message finds room when guards of a few small ones leave no hole that is large enough.
+fn small_finds_room(dedicated_is_free: bool) -> bool {
+    let mut owner = Owner::new(ARENA / 8, Acknowledged::Mapped, true);
+    let (piece, largest) = (64 << 10, FIRST_SEGMENT / 4);
+    let taken: Vec<_> = match dedicated_is_free {
+        true => Vec::new(),
+        false => std::iter::from_fn(|| owner.hold(FIRST_DEDICATED)).collect(),
+    };
+    let mut lent = Vec::new();
+    while let Some(extent) = owner.hold(piece) {
+        let extent = owner.lend(extent);
+        if owner.segments[&extent.segment].region == Region::Dedicated {
+            owner.returned(&extent);
+            break;
+        }
+        lent.push(extent);
+    }
+    let (kept, returned): (Vec<_>, Vec<_>) =
+        lent.into_iter().partition(|lent| (lent.offset / piece).is_multiple_of(largest / piece));
+    assert!(kept.iter().map(|lent| lent.weight).sum::<u32>() < ARENA / 4, "guards may hold these");
+    assert!(!returned.is_empty());
+    returned.iter().for_each(|lent| owner.returned(lent));
+    let served = owner.hold(largest).is_some();
+    drop(taken);
+    served
+}
+
+#[test]
+fn a_small_message_that_is_fragmented_out_finds_room_in_the_dedicated_region() {
+    assert!(small_finds_room(true));
+}
+
+#[test]
+fn without_that_way_it_would_wait_for_ever() {
+    assert!(!small_finds_room(false));
+}
+
+// --- retiring --------------------------------------------------------------------------------------
+
+/// Reservations that are cancelled leave the dedicated region full of small segments; then a message
+/// needs a larger one. Returns whether it is served, and how many bytes are pinned.
+fn after_cancelled_reservations(rule: Acknowledged, reads: bool) -> (bool, u32) {
+    let mut owner = Owner::new(ARENA / 8, rule, reads);
+    let small: Vec<_> =
+        (0..ARENA / 2 / FIRST_DEDICATED).map(|_| owner.hold(FIRST_DEDICATED).unwrap()).collect();
+    small.into_iter().for_each(|extent| owner.arena.release(extent));
+    assert_eq!(owner.pinned(), ARENA / 2);
+    let served = owner.hold(ARENA / 8).is_some();
+    (served, owner.pinned())
+}
+
+#[test]
+fn segments_that_were_never_used_make_way() {
+    assert!(after_cancelled_reservations(Acknowledged::Mapped, true).0);
+    let weak = after_cancelled_reservations(Acknowledged::Used, true);
+    assert!(!weak.0, "they would stay if they had to be used first");
+}
+
+#[test]
+fn a_reader_that_reads_nothing_pins_no_more_than_the_arena() {
+    assert_eq!(after_cancelled_reservations(Acknowledged::Mapped, false), (false, ARENA / 2));
+    let weak = after_cancelled_reservations(Acknowledged::AtOnce, false);
+    assert!(weak.1 > ARENA / 2, "retired without an acknowledgement they would pile up");
+}

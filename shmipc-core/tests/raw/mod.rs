@@ -1,0 +1,42 @@
+//! A peer played by hand: the other end of a session, without a session on it.
+#![allow(dead_code, unreachable_pub)]
+
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
+use shmipc_core::config::Config;
+use shmipc_core::handle::Session;
+use shmipc_core::handshake::{Established, Exchange, Progress, Role};
+use shmipc_core::mem::{OwnMapping, PeerMapping};
+use shmipc_core::queue::RecordWriter;
+
+/// The server's end.
+pub struct Raw {
+    /// Its outbox.
+    pub own: Arc<OwnMapping>,
+    /// What writes records there.
+    pub records: RecordWriter<Arc<OwnMapping>, Arc<PeerMapping>>,
+    /// The session's outbox.
+    pub peer: Arc<PeerMapping>,
+    /// Its socket.
+    pub socket: OwnedFd,
+}
+
+/// A session of the client's, and its peer by hand. Both have the default limits.
+pub fn session() -> (Session, Raw) {
+    let [client, server] = established();
+    let records = RecordWriter::new(Arc::clone(&server.own), Arc::clone(&server.peer), &server.out);
+    let raw = Raw { own: server.own, records, peer: server.peer, socket: server.socket };
+    (Session::new(client, &Config::default()).unwrap(), raw)
+}
+
+fn established() -> [Established; 2] {
+    let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
+    let (a, b) = socketpair(AddressFamily::Unix, SockType::Stream, None, flags).unwrap();
+    let config = Config::default();
+    let mut ends = [(Role::Client, a), (Role::Server, b)]
+        .map(|(role, socket)| Exchange::new(role, socket, &config).unwrap());
+    while ends.each_mut().map(|end| end.progress().unwrap()) != [Progress::Done; 2] {}
+    ends.map(|end| end.finish().unwrap())
+}
