@@ -106,6 +106,10 @@ impl<T: Trust> RecvHalf<T> {
 
     /// Takes parts until a message is complete.
     fn poll_parts(&mut self, waker: Option<&Waker>) -> Poll<Result<Option<Message<T>>, RecvError>> {
+        if self.owner.shared.is_foreign() {
+            // What was taken may lie in memory that this process does not have.
+            return Poll::Ready(Err(SessionError::Forked.into()));
+        }
         let max = self.owner.shared.incoming.max_message as usize;
         for _ in 0..TURN {
             if let Some(last) = self.taken.iter().position(|taken| !taken.more) {
@@ -192,6 +196,9 @@ impl<T: Trust> RecvHalf<T> {
     ) -> Poll<Result<usize, RecvError>> {
         if out.is_empty() {
             return Poll::Ready(Ok(0));
+        }
+        if self.owner.shared.is_foreign() {
+            return Poll::Ready(Err(SessionError::Forked.into()));
         }
         for _ in 0..TURN {
             if let Some(first) = self.taken.front_mut() {
