@@ -13,6 +13,7 @@ use tests::child::die_with_parent;
 use tests::conformance::there_alone;
 use tests::flavour::Flavour;
 use tests::payload::pattern;
+use tests::scripted::obey;
 
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -22,6 +23,7 @@ fn main() {
         ["case", Blocking::NAME, name, setup, path] => {
             there_alone::<Blocking>(name, setup.parse().expect("a setup"), Path::new(path));
         }
+        ["scripted", path, setup] => obey(path, setup.parse().expect("a setup")),
         ["publish", path, count] => publish(path, count.parse().expect("a number")),
         ["silent", path] => silent(path),
         ["silent-after-fork", path] => silent_after_fork(path),

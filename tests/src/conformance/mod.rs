@@ -11,7 +11,9 @@ mod endings;
 mod guards;
 mod in_place;
 mod memory;
+mod mixes;
 mod opening;
+mod orders;
 mod places;
 mod ring;
 mod run;
@@ -97,6 +99,9 @@ cases! {
         reset_before_the_first_message
         one_direction_ends_before_the_other
     }
+    orders {
+        all_orders_of_up_to_four_actions
+    }
     places {
         all_streams_and_no_more
         places_are_used_again
@@ -124,6 +129,9 @@ cases! {
     memory {
         unread_messages_keep_no_memory
         idle_memory_goes_back
+    }
+    mixes {
+        random_mixes
     }
     stalled {
         stalled_streams_disturb_nobody
