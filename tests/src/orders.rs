@@ -31,6 +31,8 @@ pub enum Act {
 pub const RESET: u32 = 9;
 /// The code of [`Act::Stop`].
 pub const STOP: u32 = 7;
+/// The code with which a session is closed after it all.
+pub const CLOSE: u32 = 5;
 
 /// What the other side must see.
 #[derive(Clone, Debug, PartialEq, Eq)]

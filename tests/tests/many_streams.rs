@@ -54,7 +54,11 @@ fn ten_thousand_are_open() {
             // Another order than that of opening.
             for step in 0..STREAMS {
                 let number = step * 7919 % STREAMS;
-                check(&theirs[number].recv().unwrap().unwrap().to_vec(), number as u64, number % 300);
+                check(
+                    &theirs[number].recv().unwrap().unwrap().to_vec(),
+                    number as u64,
+                    number % 300,
+                );
                 theirs[number].send(&pattern(round, 100)).unwrap();
             }
             for step in 0..STREAMS {
@@ -136,9 +140,11 @@ fn a_peer_that_never_reads_disturbs_no_other_session() {
         .into_iter()
         .map(|len| {
             let mut stream = deaf.open().unwrap();
-            start("writes for ever", move || loop {
-                if let Err(error) = stream.send(&vec![1; len]) {
-                    return error;
+            start("writes for ever", move || {
+                loop {
+                    if let Err(error) = stream.send(&vec![1; len]) {
+                        return error;
+                    }
                 }
             })
         })
