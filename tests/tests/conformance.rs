@@ -98,12 +98,10 @@ between_processes!(tiny, super::TINY,
     ring_wraps_around
     small_messages_of_odd_sizes
     stream_in_two_halves
-    all_orders_of_up_to_four_actions
     random_mixes
     stalled_streams_disturb_nobody
     window_of_a_stalled_stream_is_its_own
     vectored_writes
-    message_begun_by_write
     recv_after_a_read_of_everything
     batches
     messages_until_a_reset
@@ -111,7 +109,6 @@ between_processes!(tiny, super::TINY,
     thread_per_stream
     pools_over_thousands_of_streams
     waits_that_come_and_go
-    reservations_that_come_and_go
 );
 
 between_processes!(tiny_and_sleeping, super::TINY.wait(super::WaitMode::Block),
@@ -122,7 +119,6 @@ between_processes!(tiny_and_sleeping, super::TINY.wait(super::WaitMode::Block),
     random_mixes
     thread_per_stream
     pools_over_thousands_of_streams
-    reservations_that_come_and_go
 );
 
 between_processes!(scarce, super::Setup::new(super::Size::Scarce),

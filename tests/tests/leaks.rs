@@ -228,6 +228,7 @@ fn after_peers_killed_with_everything_held() {
                 std::thread::spawn(move || drop(held)).join().unwrap();
             }
         }
+        drop(peer);
         until_back(us, before);
         memory.push(resident(us));
     }
