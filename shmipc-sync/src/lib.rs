@@ -53,5 +53,6 @@ pub use shmipc_core::error::{
     OsError, PeerMisbehaved, RecvError, Refusal, SendError, SessionError,
 };
 pub use shmipc_core::handle::{Message, Trust, Trusted, Untrusted};
+pub use shmipc_core::layout::Geometry;
 pub use shmipc_core::mem::PeerTrust;
 pub use shmipc_core::session::{RecvStats, SendStats, Stats, StreamId};

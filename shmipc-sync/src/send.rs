@@ -1,6 +1,6 @@
 //! The sending half of a stream.
 
-use std::io;
+use std::io::{self, IoSlice};
 use std::time::{Duration, Instant};
 
 use shmipc_core::error::SendError;
@@ -25,8 +25,6 @@ pub struct SendStream {
     session: Session,
     core: SendHalf,
     timeout: Option<Duration>,
-    /// A message was begun by `write` and not ended.
-    open_message: bool,
     /// The bytes of a batch in the making, and where each of its messages ends.
     staged: Vec<u8>,
     ends: Vec<usize>,
@@ -34,14 +32,7 @@ pub struct SendStream {
 
 impl SendStream {
     pub(crate) fn new(session: &Session, core: SendHalf) -> Self {
-        Self {
-            session: session.clone(),
-            core,
-            timeout: None,
-            open_message: false,
-            staged: Vec::new(),
-            ends: Vec::new(),
-        }
+        Self { session: session.clone(), core, timeout: None, staged: Vec::new(), ends: Vec::new() }
     }
 
     /// The stream's id.
@@ -114,13 +105,17 @@ impl SendStream {
         Batch { stream: self, sent: 0 }
     }
 
+    /// Bytes of a write that go into one record.
+    fn piece(&self, len: usize) -> usize {
+        len.min(WRITE_PIECE).min(self.max_message())
+    }
+
     fn send_flags(&mut self, data: &[u8], flags: Flags) -> Result<(), SendError> {
         if !self.core.try_send(data, flags)? {
             let mut reservation = self.reserve(data.len())?;
             reservation.copy_from_slice(data);
             reservation.commit_flags(data.len(), flags)?;
         }
-        self.open_message = flags.contains(Flags::MORE);
         Ok(())
     }
 
@@ -129,7 +124,6 @@ impl SendStream {
     /// # Errors
     /// [`SendError::Ended`] the second time; [`SendError::Session`].
     pub fn finish(&mut self) -> Result<(), SendError> {
-        self.open_message = false;
         self.core.finish()
     }
 
@@ -216,16 +210,48 @@ impl io::Write for SendStream {
         if data.is_empty() {
             return Ok(0);
         }
-        let piece = &data[..data.len().min(WRITE_PIECE).min(self.max_message())];
-        self.send_flags(piece, Flags::none().with_if(Flags::MORE, true))?;
+        let piece = &data[..self.piece(data.len())];
+        self.send_flags(piece, Flags::MORE)?;
         Ok(piece.len())
+    }
+
+    /// As `write`, for the buffers one after the other: what is written of them is one record.
+    fn write_vectored(&mut self, buffers: &[IoSlice<'_>]) -> io::Result<usize> {
+        let len =
+            self.piece(buffers.iter().map(|buffer| buffer.len()).fold(0, usize::saturating_add));
+        if len == 0 {
+            return Ok(0);
+        }
+        if len <= self.core.inline_max() {
+            let mut gathered = std::mem::take(&mut self.staged);
+            gathered.resize(len, 0);
+            gather(buffers, &mut gathered);
+            let sent = self.send_flags(&gathered, Flags::MORE);
+            self.staged = gathered;
+            sent?;
+        } else {
+            let mut reservation = self.reserve(len)?;
+            gather(buffers, &mut reservation);
+            reservation.commit_flags(len, Flags::MORE)?;
+        }
+        Ok(len)
     }
 
     /// Ends the message that `write` began, if any. **Blocks** as [`reserve`](SendStream::reserve) does.
     fn flush(&mut self) -> io::Result<()> {
-        if self.open_message {
+        if self.core.is_in_message() {
             self.send_flags(&[], Flags::none())?;
         }
         Ok(())
+    }
+}
+
+/// Fills `out` from the buffers, which hold at least as much.
+fn gather(buffers: &[IoSlice<'_>], out: &mut [u8]) {
+    let mut rest = out;
+    for buffer in buffers {
+        let (now, later) = rest.split_at_mut(buffer.len().min(rest.len()));
+        now.copy_from_slice(&buffer[..now.len()]);
+        rest = later;
     }
 }

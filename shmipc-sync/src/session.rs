@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use shmipc_core::config::{Config, PeerCred};
 use shmipc_core::error::{AcceptError, ConnectError, OpenError, SessionError};
 use shmipc_core::handshake::{Established, connect};
+use shmipc_core::layout::Geometry;
 use shmipc_core::session::Stats;
 
 use crate::Stream;
@@ -138,6 +139,11 @@ impl Session {
     /// The peer's version of the application protocol.
     pub fn peer_app_version(&self) -> u32 {
         self.core.app_version()
+    }
+
+    /// The limits that both sides have agreed on for what we send.
+    pub fn geometry(&self) -> Geometry {
+        self.core.geometry()
     }
 
     /// Counters of this side.

@@ -155,6 +155,10 @@ impl<T: Trust> io::Write for Stream<T> {
         self.send.write(data)
     }
 
+    fn write_vectored(&mut self, buffers: &[io::IoSlice<'_>]) -> io::Result<usize> {
+        self.send.write_vectored(buffers)
+    }
+
     fn flush(&mut self) -> io::Result<()> {
         self.send.flush()
     }

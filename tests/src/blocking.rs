@@ -1,10 +1,12 @@
 //! The blocking flavour.
 
 use std::path::Path;
-use std::time::Duration;
+use std::task::Poll;
+use std::time::{Duration, Instant};
 
-use shmipc_core::error::{AcceptError, OpenError, RecvError, SendError};
+use shmipc_core::error::{AcceptError, OpenError, RecvError, SendError, SessionError};
 use shmipc_core::handle::{Message, Reservation, Trust, Trusted};
+use shmipc_core::layout::Geometry;
 use shmipc_core::session::{Stats, StreamId};
 use shmipc_sync::{Config, Listener, RecvStream, SendStream, Session, Stream};
 
@@ -63,6 +65,14 @@ impl flavour::Session for Session {
         self.is_closed()
     }
 
+    fn closed(&self) -> SessionError {
+        self.closed()
+    }
+
+    fn geometry(&self) -> Geometry {
+        self.geometry()
+    }
+
     fn stats(&self) -> Stats {
         self.stats()
     }
@@ -111,6 +121,12 @@ impl flavour::Sender for SendStream {
         self.send(data)
     }
 
+    fn send_batch(&mut self, messages: &[&[u8]]) -> Result<(), SendError> {
+        let mut batch = self.batch();
+        messages.iter().try_for_each(|message| batch.push(message))?;
+        batch.commit()
+    }
+
     fn finish(&mut self) -> Result<(), SendError> {
         self.finish()
     }
@@ -127,6 +143,22 @@ impl<T: Trust> flavour::Receiver<T> for RecvStream<T> {
 
     fn recv_timeout(&mut self, timeout: Duration) -> Result<Option<Message<T>>, RecvError> {
         self.recv_timeout(timeout)
+    }
+
+    fn recv_deadline(&mut self, deadline: Instant) -> Result<Option<Message<T>>, RecvError> {
+        self.recv_deadline(deadline)
+    }
+
+    fn recv_into(&mut self, out: &mut [u8]) -> Result<Option<usize>, RecvError> {
+        self.recv_into(out)
+    }
+
+    fn try_recv(&mut self) -> Poll<Result<Option<Message<T>>, RecvError>> {
+        self.try_recv()
+    }
+
+    fn messages(&mut self) -> impl Iterator<Item = Result<Message<T>, RecvError>> + '_ {
+        self.messages()
     }
 
     fn stop(&mut self, code: u32) {

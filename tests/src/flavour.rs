@@ -3,11 +3,13 @@
 
 use std::io::{Read, Write};
 use std::path::Path;
-use std::time::Duration;
+use std::task::Poll;
+use std::time::{Duration, Instant};
 
 use shmipc_core::config::Config;
-use shmipc_core::error::{AcceptError, OpenError, RecvError, SendError};
+use shmipc_core::error::{AcceptError, OpenError, RecvError, SendError, SessionError};
 use shmipc_core::handle::{Message, Reservation, Trust, Trusted, Untrusted};
+use shmipc_core::layout::Geometry;
 use shmipc_core::session::{Stats, StreamId};
 
 /// A flavour of the library.
@@ -46,6 +48,10 @@ pub trait Session: Clone + Send + Sync + 'static {
     fn close(&self, code: u32);
     /// Whether the session is over.
     fn is_closed(&self) -> bool;
+    /// Why the session is over, once it is.
+    fn closed(&self) -> SessionError;
+    /// What was agreed for what we send.
+    fn geometry(&self) -> Geometry;
     /// Counters.
     fn stats(&self) -> Stats;
 }
@@ -98,6 +104,8 @@ pub trait Sender: Write + Send + 'static {
     fn reserve_timeout(&mut self, len: usize, timeout: Duration) -> Result<Reservation, SendError>;
     /// Sends a copy.
     fn send(&mut self, data: &[u8]) -> Result<(), SendError>;
+    /// Sends small messages together.
+    fn send_batch(&mut self, messages: &[&[u8]]) -> Result<(), SendError>;
     /// Ends the direction.
     fn finish(&mut self) -> Result<(), SendError>;
     /// Breaks the direction off.
@@ -110,6 +118,14 @@ pub trait Receiver<T: Trust>: Read + Send + 'static {
     fn recv(&mut self) -> Result<Option<Message<T>>, RecvError>;
     /// The same for at most `timeout`.
     fn recv_timeout(&mut self, timeout: Duration) -> Result<Option<Message<T>>, RecvError>;
+    /// The same until `deadline`.
+    fn recv_deadline(&mut self, deadline: Instant) -> Result<Option<Message<T>>, RecvError>;
+    /// The next message, into a buffer.
+    fn recv_into(&mut self, out: &mut [u8]) -> Result<Option<usize>, RecvError>;
+    /// The next message if it is there.
+    fn try_recv(&mut self) -> Poll<Result<Option<Message<T>>, RecvError>>;
+    /// All messages until the end.
+    fn messages(&mut self) -> impl Iterator<Item = Result<Message<T>, RecvError>> + '_;
     /// Asks the peer to stop.
     fn stop(&mut self, code: u32);
     /// The next message as a vector; fails the test if there is none.

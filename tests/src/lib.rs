@@ -7,8 +7,10 @@
 //! | [`setup`] | configurations, as text too, so that a peer process can be told |
 //! | [`conformance`] | the suite: every case has two ends, which run on two threads or in two processes |
 //! | [`payload`] | contents that can be checked, and random sizes that both ends know |
+//! | [`orders`] | all orders of what one side can do, and what the other must see |
 //! | [`child`] | peer processes that never outlive their test |
 //! | [`deadline`] | a bug is a failure, never a hang |
+//! | [`scripted`] | a peer that does what it is told, call by call, and is inside no call in between |
 //! | [`idle`] | measures sessions that do nothing |
 //! | [`proc`] | descriptors, mappings, memory and CPU time of a process, as the kernel counts them |
 //!
@@ -21,6 +23,8 @@ pub mod conformance;
 pub mod deadline;
 pub mod flavour;
 pub mod idle;
+pub mod orders;
 pub mod payload;
 pub mod proc;
+pub mod scripted;
 pub mod setup;

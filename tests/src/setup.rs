@@ -15,6 +15,11 @@ pub enum Size {
     Tiny,
     /// Much credit and little memory for payload, which goes back to the kernel at once.
     Scarce,
+    /// A record queue of the smallest size and no other bound that is met soon: what is waited for is room
+    /// in the queue.
+    SmallRing,
+    /// Ten thousand streams.
+    Many,
 }
 
 /// A configuration that can be told to another process.
@@ -57,8 +62,9 @@ impl Setup {
         if self.trusted {
             builder = builder.trust(trust());
         }
-        if self.size == Size::Tiny {
-            builder = builder
+        builder = match self.size {
+            Size::Default => builder,
+            Size::Tiny => builder
                 .ring_bytes(4 << 10)
                 .max_streams(4)
                 .inline_max(240)
@@ -66,16 +72,16 @@ impl Setup {
                 .stream_window(4 << 10)
                 .unread_max(8 << 10)
                 .arena_max(8 << 20)
-                .max_message(1 << 20);
-        }
-        if self.size == Size::Scarce {
-            builder = builder
+                .max_message(1 << 20),
+            Size::Scarce => builder
                 .arena_max(8 << 20)
                 .max_message(1 << 20)
                 .stream_window(16 << 20)
                 .unread_max(64 << 20)
-                .idle_memory_timeout(Duration::from_millis(20));
-        }
+                .idle_memory_timeout(Duration::from_millis(20)),
+            Size::SmallRing => builder.ring_bytes(4 << 10).max_streams(4),
+            Size::Many => builder.ring_bytes(4 << 20).max_streams(10_000),
+        };
         builder.build().expect("the limits are valid")
     }
 }
@@ -98,7 +104,8 @@ impl FromStr for Setup {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let all = [Size::Default, Size::Tiny, Size::Scarce].into_iter().flat_map(|size| {
+        let all = [Size::Default, Size::Tiny, Size::Scarce, Size::SmallRing, Size::Many];
+        let all = all.into_iter().flat_map(|size| {
             let waits = [WaitMode::Adaptive, WaitMode::Spin, WaitMode::Block];
             waits.into_iter().flat_map(move |wait| {
                 let setup = Self::new(size).wait(wait);

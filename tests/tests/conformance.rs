@@ -53,6 +53,9 @@ between_processes!(spinning, super::DEFAULT.wait(super::WaitMode::Spin),
     timed_out_receive_loses_nothing
     timed_out_reservation_loses_nothing
     dropped_reservation_lets_the_next_in
+    waits_that_come_and_go
+    reservations_that_come_and_go
+    random_mixes
     messages_beyond_the_window
     written_message_beyond_the_window
     stop_reaches_a_writer_who_waits
@@ -68,6 +71,9 @@ between_processes!(sleeping_with_eventfd_bell, super::DEFAULT.wait(super::WaitMo
     both_sides_open_at_once
     closing_wakes_all_who_wait
     eight_threads_with_eight_streams
+    waits_that_come_and_go
+    reservations_that_come_and_go
+    random_mixes
 );
 
 between_processes!(tiny, super::TINY,
@@ -75,6 +81,7 @@ between_processes!(tiny, super::TINY,
     both_sides_open_at_once
     opener_may_only_listen
     unused_stream_is_not_heard_of
+    messages_of_every_size
     reservations_committed_short
     random_messages_both_ways
     messages_beyond_the_window
@@ -91,6 +98,17 @@ between_processes!(tiny, super::TINY,
     ring_wraps_around
     small_messages_of_odd_sizes
     stream_in_two_halves
+    random_mixes
+    stalled_streams_disturb_nobody
+    window_of_a_stalled_stream_is_its_own
+    vectored_writes
+    recv_after_a_read_of_everything
+    batches
+    messages_until_a_reset
+    buffers_that_are_too_short
+    thread_per_stream
+    pools_over_thousands_of_streams
+    waits_that_come_and_go
 );
 
 between_processes!(tiny_and_sleeping, super::TINY.wait(super::WaitMode::Block),
@@ -98,6 +116,9 @@ between_processes!(tiny_and_sleeping, super::TINY.wait(super::WaitMode::Block),
     both_sides_wait_for_room
     ring_wraps_around
     stream_in_two_halves
+    random_mixes
+    thread_per_stream
+    pools_over_thousands_of_streams
 );
 
 between_processes!(scarce, super::Setup::new(super::Size::Scarce),

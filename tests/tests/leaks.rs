@@ -5,10 +5,13 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use shmipc_sync::{Listener, RecvError, Session, SessionError};
+use shmipc_sync::{Listener, RecvError, SendError, Session, SessionError};
 use tests::child::Peer;
 use tests::deadline::{until, within};
+use tests::payload::{check, pattern};
 use tests::proc::{descriptors, mappings, maps, resident};
+use tests::scripted::Scripted;
+use tests::setup::{Setup, Size};
 
 const PEER: &str = env!("CARGO_BIN_EXE_peer");
 
@@ -160,6 +163,124 @@ fn after_killed_clients() {
             stream.recv().unwrap_err()
         });
         drop((session, peer));
+    }
+    until_back(us, before);
+}
+
+/// Peers that are killed while both sides hold of the other's memory all that they can: messages in hand
+/// and unread, small and of the largest size, reservations, and a writer that waits. What is in hand stays
+/// readable; when it goes, everything is as it was before.
+#[test]
+fn after_peers_killed_with_everything_held() {
+    let _turn = in_turn();
+    let us = std::process::id();
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("socket");
+    let listener = Listener::bind(&path).unwrap();
+    let before = Held::by(us);
+    let mut memory = Vec::new();
+    const SIZES: [usize; 4] = [100, 20_000, 300_000, 4 << 20];
+    for round in 0..12 {
+        let (mut peer, session) =
+            Scripted::start(PEER, Setup::new(Size::Default), &listener, &path);
+        let (mut held, mut streams, mut reservations) = (Vec::new(), Vec::new(), Vec::new());
+        for (number, len) in SIZES.into_iter().enumerate() {
+            // Two for each side, one of which is taken and kept.
+            let mut stream = session.open().unwrap();
+            (0..2).for_each(|seed| stream.send(&pattern(seed, len)).unwrap());
+            peer.tell("accept");
+            peer.tell(&format!("hold {number}"));
+            (0..2).for_each(|seed| peer.tell(&format!("send {number} {seed} {len}")));
+            held.push((len, stream.recv().unwrap().unwrap()));
+            reservations.push(session.open().unwrap().sender().reserve(len).unwrap());
+            streams.push(stream);
+        }
+        let mut waiting = session.open().unwrap();
+        let waits = session.stats().reserve_waits;
+        let writer = tests::deadline::start("a writer", move || {
+            loop {
+                if let Err(error) = waiting.send(&[1; 1 << 20]) {
+                    return error;
+                }
+            }
+        });
+        until("the writer waits", || session.stats().reserve_waits > waits);
+        assert!(Held::by(us).mappings > 4);
+
+        peer.process().kill();
+        assert_eq!(writer.join(), SendError::Session(SessionError::PeerDied));
+        for (len, message) in &held {
+            check(&message.to_vec(), 0, *len);
+        }
+        let session = within("the rest", move || {
+            for (stream, len) in streams.iter_mut().zip(SIZES) {
+                check(&stream.recv().unwrap().unwrap().to_vec(), 1, len);
+                let died = RecvError::Session(SessionError::PeerDied);
+                assert_eq!(stream.recv().unwrap_err(), died);
+            }
+            session
+        });
+        match round % 3 {
+            0 => drop((held, reservations, session)),
+            1 => drop((session, reservations, held)),
+            _ => {
+                drop((reservations, session));
+                std::thread::spawn(move || drop(held)).join().unwrap();
+            }
+        }
+        drop(peer);
+        until_back(us, before);
+        memory.push(resident(us));
+    }
+    let (first, last) = (memory[2], memory[11]);
+    assert!(last < first + 4096, "resident memory grows: {memory:?} KiB");
+}
+
+/// The same, with a peer that closes in good order and lives on, and whose memory is looked at too.
+#[test]
+fn after_closing_with_everything_held() {
+    let _turn = in_turn();
+    let us = std::process::id();
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("socket");
+    let listener = Listener::bind(&path).unwrap();
+    let before = Held::by(us);
+    for (round, by_peer) in [true, false, true, false].into_iter().enumerate() {
+        let (mut peer, session) =
+            Scripted::start(PEER, Setup::new(Size::Default), &listener, &path);
+        let them = peer.process().pid();
+        let mut stream = session.open().unwrap();
+        let mut held = Vec::new();
+        for (number, len) in [20_000, 4 << 20].into_iter().enumerate() {
+            stream.send(&pattern(5, len)).unwrap();
+            if number == 0 {
+                peer.tell("accept");
+            }
+            peer.tell("hold 0");
+            peer.tell(&format!("send 0 6 {len}"));
+            held.push((len, stream.recv().unwrap().unwrap()));
+        }
+        if by_peer {
+            peer.tell("close 3");
+            assert_eq!(session.closed(), SessionError::ClosedByPeer(3));
+        } else {
+            session.close(3);
+            assert_eq!(peer.ask("closed"), "ClosedByPeer(3)");
+        }
+        drop((session, stream));
+        peer.tell("drop 0");
+        peer.tell("drop-session");
+        // Both hold two messages of the other, in two segments.
+        let both = (mappings(us), mappings(them));
+        assert_eq!(both, (2, 2), "in round {round}");
+        held.iter().for_each(|(len, message)| check(&message.to_vec(), 6, *len));
+        peer.tell("held 0 5 20000");
+        peer.tell(&format!("held 1 5 {}", 4 << 20));
+        drop(held);
+        peer.tell("release");
+        assert_eq!((mappings(us), mappings(them)), (0, 0), "in round {round}");
+        // Standard input, output and error.
+        assert_eq!(descriptors(them), 3, "in round {round}");
     }
     until_back(us, before);
 }

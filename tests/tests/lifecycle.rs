@@ -1,14 +1,9 @@
-//! Streams let go in unusual ways, and what a forked child may do.
-
-#![allow(unsafe_code, reason = "fork")]
+//! Streams let go in unusual ways.
 
 use std::io::Write;
 use std::thread;
 
-use nix::sys::wait::{WaitStatus, waitpid};
-use nix::unistd::{ForkResult, fork};
-use shmipc_core::error::SessionError;
-use shmipc_sync::{Listener, RecvError, Session};
+use shmipc_sync::{Listener, Session};
 use tests::deadline::within;
 
 /// Two ends in this process.
@@ -64,36 +59,4 @@ fn a_message_of_single_bytes() {
             assert_eq!(message.len(), LEN);
         });
     });
-}
-
-/// A forked child is told so, and letting go there touches nothing.
-#[test]
-fn a_forked_child_owns_nothing() {
-    let (client, server) = pair();
-    let (mut stream, lent) = {
-        let mut stream = client.open().unwrap();
-        stream.send(&[5; 1 << 20]).unwrap();
-        let mut accepted = server.accept().unwrap();
-        let lent = accepted.recv().unwrap().unwrap();
-        accepted.send(b"for the parent").unwrap();
-        (stream, lent)
-    };
-    // SAFETY: the child leaves without returning; it allocates, which glibc allows after a fork.
-    match unsafe { fork() }.unwrap() {
-        ForkResult::Child => {
-            // What the kernel maps now may lie where our segments were.
-            let big = vec![3u8; 64 << 20];
-            let forked = RecvError::Session(SessionError::Forked);
-            let told = matches!(stream.recv(), Err(error) if error == forked);
-            drop((lent, stream, client, server));
-            let whole = big.iter().all(|&byte| byte == 3);
-            // SAFETY: ends the process.
-            unsafe { nix::libc::_exit(i32::from(!(told && whole))) }
-        }
-        ForkResult::Parent { child } => {
-            assert_eq!(waitpid(child, None).unwrap(), WaitStatus::Exited(child, 0));
-            assert_eq!(stream.recv().unwrap().unwrap().to_vec(), b"for the parent");
-            drop(lent);
-        }
-    }
 }

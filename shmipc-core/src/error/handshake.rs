@@ -166,6 +166,11 @@ pub enum ListenError {
     /// The listener was closed.
     #[error("the listener was closed")]
     Closed,
+    /// This process is a fork of the one that listens.
+    #[error(
+        "the listener belongs to the process this one was forked from; only that one accepts on it"
+    )]
+    Forked,
     /// The operating system refused something.
     #[error(transparent)]
     Os(#[from] OsError),

@@ -106,10 +106,17 @@ impl<T: Trust> RecvHalf<T> {
 
     /// Takes parts until a message is complete.
     fn poll_parts(&mut self, waker: Option<&Waker>) -> Poll<Result<Option<Message<T>>, RecvError>> {
+        if self.owner.shared.is_foreign() {
+            // What was taken may lie in memory that this process does not have.
+            return Poll::Ready(Err(SessionError::Forked.into()));
+        }
         let max = self.owner.shared.incoming.max_message as usize;
         for _ in 0..TURN {
             if let Some(last) = self.taken.iter().position(|taken| !taken.more) {
-                return Poll::Ready(Ok(self.assemble(last + 1)));
+                match self.assemble(last + 1) {
+                    None => continue,
+                    message => return Poll::Ready(Ok(message)),
+                }
             }
             if self.taken.iter().map(Taken::len).sum::<usize>() > max {
                 return Poll::Ready(Err(RecvError::TooLarge { max }));
@@ -128,9 +135,11 @@ impl<T: Trust> RecvHalf<T> {
         come_back(waker)
     }
 
-    /// Makes a message of the first parts taken.
+    /// Makes a message of the first parts taken; `None` of one whose bytes `read` has consumed.
     fn assemble(&mut self, parts: usize) -> Option<Message<T>> {
-        let mut parts = self.taken.drain(..parts).map(Taken::rest);
+        let read = self.taken.front().is_some_and(Taken::is_read);
+        let parts = self.taken.drain(..parts).filter(|taken| !(read && taken.len() == 0));
+        let mut parts = parts.map(Taken::rest);
         let first = parts.next()?;
         let rest = parts.collect();
         Some(Message::new(first, rest, self.owner.shared.promise))
@@ -193,12 +202,18 @@ impl<T: Trust> RecvHalf<T> {
         if out.is_empty() {
             return Poll::Ready(Ok(0));
         }
+        if self.owner.shared.is_foreign() {
+            return Poll::Ready(Err(SessionError::Forked.into()));
+        }
         for _ in 0..TURN {
-            if let Some(first) = self.taken.front_mut() {
+            let last = self.taken.len() == 1;
+            if let Some(first) = self.taken.front_mut().filter(|first| !(last && first.is_read())) {
                 let count = out.len().min(first.len());
                 first.part.read(first.from, &mut out[..count]);
                 first.from += count;
-                if first.len() == 0 {
+                if first.len() == 0 && first.more && count > 0 {
+                    *first = Taken::read();
+                } else if first.len() == 0 {
                     self.taken.pop_front();
                 }
                 if count > 0 {
@@ -420,6 +435,17 @@ impl Taken {
     fn piece(bytes: &mut Vec<u8>) -> Self {
         let part = Part::Heap(std::mem::take(bytes).into_boxed_slice());
         Self { part, from: 0, more: true }
+    }
+
+    /// Stands for parts that `read` has consumed, as long as no other part of their message has come: the
+    /// rest of a message is not a message of its own if it adds nothing.
+    fn read() -> Self {
+        Self { part: Part::Heap(Box::default()), from: 0, more: true }
+    }
+
+    /// Parts that add nothing are not taken otherwise, unless they are the last.
+    fn is_read(&self) -> bool {
+        self.more && self.len() == 0
     }
 
     /// Bytes not yet consumed.

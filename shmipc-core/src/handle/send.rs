@@ -81,6 +81,11 @@ impl SendHalf {
         self.owner.shared.out().inline_max as usize
     }
 
+    /// Whether what was sent last, by whatever means, is not the end of its message ([`Flags::MORE`]).
+    pub fn is_in_message(&self) -> bool {
+        !self.owner.shared.is_foreign() && self.owner.shared.tx().is_in_message(self.key)
+    }
+
     /// Sends a message that fits into a record, if nothing has to be waited for; `Ok(false)` if
     /// something has. Never blocks.
     ///

@@ -209,9 +209,9 @@ impl Session {
         Cursor::ALL.map(|cursor| self.cursor(cursor))
     }
 
-    /// Whether the session is over.
+    /// Whether the session is over, as it is in a forked child.
     pub fn is_over(&self) -> bool {
-        self.owner.shared.is_over()
+        self.owner.shared.is_foreign() || self.owner.shared.is_over()
     }
 
     /// Why the session is over, once it is. Drives the session inline.

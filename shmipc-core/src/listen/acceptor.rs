@@ -17,7 +17,7 @@ use crate::config::Config;
 use crate::error::{ListenError, OsError};
 use crate::handshake::Established;
 use crate::link::{self, Address};
-use crate::mem;
+use crate::mem::{self, Home};
 
 const LISTENER: u64 = 0;
 const WAKE: u64 = 1;
@@ -39,6 +39,8 @@ pub struct Acceptor {
     /// Readable while sessions wait to be handed out, and for ever once closed.
     wake: OwnedFd,
     inner: Mutex<Inner>,
+    /// A forked child shares `epoll`, `wake` and the listening socket with us, and leaves them alone.
+    home: Home,
 }
 
 #[derive(Debug)]
@@ -101,7 +103,7 @@ impl Acceptor {
             paused_until: None,
             signalled: false,
         };
-        Ok(Self { epoll, wake, inner: Mutex::new(inner) })
+        Ok(Self { epoll, wake, inner: Mutex::new(inner), home: Home::here() })
     }
 
     /// Does everything that can be done now, and hands out one session if one is ready. Never blocks.
@@ -110,9 +112,12 @@ impl Acceptor {
     /// [`next_deadline`](Self::next_deadline) passes.
     ///
     /// # Errors
-    /// [`ListenError::Closed`] after [`close`](Self::close). [`ListenError::Os`] if the listener or the
+    /// [`ListenError::Closed`] after [`close`](Self::close). [`ListenError::Forked`] in a forked child. [`ListenError::Os`] if the listener or the
     /// epoll itself is broken; no client can bring that about (A6).
     pub fn try_accept(&self, now: Instant) -> Result<Option<Established>, ListenError> {
+        if self.home.is_foreign() {
+            return Err(ListenError::Forked);
+        }
         let mut inner = self.lock();
         for _ in 0..TURNS {
             if inner.listener.is_none() {
@@ -154,18 +159,27 @@ impl Acceptor {
 
     /// When [`try_accept`](Self::try_accept) is to be called even if the descriptor is not readable.
     pub fn next_deadline(&self) -> Option<Instant> {
+        if self.home.is_foreign() {
+            return None;
+        }
         let inner = self.lock();
         inner.handshakes.deadline().into_iter().chain(inner.paused_until).min()
     }
 
-    /// What this listener has seen.
+    /// What this listener has seen; nothing in a forked child.
     pub fn stats(&self) -> AcceptStats {
+        if self.home.is_foreign() {
+            return AcceptStats::default();
+        }
         self.lock().handshakes.stats()
     }
 
     /// Stops listening: removes the socket file if it is ours (A4), ends handshakes in progress and
     /// sessions that nobody has accepted, and wakes whoever waits. Sessions handed out live on.
     pub fn close(&self) {
+        if self.home.is_foreign() {
+            return;
+        }
         let mut inner = self.lock();
         if inner.listener.take().is_some() {
             inner.file = None;

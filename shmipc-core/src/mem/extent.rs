@@ -153,6 +153,7 @@ impl Deref for ExtentMut {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
+        self.mapping.assert_here();
         let start = self.mapping.range_ptr(self.offset, self.len);
         // SAFETY: M1 and M4; M5: until the extent is lent or released, which consumes `self`, only
         // this value touches the bytes. M2: the peer's process cannot write them.
@@ -162,6 +163,7 @@ impl Deref for ExtentMut {
 
 impl DerefMut for ExtentMut {
     fn deref_mut(&mut self) -> &mut [u8] {
+        self.mapping.assert_here();
         let start = self.mapping.range_ptr(self.offset, self.len);
         // SAFETY: as for `deref`, and `self` is borrowed exclusively.
         unsafe { std::slice::from_raw_parts_mut(start, self.len) }
@@ -206,16 +208,19 @@ impl LentBytes {
     /// If `at + out.len()` exceeds the length.
     pub fn read(&self, at: usize, out: &mut [u8]) {
         assert!(at <= self.len && out.len() <= self.len - at, "read past the end of a message");
+        self.mapping.assert_here();
         self.mapping.read(self.offset + at, out);
     }
 
     /// Copies everything out.
     pub fn to_vec(&self) -> Vec<u8> {
+        self.mapping.assert_here();
         self.mapping.read_to_vec(self.offset, self.len)
     }
 
     /// The bytes where they lie, by the application's promise.
     pub fn as_slice(&self, _promise: PeerTrust) -> &[u8] {
+        self.mapping.assert_here();
         let start = self.mapping.range_ptr(self.offset, self.len);
         // SAFETY: M1 and M4; M6: the token shows the promise that the peer leaves the bytes alone
         // until the extent is returned, which the owner of this value does last.

@@ -30,6 +30,11 @@ impl Mapped {
     fn new(map: MmapRaw) -> Self {
         Self { map: ManuallyDrop::new(map), home: Home::here() }
     }
+
+    #[inline]
+    fn assert_here(&self) {
+        assert!(!self.home.is_foreign(), "shared memory of the process this one was forked from");
+    }
 }
 
 impl std::ops::Deref for Mapped {
@@ -56,6 +61,11 @@ impl OwnMapping {
         Self { map: Mapped::new(map) }
     }
 
+    /// Fails the calling thread if this process is a fork that does not have the mapping.
+    pub(super) fn assert_here(&self) {
+        self.map.assert_here();
+    }
+
     /// Pointer to `len` bytes at `at`, after M4's check.
     pub(super) fn range_ptr(&self, at: usize, len: usize) -> *mut u8 {
         range(self.map.as_mut_ptr(), self.map.len(), at, len)
@@ -66,6 +76,11 @@ impl PeerMapping {
     /// Takes a read-only mapping over.
     pub(super) fn new(map: MmapRaw) -> Self {
         Self { map: Mapped::new(map) }
+    }
+
+    /// Fails the calling thread if this process is a fork that does not have the mapping.
+    pub(super) fn assert_here(&self) {
+        self.map.assert_here();
     }
 
     /// Pointer to `len` bytes at `at`, after M4's check.

@@ -12,7 +12,9 @@ use tests::blocking::Blocking;
 use tests::child::die_with_parent;
 use tests::conformance::there_alone;
 use tests::flavour::Flavour;
+use tests::orders::{CLOSE, orders, perform};
 use tests::payload::pattern;
+use tests::scripted::obey;
 
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -21,6 +23,10 @@ fn main() {
     match arguments[..] {
         ["case", Blocking::NAME, name, setup, path] => {
             there_alone::<Blocking>(name, setup.parse().expect("a setup"), Path::new(path));
+        }
+        ["scripted", path, setup] => obey(path, setup.parse().expect("a setup")),
+        ["orders", path, from, count] => {
+            in_order(path, from.parse().expect("a number"), count.parse().expect("a number"));
         }
         ["publish", path, count] => publish(path, count.parse().expect("a number")),
         ["silent", path] => silent(path),
@@ -59,6 +65,22 @@ fn publish(path: &str, count: u64) {
         stream.send(&pattern(number, (number as usize * 97) % 9000)).expect("sent");
     }
     say("published");
+    hold();
+}
+
+/// Does what some of all orders say, each in a session of its own, and closes all when it is told to.
+fn in_order(path: &str, from: usize, count: usize) {
+    let perform_one = |order: &Vec<_>| {
+        let session = Session::connect(path).expect("connected");
+        let left = perform(session.open().expect("a stream"), order);
+        (session, left)
+    };
+    let sessions: Vec<_> = orders(3)[from..from + count].iter().map(perform_one).collect();
+    say("done");
+    if word() == "close" {
+        sessions.iter().for_each(|(session, _)| session.close(CLOSE));
+        say("closed");
+    }
     hold();
 }
 

@@ -11,13 +11,17 @@ mod endings;
 mod guards;
 mod in_place;
 mod memory;
+mod mixes;
 mod opening;
+mod orders;
 mod places;
 mod ring;
 mod run;
 mod sizes;
+mod stalled;
 mod threads;
 mod waiting;
+mod ways;
 
 use crate::flavour::Session;
 
@@ -95,6 +99,9 @@ cases! {
         reset_before_the_first_message
         one_direction_ends_before_the_other
     }
+    orders {
+        all_orders_of_up_to_four_actions
+    }
     places {
         all_streams_and_no_more
         places_are_used_again
@@ -123,6 +130,23 @@ cases! {
         unread_messages_keep_no_memory
         idle_memory_goes_back
     }
+    mixes {
+        random_mixes
+    }
+    stalled {
+        stalled_streams_disturb_nobody
+        window_of_a_stalled_stream_is_its_own
+    }
+    ways {
+        vectored_writes
+        message_begun_by_write
+        recv_after_a_read_of_everything
+        batches
+        messages_until_a_reset
+        receiving_without_waiting
+        buffers_that_are_too_short
+        whoever_waits_for_the_end_is_told
+    }
     ring {
         ring_wraps_around
         small_messages_of_odd_sizes
@@ -131,5 +155,9 @@ cases! {
         eight_threads_with_eight_streams
         stream_in_two_halves
         threads_share_a_session
+        thread_per_stream
+        pools_over_thousands_of_streams
+        waits_that_come_and_go
+        reservations_that_come_and_go
     }
 }

@@ -1,34 +1,47 @@
 //! Messages of all sizes.
 
+use std::collections::BTreeSet;
+use std::io::Write;
 use std::thread;
 
-use shmipc_core::config::Limits;
 use shmipc_core::error::SendError;
+use shmipc_core::layout::{FIRST_DEDICATED, FIRST_SEGMENT, Geometry};
 
 use super::End;
 use super::echo::echo_in_turn;
 use crate::flavour::{Receiver, Sender, Session, Stream};
 use crate::payload::{Random, check, fill, pattern};
 
-/// Sizes beside every internal bound: records, lines, the inline limit, pages, segments, messages.
-fn sizes(max: usize) -> Vec<usize> {
-    let inline = Limits::default().inline_max as usize;
-    let bounds = [16, 64, 128, 240, 256, 4096, inline, 64 << 10, 128 << 10, 256 << 10, 512 << 10];
-    let around = bounds.into_iter().flat_map(|bound| [bound - 1, bound, bound + 1]);
-    let all = [0, 1].into_iter().chain(around).chain([1 << 20, (1 << 20) + 1, max - 1, max]);
-    all.filter(|&size| size <= max).collect()
+/// Sizes beside every internal bound of what was agreed: words and lines of a record, the copying loops,
+/// the inline limit, pieces of a write, the regions and segments of the arena, windows, messages.
+fn sizes(geometry: &Geometry) -> Vec<usize> {
+    let max = geometry.max_message as usize;
+    let lines = (1..=16).map(|line| 16 * line).chain([512, 1024, 4096, 64 << 10]);
+    let records = [geometry.inline_max, geometry.max_record() as u32];
+    let windows = [geometry.stream_window / 2 - 64, geometry.stream_window / 2];
+    let more = [geometry.stream_window, geometry.unread_max / 8, geometry.unread_max];
+    let small = [FIRST_SEGMENT / 8, FIRST_SEGMENT / 4, FIRST_SEGMENT];
+    let dedicated = (0..5).map(|power| FIRST_DEDICATED << power);
+    let of_the_session =
+        records.into_iter().chain(windows).chain(more).chain(small).chain(dedicated);
+    let bounds = lines.chain(of_the_session.map(|bound| bound as usize)).chain([max]);
+    let around = bounds.flat_map(|bound| [bound - 1, bound, bound + 1]);
+    let sizes: BTreeSet<_> = [0, 1].into_iter().chain(around).filter(|&size| size <= max).collect();
+    sizes.into_iter().collect()
 }
 
-/// Messages of every size come back whole, copied in and written in place; one byte more than
-/// `max_message` fails at once and harms nothing.
+/// Messages of every size come back whole, by every way to send; one byte more than `max_message` fails at
+/// once and harms nothing.
 pub(super) fn messages_of_every_size<S: Session>(end: End<S>) {
     let session = match end {
         End::There(session) => return echo_in_turn(&session),
         End::Here(session) => session,
     };
     let mut stream = session.open().unwrap();
+    let geometry = session.geometry();
     let max = stream.sender().max_message();
-    for (seed, size) in sizes(max).into_iter().enumerate() {
+    assert_eq!(max, geometry.max_message as usize);
+    for (seed, size) in sizes(&geometry).into_iter().enumerate() {
         let seed = seed as u64;
         stream.send(&pattern(seed, size)).unwrap();
         check(&stream.expect(), seed, size);
@@ -42,6 +55,23 @@ pub(super) fn messages_of_every_size<S: Session>(end: End<S>) {
         let mut bytes = vec![0; size];
         message.copy_to_slice(&mut bytes);
         check(&bytes, seed + 1, size);
+
+        stream.write_all(&pattern(seed + 2, size)).unwrap();
+        stream.flush().unwrap();
+        if size > 0 {
+            assert_eq!(stream.receiver().recv_into(&mut bytes), Ok(Some(size)));
+            check(&bytes, seed + 2, size);
+        }
+
+        let batch = stream.sender().send_batch(&[b"before", &pattern(seed + 3, size)]);
+        if size <= geometry.inline_max as usize {
+            batch.unwrap();
+            assert_eq!(stream.expect(), b"before");
+            check(&stream.expect(), seed + 3, size);
+        } else {
+            let max = geometry.inline_max as usize;
+            assert_eq!(batch, Err(SendError::TooLarge { len: size, max }));
+        }
     }
     let error = SendError::TooLarge { len: max + 1, max };
     assert_eq!(stream.sender().reserve(max + 1).unwrap_err(), error);

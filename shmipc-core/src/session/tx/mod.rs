@@ -81,6 +81,8 @@ struct TxStream {
     /// The peer knows of the stream.
     announced: bool,
     direction: Direction,
+    /// The last record that was sent goes on in the next one.
+    in_message: bool,
     stopped: Option<u32>,
     /// The application let its receiving half go before the peer knew of the stream: to be told, with
     /// this code, as soon as it does.
@@ -155,6 +157,7 @@ impl<O: MemoryMut + Clone, P: Memory + Clone> Tx<O, P> {
             id,
             announced,
             direction: Direction::Open,
+            in_message: false,
             stopped: None,
             stop_owed: None,
             serial: self.serial,
@@ -179,6 +182,12 @@ impl<O: MemoryMut + Clone, P: Memory + Clone> Tx<O, P> {
     /// The peer knows of the stream.
     pub(crate) fn is_announced(&self, key: usize) -> bool {
         self.streams[key].as_ref().is_some_and(|stream| stream.announced)
+    }
+
+    /// What was sent last is not the end of its message, and the direction is open.
+    pub(crate) fn is_in_message(&self, key: usize) -> bool {
+        let stream = self.streams[key].as_ref();
+        stream.is_some_and(|stream| stream.in_message && stream.direction == Direction::Open)
     }
 
     /// True once the peer's head has passed `position`: what we published before has been read.

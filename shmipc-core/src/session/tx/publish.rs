@@ -32,6 +32,7 @@ impl<O: MemoryMut + Clone, P: Memory + Clone> Tx<O, P> {
         stream.credit.untake(grant.charge - less);
         let flags = flags.with_if(Flags::OPEN, !stream.announced);
         stream.announced = true;
+        stream.in_message = flags.contains(Flags::MORE);
         if flags.contains(Flags::FIN) {
             stream.direction = Direction::Ended;
         }
