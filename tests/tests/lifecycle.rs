@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::thread;
 
-use shmipc_sync::{Listener, Session};
+use shmipc_sync::{Listener, RecvError, SendError, Session};
 use tests::deadline::within;
 
 /// Two ends in this process.
@@ -37,6 +37,38 @@ fn a_stopped_half_has_no_part_in_later_streams() {
         drop(stopped);
         assert_eq!(second.recv().unwrap().unwrap().to_vec(), b"for the second");
         answering.send(b"nobody stopped it").unwrap();
+    });
+}
+
+/// A last message of any size is received before the end, and nothing can follow it.
+#[test]
+fn a_last_message_ends_its_direction() {
+    within("lifecycle", || {
+        let (client, server) = pair();
+        for len in [0, 1, 64, 4096, 4097, 100_000] {
+            let mut stream = client.open().unwrap();
+            stream.finish_with(&vec![len as u8; len]).unwrap();
+            assert_eq!(stream.send(b"more"), Err(SendError::Ended));
+            assert_eq!(stream.finish(), Err(SendError::Ended));
+            let mut answering = server.accept().unwrap();
+            assert_eq!(answering.recv().unwrap().unwrap().to_vec(), vec![len as u8; len]);
+            assert!(answering.recv().unwrap().is_none());
+            answering.write_all(b"the first half ").unwrap();
+            answering.finish_with(b"and the second").unwrap();
+            drop(answering);
+            assert_eq!(stream.recv().unwrap().unwrap().to_vec(), b"the first half and the second");
+            assert!(stream.recv().unwrap().is_none());
+        }
+        let mut stream = client.open().unwrap();
+        let max = stream.max_message();
+        let much = vec![0; max + 1];
+        assert_eq!(stream.finish_with(&much), Err(SendError::TooLarge { len: max + 1, max }));
+        stream.finish_with(b"it goes on").unwrap();
+        let mut answering = server.accept().unwrap();
+        let mut out = [0; 10];
+        assert_eq!(answering.recv_into(&mut out[..9]), Err(RecvError::TooLarge { max: 9 }));
+        assert_eq!(answering.recv_into(&mut out), Ok(Some(10)));
+        assert_eq!((&out, answering.recv_into(&mut [])), (b"it goes on", Ok(None)));
     });
 }
 
