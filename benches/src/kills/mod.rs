@@ -5,7 +5,8 @@
 //! call and wait modes take turns. A thread of the survivor makes the call, without a time-out; up to
 //! [`LATEST`] later the victim is killed, so some die while the call begins, some while it spins, some
 //! while it sleeps. The duration counts from just before `kill(2)` to the return of the call, so the
-//! kernel's work on the dying process is in it. For `next` it is that of the call itself, made when the
+//! kernel's work on the dying process is in it, and so is the time for which a busy machine lets neither
+//! process run. How long the call lasted after the victim had been reaped is told apart. For `next` it is that of the call itself, made when the
 //! process is gone.
 //!
 //! A call that has not returned after [`PATIENCE`] hangs. One that gives anything but the peer's death
@@ -139,6 +140,8 @@ struct Summary {
     p50_ns: f64,
     p99_ns: f64,
     max_ns: f64,
+    /// The longest that a call lasted after the victim was reaped.
+    max_after_death_ns: f64,
 }
 
 impl<'a> Arm<'a> {
@@ -164,16 +167,23 @@ impl<'a> Arm<'a> {
             let _ = begin.send(());
         } else {
             let _ = begin.send(());
-            while self.call == Call::Reserve && watched.stats().reserve_waits == 0 {
+            while self.call == Call::Reserve
+                && watched.stats().reserve_waits == 0
+                && !caller.is_finished()
+            {
                 thread::sleep(Duration::from_micros(50));
             }
             thread::sleep(moment);
             began = Instant::now();
             victim.kill()?;
+            victim.wait()?;
         }
+        let dead = Instant::now();
         drop(watched);
         match returns.recv_timeout(PATIENCE) {
-            Ok((Ok(Ok(())), ended)) => self.figures.note(ended - began),
+            Ok((Ok(Ok(())), ended)) => {
+                self.figures.note(ended - began, ended.saturating_duration_since(dead));
+            }
             Ok((outcome, _)) => {
                 eprintln!("{} {}: {outcome:?}", self.ground.wait, self.call);
                 self.figures.wrong += 1;
@@ -181,12 +191,12 @@ impl<'a> Arm<'a> {
             Err(RecvTimeoutError::Timeout) => {
                 eprintln!("{} {}: hangs", self.ground.wait, self.call);
                 self.figures.hangs += 1;
-                return victim.wait().map(drop);
+                return Ok(());
             }
             Err(RecvTimeoutError::Disconnected) => self.figures.wrong += 1,
         }
         let _ = caller.join();
-        victim.wait().map(drop)
+        Ok(())
     }
 }
 
@@ -205,7 +215,7 @@ impl Figures {
         }
     }
 
-    fn note(&mut self, took: Duration) {
+    fn note(&mut self, took: Duration, after_death: Duration) {
         self.n += 1;
         self.late += u64::from(took > LATE);
         self.samples.record(took.as_nanos() as u64, 1);
@@ -213,6 +223,7 @@ impl Figures {
             p50_ns: self.samples.median_ns(),
             p99_ns: self.samples.quantile_ns(0.99),
             max_ns: self.samples.max_ns(),
+            max_after_death_ns: self.summary.max_after_death_ns.max(after_death.as_nanos() as f64),
         };
     }
 }
@@ -225,15 +236,16 @@ fn print(figures: &[Figures], json: bool) -> io::Result<()> {
         return Ok(());
     }
     println!(
-        "{:8} {:8} {:>6} {:>9} {:>9} {:>9} {:>9} {:>6} {:>6}",
-        "wait", "call", "kills", "p50", "p99", "max", "> 100 ms", "hangs", "wrong",
+        "{:8} {:8} {:>6} {:>9} {:>9} {:>9} {:>9} {:>11} {:>6} {:>6}",
+        "wait", "call", "kills", "p50", "p99", "max", "> 100 ms", "after death", "hangs", "wrong",
     );
     for Figures { wait, call, n, hangs, wrong, late, summary, .. } in figures {
         println!(
-            "{wait:8} {call:8} {n:>6} {:>9} {:>9} {:>9} {late:>9} {hangs:>6} {wrong:>6}",
+            "{wait:8} {call:8} {n:>6} {:>9} {:>9} {:>9} {late:>9} {:>11} {hangs:>6} {wrong:>6}",
             duration(summary.p50_ns),
             duration(summary.p99_ns),
             duration(summary.max_ns),
+            duration(summary.max_after_death_ns),
         );
     }
     Ok(())
