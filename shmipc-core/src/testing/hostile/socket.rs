@@ -44,8 +44,7 @@ pub fn frames(bytes: &[u8]) -> Option<PeerMisbehaved> {
 /// A handshake in either role, the header of the peer's outbox included.
 pub fn handshake(bytes: &[u8]) -> Option<PeerMisbehaved> {
     let script = Script::new(bytes);
-    let mut config = Config::default();
-    config.limits = small_limits();
+    let config = Config { limits: small_limits(), ..Config::default() };
     let mut stranger = Stranger::new(&config);
     let role = if script.one_in(2) { Role::Client } else { Role::Server };
     let mut machine = Machine::new(role, &config, Authorization::Granted).ok()?;
