@@ -125,7 +125,11 @@ fn damage(frame: &mut Vec<u8>, script: &Script) {
     match script.byte() % 3 {
         0 => frame.truncate(at),
         1 => frame.push(script.byte()),
-        _ => frame[at] = script.byte(),
+        _ => {
+            if let Some(byte) = frame.get_mut(at) {
+                *byte = script.byte();
+            }
+        }
     }
 }
 
