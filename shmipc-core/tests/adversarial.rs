@@ -1,9 +1,12 @@
 //! Everything that reads the peer, against a peer that says anything: see
 //! [`shmipc_core::testing::hostile`], which the targets of `fuzz/` share.
 //!
-//! Bytes are random here and chosen by coverage there.
+//! Bytes are random here and chosen by coverage there. What has been found or has covered most there is
+//! kept in `fuzz/regressions` and played here first.
 
 use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use proptest::collection::vec;
@@ -14,15 +17,22 @@ use shmipc_core::mem::MemoryMut;
 use shmipc_core::queue::{Kind, RecordReader};
 use shmipc_core::testing::{hostile, outbox, small_limits, symmetric};
 
-/// Plays so many scripts of at most so many bytes. Returns how often the peer was accused of what.
-fn play(
-    scripts: u32,
-    bytes: usize,
-    game: fn(&[u8]) -> Option<PeerMisbehaved>,
-) -> BTreeMap<String, u32> {
+type Game = fn(&[u8]) -> Option<PeerMisbehaved>;
+
+/// Plays what is kept of the fuzz target `name`, and so many random scripts of at most so many bytes.
+/// Returns how often the peer was accused of what in these.
+fn play(name: &str, game: Game, scripts: u32, bytes: usize) -> BTreeMap<String, u32> {
     let config =
         ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(scripts) };
     let accused = Mutex::new(BTreeMap::new());
+    let kept = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/regressions").join(name);
+    let kept = fs::read_dir(&kept).unwrap_or_else(|error| panic!("{}: {error}", kept.display()));
+    let kept: Vec<_> = kept.map(|file| file.unwrap().path()).collect();
+    assert!(!kept.is_empty());
+    for path in kept {
+        println!("{}", path.display());
+        game(&fs::read(path).unwrap());
+    }
     proptest!(config, |(script in vec(any::<u8>(), bytes / 2..bytes))| {
         let verdict = game(&script).map_or("nothing".into(), |misdeed| format!("{misdeed:?}"));
         *accused.lock().unwrap().entry(verdict).or_default() += 1;
@@ -43,7 +53,7 @@ fn expect(accused: &BTreeMap<String, u32>, rules: &[PeerMisbehaved]) {
 
 #[test]
 fn records_of_a_hostile_peer() {
-    let accused = play(4000, 2000, hostile::records);
+    let accused = play("records", hostile::records, 4000, 2000);
     expect(&accused, &[TailJumped, RecordLength, RecordKind, RecordFlags]);
 }
 
@@ -69,24 +79,24 @@ fn padding_that_does_not_fill_the_end() {
 
 #[test]
 fn the_head_of_a_hostile_peer() {
-    let accused = play(1000, 4000, hostile::space);
+    let accused = play("space", hostile::space, 1000, 4000);
     expect(&accused, &[HeadJumped, HeadWithheld]);
 }
 
 #[test]
 fn returns_of_a_hostile_peer() {
-    let accused = play(300, 1000, hostile::returns);
+    let accused = play("returns", hostile::returns, 300, 1000);
     expect(&accused, &[ReturnedJumped, ReturnedUnlent]);
 }
 
 #[test]
-fn event_words_of_a_hostile_peer() {
-    play(500, 500, hostile::events);
+fn the_header_of_a_hostile_peer() {
+    play("header", hostile::header, 1000, 1000);
 }
 
 #[test]
 fn a_session_with_a_hostile_peer() {
-    let accused = play(4000, 4000, hostile::session);
+    let accused = play("session", hostile::session, 4000, 4000);
     let session =
         [AfterEnd, CreditOverrun, ExtentBounds, StreamPlace, UnknownSegment, UnknownStream];
     expect(&accused, &session);
@@ -95,12 +105,31 @@ fn a_session_with_a_hostile_peer() {
 
 #[test]
 fn a_session_with_a_peer_that_lies_now_and_then() {
-    let accused = play(1500, 8000, hostile::liar);
+    let accused = play("liar", hostile::liar, 1500, 8000);
     expect(&accused, &[StreamPlace, UnknownStream]);
 }
 
 #[test]
 fn frames_of_a_hostile_peer() {
-    let accused = play(1000, 2000, hostile::frames);
+    let accused = play("frames", hostile::frames, 1000, 2000);
     expect(&accused, &[Descriptors, Frame]);
+}
+
+#[test]
+fn a_handshake_with_a_hostile_peer() {
+    let accused = play("handshake", hostile::handshake, 3000, 200);
+    expect(&accused, &[Descriptors, Frame, NotAPidfd, NotSealed, SegmentNotPresent, WrongMemory]);
+    assert!(accused["nothing"] > 300, "some succeed");
+}
+
+/// Every fuzz target has its short run here.
+#[test]
+fn all_fuzz_targets_are_played() {
+    let source = include_str!("adversarial.rs");
+    let targets = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/fuzz_targets");
+    for target in fs::read_dir(targets).unwrap() {
+        let path = target.unwrap().path();
+        let name = path.file_stem().unwrap().to_str().unwrap();
+        assert!(source.contains(&format!("play(\"{name}\"")), "{name} has no short run");
+    }
 }

@@ -92,6 +92,7 @@ impl Effects {
             && self.failed.is_none()
             && !self.took_bell
             && self.misdeed.is_none()
+            && self.failed.is_none()
     }
 }
 

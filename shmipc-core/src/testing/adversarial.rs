@@ -7,6 +7,7 @@ use super::lies::Lies;
 use super::{Script, WatchedMemory};
 use crate::layout::{Geometry, HEAD_AT, RETURNED_AT, RING_AT, TAIL_AT, segment_bytes};
 use crate::mem::Memory;
+use crate::notify::event::Cursor;
 
 /// Memory that answers every load from a script: two loads of the same word need not agree, and what
 /// is there need not make sense.
@@ -56,6 +57,11 @@ impl AdversarialMemory {
         self.lies().tail
     }
 
+    /// An event word as it was said last.
+    pub(super) fn event(&self, cursor: Cursor) -> u64 {
+        self.lies().events[cursor as usize]
+    }
+
     /// Counts an access, checks its place, and says whether it is to be answered honestly.
     fn honest(&self, at: usize, len: usize, align: usize) -> Option<&WatchedMemory> {
         self.loads.fetch_add(1, Ordering::Relaxed);
@@ -93,7 +99,10 @@ impl Memory for AdversarialMemory {
             HEAD_AT => lies.head(&self.script, self.own.load64(TAIL_AT)),
             RETURNED_AT => lies.returned(&self.script),
             RING_AT.. => lies.record(&self.script, at),
-            _ => self.script.word(),
+            _ => match Cursor::ALL.into_iter().find(|cursor| cursor.event_at() == at) {
+                Some(cursor) => lies.event(&self.script, self.own.load64(cursor.cursor_at())),
+                None => self.script.word(),
+            },
         });
         lies.said(at, answer);
         answer

@@ -3,6 +3,7 @@
 use super::Script;
 use crate::handshake::Role;
 use crate::layout::{Geometry, HEAD_AT, RETURNED_AT, RING_AT, TAIL_AT};
+use crate::notify::event::{Cursor, NEVER};
 use crate::queue::{Flags, Kind};
 use crate::session::StreamId;
 
@@ -16,6 +17,7 @@ pub(super) struct Lies {
     pub(super) tail: u64,
     head: u64,
     returned: u64,
+    pub(super) events: [u64; 3],
     /// The last first word of a record, and where it was.
     header: u64,
     header_at: usize,
@@ -31,6 +33,7 @@ impl Lies {
             tail: 0,
             head: 0,
             returned: 0,
+            events: [0; 3],
             header: 0,
             header_at: 0,
             opened: [0; PLACES],
@@ -43,7 +46,20 @@ impl Lies {
             TAIL_AT => self.tail = answer,
             HEAD_AT => self.head = answer,
             RETURNED_AT => self.returned = answer,
-            _ => {}
+            _ => {
+                let cursor = Cursor::ALL.into_iter().find(|cursor| cursor.event_at() == at);
+                cursor.inspect(|cursor| self.events[*cursor as usize] = answer);
+            }
+        }
+    }
+
+    /// An event word: mostly somewhere near our cursor, or never.
+    pub(super) fn event(&self, script: &Script, ours: u64) -> u64 {
+        match script.byte() {
+            byte @ 0..=127 => ours.saturating_sub(8 * u64::from(byte)),
+            byte @ 128..=191 => ours + u64::from(byte),
+            192..=251 => NEVER,
+            _ => script.word(),
         }
     }
 

@@ -305,6 +305,11 @@ impl<O: MemoryMut + Clone, P: Memory + Clone> Tx<O, P> {
         self.stream(key).credit.left() < charge as i64
     }
 
+    /// Allows a plea for memory that is of no use.
+    pub(crate) fn test_may_plead(&mut self) {
+        self.plea.useful = true;
+    }
+
     /// What each stream has been charged.
     pub(crate) fn test_streams(&self) -> Vec<Charged> {
         let streams = self.streams.iter().enumerate();

@@ -157,6 +157,27 @@ fn nor_would_it_if_a_guard_counted_as_its_length() {
     assert!(!largest_finds_room(ARENA / 8, |lent| lent.len));
 }
 
+/// Whether a tiny message finds a place when the application keeps as many as it may.
+fn tiny_finds_a_place(may_keep: fn(bytes: u32, count: u32) -> bool) -> bool {
+    let mut owner = Owner::new(ARENA / 8, Acknowledged::Mapped, true);
+    let (mut bytes, mut count) = (0, 0);
+    while may_keep(bytes, count) {
+        let Some(extent) = owner.hold(64) else { return false };
+        bytes += owner.lend(extent).weight;
+        count += 1;
+    }
+    owner.hold(64).is_some()
+}
+
+#[test]
+fn guards_are_bounded_in_bytes_and_in_number() {
+    let max_lent = small_limits().max_lent;
+    assert!(
+        max_lent == 256 && tiny_finds_a_place(|bytes, count| bytes < ARENA / 4 && count < 256 / 4)
+    );
+    assert!(!tiny_finds_a_place(|bytes, _| bytes < ARENA / 4), "tiny ones would stop the sender");
+}
+
 // --- a small message in a fragmented region --------------------------------------------------------
 
 /// Whether a small message finds room when guards of a few small ones leave no hole that is large enough.
