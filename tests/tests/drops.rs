@@ -55,7 +55,7 @@ fn in_every_order_from_every_thread() {
     let orders = permutations(5);
     for (number, order) in orders.iter().cycle().take(3 * orders.len()).cloned().enumerate() {
         let standing = standings[number / orders.len()];
-        let elsewhere = number % 2 == 0;
+        let elsewhere = number.is_multiple_of(2);
         within(&format!("{order:?} {standing:?}"), move || {
             let (ours, theirs) = pair();
             let (mut sender, mut receiver) = ours.open().unwrap().into_split();
