@@ -127,6 +127,10 @@ impl flavour::Sender for SendStream {
         batch.commit()
     }
 
+    fn finish_with(&mut self, data: &[u8]) -> Result<(), SendError> {
+        self.finish_with(data)
+    }
+
     fn finish(&mut self) -> Result<(), SendError> {
         self.finish()
     }

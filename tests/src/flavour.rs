@@ -106,6 +106,8 @@ pub trait Sender: Write + Send + 'static {
     fn send(&mut self, data: &[u8]) -> Result<(), SendError>;
     /// Sends small messages together.
     fn send_batch(&mut self, messages: &[&[u8]]) -> Result<(), SendError>;
+    /// Sends a last message and ends the direction.
+    fn finish_with(&mut self, data: &[u8]) -> Result<(), SendError>;
     /// Ends the direction.
     fn finish(&mut self) -> Result<(), SendError>;
     /// Breaks the direction off.

@@ -17,6 +17,8 @@ pub enum Act {
     Write,
     /// Finishes its direction.
     Finish,
+    /// Sends a message, or the last part of one, and finishes with it.
+    FinishWith,
     /// Breaks its direction off with [`RESET`].
     Reset,
     /// Asks the other side to stop with [`STOP`].
@@ -48,10 +50,11 @@ pub struct Seen {
 }
 
 impl Act {
-    const ALL: [Self; 7] = [
+    const ALL: [Self; 8] = [
         Self::Send,
         Self::Write,
         Self::Finish,
+        Self::FinishWith,
         Self::Reset,
         Self::Stop,
         Self::DropSender,
@@ -103,6 +106,7 @@ pub fn perform<S: Stream>(stream: S, order: &[Act]) -> (Option<S::Sender>, Optio
                 *source.unwrap_or_else(|| panic!("{error} has no source"))
             }),
             (Act::Finish, Some(sender), _) => sender.finish(),
+            (Act::FinishWith, Some(sender), _) => sender.finish_with(&content(at)),
             (Act::Reset, Some(sender), _) => {
                 sender.reset(RESET);
                 must
@@ -122,7 +126,8 @@ pub fn perform<S: Stream>(stream: S, order: &[Act]) -> (Option<S::Sender>, Optio
             _ => panic!("{order:?} cannot be done"),
         };
         assert_eq!(did, must, "action {at} of {order:?}");
-        ended |= matches!(act, Act::Finish | Act::Reset | Act::DropSender);
+        let ends = [Act::Finish, Act::FinishWith, Act::Reset, Act::DropSender];
+        ended |= ends.contains(act);
     }
     (sender, receiver)
 }
@@ -133,12 +138,17 @@ pub fn expected(order: &[Act]) -> Seen {
     let mut part: Option<Vec<u8>> = None;
     for (at, act) in order.iter().enumerate() {
         let open = seen.end.is_none();
-        seen.heard |= open && matches!(act, Act::Send | Act::Write | Act::Finish);
+        let published = [Act::Send, Act::Write, Act::Finish, Act::FinishWith];
+        seen.heard |= open && published.contains(act);
         match act {
             Act::Send if open => {
                 seen.messages.push([part.take().unwrap_or_default(), content(at)].concat());
             }
             Act::Write if open => part.get_or_insert_default().extend(content(at)),
+            Act::FinishWith if open => {
+                seen.messages.push([part.take().unwrap_or_default(), content(at)].concat());
+                seen.end = Some(Ok(()));
+            }
             Act::Finish if open => {
                 seen.messages.extend(part.take());
                 seen.end = Some(Ok(()));

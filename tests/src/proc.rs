@@ -2,6 +2,22 @@
 
 use std::fs;
 
+/// What a process holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Held {
+    /// Open descriptors.
+    pub descriptors: usize,
+    /// Mappings of shmipc's memory.
+    pub mappings: usize,
+}
+
+impl Held {
+    /// By this process, now.
+    pub fn by(pid: u32) -> Self {
+        Self { descriptors: descriptors(pid), mappings: mappings(pid) }
+    }
+}
+
 /// Open descriptors.
 pub fn descriptors(pid: u32) -> usize {
     fs::read_dir(format!("/proc/{pid}/fd")).map_or(0, Iterator::count)

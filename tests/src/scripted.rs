@@ -9,6 +9,7 @@ use shmipc_sync::{Listener, Message, RecvStream, SendStream, Session, Stream};
 
 use crate::child::Peer;
 use crate::payload::{check, pattern};
+use crate::proc::Held;
 use crate::setup::Setup;
 
 /// How long a call of the peer waits before it says that it waits in vain.
@@ -20,6 +21,7 @@ const LONG: Duration = Duration::from_secs(60);
 #[derive(Debug)]
 pub struct Scripted {
     peer: Peer,
+    before: Held,
 }
 
 impl Scripted {
@@ -27,9 +29,12 @@ impl Scripted {
     pub fn start(peer: &str, setup: Setup, listener: &Listener, path: &Path) -> (Self, Session) {
         let path = path.to_str().expect("a path of ASCII");
         let mut peer = Peer::start(peer, &["scripted", path, &setup.to_string()]);
+        peer.line("ready");
+        let before = Held::by(peer.pid());
+        peer.say("connect");
         let session = listener.accept_timeout(LONG).expect("the listener lives");
         peer.line("connected");
-        (Self { peer }, session.expect("the peer connects"))
+        (Self { peer, before }, session.expect("the peer connects"))
     }
 
     /// Tells it to do something, and waits for what it says.
@@ -43,6 +48,11 @@ impl Scripted {
     #[track_caller]
     pub fn tell(&mut self, command: &str) {
         assert_eq!(self.ask(command), "ok", "after `{command}`");
+    }
+
+    /// What it held before it connected.
+    pub fn before(&self) -> Held {
+        self.before
     }
 
     /// The process.
@@ -82,14 +92,17 @@ impl Has {
 
 /// The peer's `main`: connects, and makes the calls that its standard input names.
 pub fn obey(path: &str, setup: Setup) {
-    let mut session = Some(Session::connect_with(path, &setup.config()).expect("connected"));
-    let mut has = Has::default();
     let say = |line: String| {
         println!("{line}");
         io::stdout().flush().expect("the test listens");
     };
+    let mut lines = io::stdin().lock().lines();
+    say("ready".to_owned());
+    lines.next();
+    let mut session = Some(Session::connect_with(path, &setup.config()).expect("connected"));
+    let mut has = Has::default();
     say("connected".to_owned());
-    for line in io::stdin().lock().lines() {
+    for line in lines {
         let line = line.expect("standard input");
         let words: Vec<&str> = line.split(' ').collect();
         if words == ["drop-session"] {

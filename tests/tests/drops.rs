@@ -55,7 +55,7 @@ fn in_every_order_from_every_thread() {
     let orders = permutations(5);
     for (number, order) in orders.iter().cycle().take(3 * orders.len()).cloned().enumerate() {
         let standing = standings[number / orders.len()];
-        let elsewhere = number % 2 == 0;
+        let elsewhere = number.is_multiple_of(2);
         within(&format!("{order:?} {standing:?}"), move || {
             let (ours, theirs) = pair();
             let (mut sender, mut receiver) = ours.open().unwrap().into_split();
@@ -159,6 +159,9 @@ fn after_the_end(left: Left, over: SessionError) {
     assert!(session.is_closed());
     assert_eq!(session.open().err(), Some(OpenError::Session(over)));
     assert_eq!(session.accept().err(), Some(AcceptError::Session(over)));
+    assert_eq!(session.open_wait().err(), Some(OpenError::Session(over)));
+    let opened = session.open_timeout(Duration::from_secs(1)).err();
+    assert_eq!(opened, Some(OpenError::Session(over)));
     let accepted = session.accept_timeout(Duration::from_secs(1)).err();
     assert_eq!(accepted, Some(AcceptError::Session(over)));
     assert!(session.stats().records_sent > 0);
@@ -191,6 +194,8 @@ fn after_the_end(left: Left, over: SessionError) {
     );
     sender.flush().unwrap();
     assert_eq!(sender.finish(), Err(send));
+    assert_eq!(sender.finish_with(b"x"), Err(send));
+    let _ = (sender.stats(), receiver.stats());
     sender.reset(1);
     sender.set_timeout(None);
     assert_eq!(sender.finish(), Err(send));

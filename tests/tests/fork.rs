@@ -84,6 +84,9 @@ fn every_call(all: All) -> Result<(), &'static str> {
     listener.close();
 
     ensure(session.open().err() == Some(OpenError::Session(FORKED)), "open")?;
+    ensure(session.open_wait().err() == Some(OpenError::Session(FORKED)), "open_wait")?;
+    let opened = session.open_timeout(Duration::from_secs(1)).err();
+    ensure(opened == Some(OpenError::Session(FORKED)), "open_timeout")?;
     ensure(session.accept().err() == Some(AcceptError::Session(FORKED)), "accept")?;
     let accepted = session.accept_timeout(Duration::from_secs(1)).err();
     ensure(accepted == Some(AcceptError::Session(FORKED)), "accept_timeout")?;
@@ -112,8 +115,12 @@ fn every_call(all: All) -> Result<(), &'static str> {
     ensure(vectored == Err(Some(send)), "write_vectored")?;
     ensure(sender.flush().is_ok(), "flush")?;
     ensure(sender.finish() == Err(send), "finish")?;
+    ensure(sender.finish_with(b"x") == Err(send), "finish_with")?;
+    ensure(sender.finish_with(&[0; 10_000]) == Err(send), "finish_with")?;
     sender.reset(66);
     let _ = (sender.id(), sender.max_message());
+    ensure(sender.stats() == Default::default(), "SendStream::stats")?;
+    ensure(receiver.stats() == Default::default(), "RecvStream::stats")?;
 
     let recv = RecvError::Session(FORKED);
     let is_forked = |result: Result<Option<Message>, RecvError>| result.err() == Some(recv);

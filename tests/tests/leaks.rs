@@ -9,7 +9,7 @@ use shmipc_sync::{Listener, RecvError, SendError, Session, SessionError};
 use tests::child::Peer;
 use tests::deadline::{until, within};
 use tests::payload::{check, pattern};
-use tests::proc::{descriptors, mappings, maps, resident};
+use tests::proc::{Held, descriptors, mappings, maps, resident};
 use tests::scripted::Scripted;
 use tests::setup::{Setup, Size};
 
@@ -18,19 +18,6 @@ const PEER: &str = env!("CARGO_BIN_EXE_peer");
 fn in_turn() -> MutexGuard<'static, ()> {
     static TURN: Mutex<()> = Mutex::new(());
     TURN.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// What a process holds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Held {
-    descriptors: usize,
-    mappings: usize,
-}
-
-impl Held {
-    fn by(pid: u32) -> Self {
-        Self { descriptors: descriptors(pid), mappings: mappings(pid) }
-    }
 }
 
 /// Waits until a process holds what it held before: it may still be clearing up.
@@ -233,7 +220,8 @@ fn after_peers_killed_with_everything_held() {
         memory.push(resident(us));
     }
     let (first, last) = (memory[2], memory[11]);
-    assert!(last < first + 4096, "resident memory grows: {memory:?} KiB");
+    // Heaps of threads come and go; a message of each round left behind would be 36 MiB.
+    assert!(last < first + (16 << 10), "resident memory grows: {memory:?} KiB");
 }
 
 /// The same, with a peer that closes in good order and lives on, and whose memory is looked at too.
@@ -270,17 +258,16 @@ fn after_closing_with_everything_held() {
         drop((session, stream));
         peer.tell("drop 0");
         peer.tell("drop-session");
-        // Both hold two messages of the other, in two segments.
+        // Both hold two messages of the other, in two segments, and nothing else of the session.
         let both = (mappings(us), mappings(them));
         assert_eq!(both, (2, 2), "in round {round}");
+        assert_eq!(descriptors(them), peer.before().descriptors, "in round {round}");
         held.iter().for_each(|(len, message)| check(&message.to_vec(), 6, *len));
         peer.tell("held 0 5 20000");
         peer.tell(&format!("held 1 5 {}", 4 << 20));
         drop(held);
         peer.tell("release");
         assert_eq!((mappings(us), mappings(them)), (0, 0), "in round {round}");
-        // Standard input, output and error.
-        assert_eq!(descriptors(them), 3, "in round {round}");
     }
     until_back(us, before);
 }

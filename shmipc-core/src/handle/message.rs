@@ -1,7 +1,7 @@
 //! What `recv` gives: a message, in the peer's memory or on our heap, and who may look at it how.
 
 use std::marker::PhantomData;
-use std::sync::{Arc, OnceLock};
+use std::sync::{OnceLock, Weak};
 
 use bytes::{Buf, Bytes};
 
@@ -36,12 +36,15 @@ pub(super) struct Lent {
     pub(super) id: u32,
     pub(super) segment: u32,
     pub(super) weight: u32,
-    pub(super) home: Arc<Shared>,
+    /// Weak: who keeps a message for long keeps the segment it lies in, not the rest of the session.
+    pub(super) home: Weak<Shared>,
 }
 
 impl Drop for Lent {
     fn drop(&mut self) {
-        self.home.let_go(self.id, self.segment, self.weight);
+        if let Some(home) = self.home.upgrade() {
+            home.let_go(self.id, self.segment, self.weight);
+        }
     }
 }
 

@@ -341,7 +341,7 @@ impl<T: Trust> RecvHalf<T> {
             Payload::Lent { bytes, id, segment, weight, .. } => {
                 let shared = &self.owner.shared;
                 if shared.may_hold(weight) {
-                    let home = Arc::clone(shared);
+                    let home = Arc::downgrade(shared);
                     return Part::Lent(Lent { bytes, id, segment, weight, home });
                 }
                 let copy = bytes.to_vec().into_boxed_slice();

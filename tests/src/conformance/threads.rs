@@ -4,11 +4,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use shmipc_core::error::{AcceptError, OpenError, RecvError, SendError};
+use shmipc_core::error::{AcceptError, RecvError, SendError};
 
 use super::End;
 use super::echo::{accept, echo_at_once, echo_in_turn, echo_stream};
-use crate::deadline::until;
 use crate::flavour::{Receiver, Sender, Session, Stream};
 use crate::payload::{Random, check, fill, pattern};
 
@@ -125,17 +124,6 @@ pub(super) fn thread_per_stream<S: Session>(end: End<S>) {
     });
 }
 
-/// Opens a stream, as soon as the peer has a place for one more.
-fn open<S: Session>(session: &S) -> S::Stream {
-    let mut opened = None;
-    until("a place for a stream", || match session.open() {
-        Ok(stream) => opened.replace(stream).is_none(),
-        Err(OpenError::TooManyStreams { .. }) => false,
-        Err(error) => panic!("{error}"),
-    });
-    opened.expect("just opened")
-}
-
 /// On both sides a pool of four threads that open streams in bursts, use and close them, beside another four
 /// that accept and answer the peer's: thousands in all.
 pub(super) fn pools_over_thousands_of_streams<S: Session>(end: End<S>) {
@@ -152,7 +140,7 @@ pub(super) fn pools_over_thousands_of_streams<S: Session>(end: End<S>) {
         let numbers: Vec<_> = (0..STREAMS).collect();
         for numbers in numbers.chunks(burst) {
             let ask_one = |&number: &usize| {
-                let mut stream = open(&session);
+                let mut stream = session.open_wait().unwrap();
                 let (seed, len) = (thread << 32 | number as u64, number * 61 % 7000);
                 stream.send(&pattern(seed, len)).unwrap();
                 stream.finish().unwrap();
