@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   blocking flavour            tokio flavour
-//!        │ poll_*(None|waker), Waiting    │ poll_*(waker), drive, arm
+//!        │ poll_*(None|waker), Waiting    │ poll_*(waker), Driver
 //!        ▼                                ▼
 //!   Session ── SendHalf ── RecvHalf ── Reservation ── Message
 //!        └────────────┬──────────────────────┘
@@ -22,6 +22,7 @@
 //! * **H4** When the last handle of the application goes, the session closes; messages and their
 //!   memory stay readable for as long as they are kept.
 
+mod driver;
 mod message;
 mod opening;
 mod recv;
@@ -31,6 +32,7 @@ mod shared;
 mod spin;
 mod waiting;
 
+pub use driver::Driver;
 pub use message::{Message, Trust, Trusted, Untrusted};
 pub use opening::Opening;
 pub use recv::RecvHalf;

@@ -186,6 +186,7 @@ impl<O: MemoryMut + Clone, P: Memory + Clone> Rx<O, P> {
         place.key = Some(key);
         tx.insert(key, id, true);
         self.accept.push_back(key);
+        self.put_aside = true;
         effects.wakers.append(&mut self.accept_wakers);
         Ok(key)
     }
@@ -247,6 +248,7 @@ impl<O: MemoryMut + Clone, P: Memory + Clone> Rx<O, P> {
         let last = flags.contains(Flags::FIN);
         if last {
             stream.end = Some(End::Finished);
+            self.put_aside = true;
         }
         let mut wanted = None;
         if stream.reading {
@@ -264,6 +266,7 @@ impl<O: MemoryMut + Clone, P: Memory + Clone> Rx<O, P> {
                     effects.evict |= self.unread.exceeds(&self.incoming);
                 }
                 stream.inbox.push_back(entry);
+                self.put_aside = true;
             }
         } else {
             stream.credit.take(charge);
@@ -290,6 +293,7 @@ impl<O: MemoryMut + Clone, P: Memory + Clone> Rx<O, P> {
             return Err(PeerMisbehaved::AfterEnd);
         }
         effects.wakers.extend(stream.waker.take());
+        self.put_aside = true;
         self.release(key, &mut feeds.tx(), effects);
         Ok(())
     }

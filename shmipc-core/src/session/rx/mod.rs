@@ -131,6 +131,8 @@ pub(crate) struct Rx<O = Arc<OwnMapping>, P = Arc<PeerMapping>> {
     /// Streams that the peer opens.
     theirs: Vec<Place>,
     accept: VecDeque<usize>,
+    /// Something was put into an inbox or into `accept`, or has ended, since a caller cleared this.
+    pub(crate) put_aside: bool,
     accept_wakers: Vec<Waker>,
     /// Who waits for the end of the session.
     end_wakers: Vec<Waker>,
@@ -165,6 +167,7 @@ impl<O: MemoryMut + Clone, P: Memory + Clone> Rx<O, P> {
             free: VecDeque::new(),
             theirs: Vec::new(),
             accept: VecDeque::new(),
+            put_aside: false,
             accept_wakers: Vec::new(),
             end_wakers: Vec::new(),
             segments: BTreeMap::new(),
