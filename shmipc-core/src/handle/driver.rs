@@ -36,6 +36,10 @@ pub struct Driver {
 }
 
 impl Driver {
+    pub(super) fn new(shared: &Arc<Shared>) -> Self {
+        Self { shared: Arc::clone(shared) }
+    }
+
     /// Drives the session: takes what the descriptor has, drains what the peer has published, calls
     /// the wakers of all for whom there is something. Never blocks.
     ///
@@ -110,7 +114,7 @@ impl AsFd for Driver {
 impl Session {
     /// What drives this session from an event loop, without keeping it open.
     pub fn driver(&self) -> Driver {
-        Driver { shared: Arc::clone(&self.owner.shared) }
+        Driver::new(&self.owner.shared)
     }
 
     /// As [`Driver::try_drive`], for a loop that looks at everything it serves after it, without wakers.

@@ -31,6 +31,7 @@ mod session;
 mod shared;
 mod spin;
 mod waiting;
+mod watch;
 
 pub use driver::Driver;
 pub use message::{Message, Trust, Trusted, Untrusted};
@@ -40,3 +41,4 @@ pub use send::{Reservation, Reserving, SendHalf};
 pub use session::Session;
 pub use spin::Spinner;
 pub use waiting::Waiting;
+pub use watch::Watch;

@@ -254,12 +254,15 @@ impl<O: MemoryMut + Clone, P: Memory + Clone> Rx<O, P> {
         if stream.reading {
             let entry = Entry { payload, more: flags.contains(Flags::MORE) };
             if want == Some(key) {
+                if last {
+                    effects.wakers.extend(stream.watcher.take());
+                }
                 self.credit.take(footprint(len));
                 stream.credit.take(charge);
                 self.announce_credit(key, feeds, effects);
                 wanted = Some(entry);
             } else {
-                effects.wakers.extend(stream.waker.take());
+                stream.wake(effects);
                 let mut entry = entry;
                 if let Payload::Lent { weight, number, .. } = &mut entry.payload {
                     *number = self.unread.add(key, *weight);
@@ -292,7 +295,7 @@ impl<O: MemoryMut + Clone, P: Memory + Clone> Rx<O, P> {
         if stream.end.replace(end).is_some() {
             return Err(PeerMisbehaved::AfterEnd);
         }
-        effects.wakers.extend(stream.waker.take());
+        stream.wake(effects);
         self.put_aside = true;
         self.release(key, &mut feeds.tx(), effects);
         Ok(())
