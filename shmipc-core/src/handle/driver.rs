@@ -1,5 +1,6 @@
 //! A session in an event loop: steps V1 to V5 of [`crate::notify::wait`].
 
+use std::hash::{Hash, Hasher};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -25,8 +26,8 @@ use super::waiting::{arm_at_drained, news_since};
 /// ```
 ///
 /// The wakers given to `poll_*` tell who has something; the descriptor tells only that the session has to
-/// be driven. Threads may make blocking calls on the session meanwhile: as long as one of them waits, it
-/// drives for the loop. Once the session is over the descriptor stays readable.
+/// be driven. Threads may make blocking calls on the session meanwhile: as long as one of them sleeps, it
+/// drives for the loop, and the loop may be woken in vain. Once the session is over the descriptor stays readable.
 ///
 /// A session has one place for event loops. Several loops may share it, if each that was woken arms again
 /// before it goes.
@@ -48,9 +49,11 @@ impl Driver {
         if self.shared.is_foreign() {
             return;
         }
-        // V1. What the descriptor has belongs to a thread that is inside.
-        let free = self.shared.gate().come_back();
-        if free && !self.shared.is_over() {
+        // V1.
+        if !self.shared.gate().come_back() {
+            return;
+        }
+        if !self.shared.is_over() {
             match self.shared.link.wait(Some(Duration::ZERO)) {
                 Ok(woken) => self.shared.on_taken(woken),
                 Err(error) => self.shared.end(SessionError::Os(error)),
@@ -97,10 +100,20 @@ impl Driver {
     pub fn is_foreign(&self) -> bool {
         self.shared.is_foreign()
     }
+}
 
-    /// Whether both drive the same session.
-    pub fn is_same(&self, other: &Self) -> bool {
+/// Equal if they drive the same session.
+impl PartialEq for Driver {
+    fn eq(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.shared, &other.shared)
+    }
+}
+
+impl Eq for Driver {}
+
+impl Hash for Driver {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        Arc::as_ptr(&self.shared).hash(state);
     }
 }
 

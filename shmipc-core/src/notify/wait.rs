@@ -31,8 +31,8 @@
 //! to (N10):
 //!
 //! ```text
-//! V1  gate { come_back: nobody inside? take the edges of the descriptor }; read the socket;
-//!     somebody inside now? kick, if anything was taken
+//! V1  gate { come_back }: somebody inside? they drive, V3
+//!     take the edges of the descriptor, read the socket; somebody inside now? kick, if any was taken
 //! V2  drive (lock)                            V3  result? take it; else leave a waker
 //! V4  gate { post_outside: true: a := drained, arm tail at a }; news(tail, a)? V1
 //! V5  sleep: on the descriptor, and for its wakers
@@ -202,8 +202,8 @@ impl<T> WaitBook<T> {
         self.inside.is_none() && self.active == 0
     }
 
-    /// The event loop is about to drive (V1). Returns whether nobody is inside, so that the loop may
-    /// take what the descriptor has.
+    /// The event loop is about to drive (V1). Returns whether nobody is inside; else what the descriptor
+    /// has belongs to them, and they drive.
     #[must_use]
     pub fn come_back(&mut self) -> bool {
         self.outside = false;

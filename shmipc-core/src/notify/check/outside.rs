@@ -10,7 +10,7 @@ impl Ours<'_> {
         match at {
             Pc::ComeBack => {
                 let free = self.s.book().come_back();
-                self.go(if free { Pc::Take } else { Pc::DriveLock });
+                self.go(if free { Pc::Take } else { Pc::Result });
             }
             Pc::Take => {
                 let socket = self.rules.bell == Bell::Socket;
