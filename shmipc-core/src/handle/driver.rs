@@ -27,7 +27,11 @@ use super::waiting::{arm_at_drained, news_since};
 ///
 /// The wakers given to `poll_*` tell who has something; the descriptor tells only that the session has to
 /// be driven. Threads may make blocking calls on the session meanwhile: as long as one of them sleeps, it
-/// drives for the loop, and the loop may be woken in vain. Once the session is over the descriptor stays readable.
+/// drives for the loop, and the loop may be woken in vain. Once the session is over the descriptor stays
+/// readable.
+///
+/// A loop that remembers readiness (edge-triggered epoll, tokio) clears it before `try_drive`, not after:
+/// what comes in between is then seen twice, not never.
 ///
 /// A session has one place for event loops. Several loops may share it, if each that was woken arms again
 /// before it goes.
@@ -50,7 +54,13 @@ impl Driver {
             return;
         }
         // V1.
-        if !self.shared.gate().come_back() {
+        let free = {
+            let mut gate = self.shared.gate();
+            let free = gate.come_back();
+            self.shared.somebody_asleep.store(gate.anybody_asleep(), Ordering::Relaxed);
+            free
+        };
+        if !free {
             return;
         }
         if !self.shared.is_over() {

@@ -20,7 +20,7 @@
 //!   the waker in the section in which it delivers, and calls it after.
 //! * **H3** Whatever a call publishes is seen or rung for when it returns (`notify`, N1).
 //! * **H4** When the last handle of the application goes, the session closes; messages and their
-//!   memory stay readable for as long as they are kept.
+//!   memory stay readable for as long as they are kept. A [`Driver`] or a [`Watch`] is no such handle.
 
 mod driver;
 mod message;
