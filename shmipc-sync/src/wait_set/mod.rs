@@ -273,13 +273,14 @@ impl WaitSet {
     /// A session that is over is reported until it is removed. An event may turn out to be for nothing.
     ///
     /// # Errors
-    /// [`OsError`] if the kernel refuses to wait.
+    /// [`OsError`] if the kernel refuses to wait; `EPERM` in a forked child.
     pub fn wait(
         &mut self,
         events: &mut Vec<Event>,
         timeout: Option<Duration>,
     ) -> Result<(), OsError> {
         events.clear();
+        self.queue.poller.check_home()?;
         self.round += 1;
         let end = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
         let mut due = std::mem::take(&mut self.due);

@@ -50,7 +50,10 @@ impl Queue {
     }
 
     pub(super) fn interrupt(&self) {
-        self.leave(|left| left.interrupted = true);
+        // In a forked child the lock may be held by a thread that did not come along.
+        if self.poller.check_home().is_ok() {
+            self.leave(|left| left.interrupted = true);
+        }
     }
 
     /// Whether [`interrupt`](Self::interrupt) was called since this was last asked.
