@@ -1,5 +1,6 @@
 //! One thread that waits for very many sessions.
 
+mod event;
 mod queue;
 mod sessions;
 
@@ -16,6 +17,7 @@ use shmipc_core::session::Readiness;
 use slab::Slab;
 
 use crate::{Listener, RecvStream, Session};
+pub use event::{Event, Interrupter, WatchError};
 use queue::{Caller, Queue};
 use sessions::Sessions;
 
@@ -90,43 +92,6 @@ pub struct WaitSet {
     round: u64,
     /// Kept for its memory.
     readable: Vec<u64>,
-}
-
-/// Something to do; see [`WaitSet::wait`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Event {
-    /// The entry's token.
-    pub token: usize,
-    /// The session is over: what arrived before can still be received or accepted, then comes the error.
-    pub session_over: bool,
-}
-
-/// Ends [`WaitSet::wait`] from any thread; see [`WaitSet::interrupter`].
-#[derive(Clone, Debug)]
-pub struct Interrupter {
-    queue: Weak<Queue>,
-}
-
-/// Why something cannot be added to a [`WaitSet`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum WatchError {
-    /// Another entry has the token.
-    #[error("token {0} is taken by another entry of the set: choose another or remove that first")]
-    TokenTaken(usize),
-    /// The operating system refused.
-    #[error(transparent)]
-    Os(#[from] OsError),
-}
-
-impl From<WatchError> for std::io::Error {
-    fn from(error: WatchError) -> Self {
-        let kind = match error {
-            WatchError::TokenTaken(_) => std::io::ErrorKind::AlreadyExists,
-            WatchError::Os(os) => os.kind(),
-        };
-        Self::new(kind, error)
-    }
 }
 
 #[derive(Debug)]
@@ -263,7 +228,7 @@ impl WaitSet {
 
     /// Something that ends the wait from other threads.
     pub fn interrupter(&self) -> Interrupter {
-        Interrupter { queue: Arc::downgrade(&self.queue) }
+        Interrupter::new(&self.queue)
     }
 
     /// **Blocks** until something is ready, somebody interrupts it, or `timeout` is over (`None`: never).
@@ -367,15 +332,6 @@ impl WaitSet {
         events.push(Event { token: entry.token, session_over });
         if matches!(entry.source, Source::Watched { .. }) {
             self.due.push(number);
-        }
-    }
-}
-
-impl Interrupter {
-    /// Ends the wait that is in progress, or the next one. Never blocks.
-    pub fn interrupt(&self) {
-        if let Some(queue) = self.queue.upgrade() {
-            queue.interrupt();
         }
     }
 }
