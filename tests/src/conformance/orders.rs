@@ -11,7 +11,7 @@ use crate::orders::{Act, expected, observe, orders, perform};
 pub(super) fn all_orders_of_up_to_four_actions<S: Session>(end: End<S>) {
     let all = orders(4);
     let turns = |order: &Vec<Act>, number: usize| match order.len() {
-        4 => vec![number % 2 == 0],
+        4 => vec![number.is_multiple_of(2)],
         _ => vec![false, true],
     };
     match end {
