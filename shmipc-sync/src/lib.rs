@@ -29,21 +29,28 @@
 //! There is no background thread: whoever waits drives the session for all its threads. While no
 //! thread is inside a call, the peer may have to wait for queue space or for memory to come back, but
 //! never for something this side has already done (credit of what was taken, finish, reset).
+//! [`Session::spawn_driver`] starts a thread for a session that is left alone for long. [`WaitSet`] serves
+//! very many sessions on one thread, and a session fits into an event loop by its descriptor, with
+//! [`Session::try_drive`] and [`Session::arm`].
 
 #![forbid(unsafe_code)]
 
 mod block;
+mod driver;
 mod listener;
 mod recv;
 mod send;
 mod session;
 mod stream;
+mod wait_set;
 
+pub use driver::Driver;
 pub use listener::{Listener, ListenerBuilder};
 pub use recv::{Messages, RecvStream};
 pub use send::{Batch, Reservation, SendStream};
 pub use session::Session;
 pub use stream::Stream;
+pub use wait_set::{Event, Interrupter, WaitSet, WatchError};
 
 pub use shmipc_core::config::{
     Authorizer, BellKind, Config, ConfigBuilder, Limits, PeerCred, WaitMode,

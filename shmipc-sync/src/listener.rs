@@ -3,6 +3,7 @@
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixListener;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use shmipc_core::config::Config;
@@ -17,7 +18,7 @@ use crate::Session;
 /// failed handshake is counted in [`stats`](Self::stats) and never ends the listener.
 #[derive(Debug)]
 pub struct Listener {
-    acceptor: Acceptor,
+    pub(crate) acceptor: Arc<Acceptor>,
     config: Config,
 }
 
@@ -54,7 +55,7 @@ impl ListenerBuilder {
     /// As [`Listener::bind`].
     pub fn bind(self, address: impl AsRef<Path>) -> Result<Listener, ListenError> {
         let acceptor = Acceptor::bind(address, &self.options, self.config.clone())?;
-        Ok(Listener { acceptor, config: self.config })
+        Ok(Listener { acceptor: Arc::new(acceptor), config: self.config })
     }
 
     /// Uses a listening socket that somebody else has made (systemd, a parent process). Its file is
@@ -64,7 +65,7 @@ impl ListenerBuilder {
     /// [`ListenError::Os`] if it cannot be watched.
     pub fn listener(self, listener: UnixListener) -> Result<Listener, ListenError> {
         let acceptor = Acceptor::from_listener(listener, self.config.clone())?;
-        Ok(Listener { acceptor, config: self.config })
+        Ok(Listener { acceptor: Arc::new(acceptor), config: self.config })
     }
 }
 
@@ -104,6 +105,24 @@ impl Listener {
         self.accept_until(Instant::now().checked_add(timeout))
     }
 
+    /// Accepts the next session if one is there, after everything has been done that can be done now for
+    /// handshakes in progress. Never blocks.
+    ///
+    /// `Ok(None)` means: come back when the listener is readable, or when
+    /// [`next_deadline`](Self::next_deadline) passes. It may be readable without a session to accept.
+    ///
+    /// # Errors
+    /// As [`accept`](Self::accept).
+    pub fn try_accept(&self) -> Result<Option<Session>, ListenError> {
+        self.accept_until(Some(Instant::now()))
+    }
+
+    /// When [`try_accept`](Self::try_accept) is to be called although the listener is not readable: a
+    /// handshake takes too long by then.
+    pub fn next_deadline(&self) -> Option<Instant> {
+        self.acceptor.next_deadline()
+    }
+
     fn accept_until(&self, deadline: Option<Instant>) -> Result<Option<Session>, ListenError> {
         while let Some(established) = self.acceptor.accept(deadline)? {
             match Session::from_established(established, &self.config) {
@@ -126,7 +145,7 @@ impl Listener {
     }
 }
 
-/// Readable when [`accept`](Listener::accept) has something to do.
+/// Readable when [`try_accept`](Listener::try_accept) has something to do.
 impl AsFd for Listener {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.acceptor.as_fd()

@@ -5,7 +5,7 @@ use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use shmipc_core::error::RecvError;
-use shmipc_core::handle::{Message, RecvHalf, Session, Trust, Trusted, Untrusted};
+use shmipc_core::handle::{Message, RecvHalf, Session, Trust, Trusted, Untrusted, Watch};
 use shmipc_core::session::{RecvStats, StreamId};
 
 use crate::block::{For, block_on, deadline};
@@ -118,6 +118,10 @@ impl<T: Trust> RecvStream<T> {
             self.session.glance();
         }
         polled
+    }
+
+    pub(crate) fn watch(&self) -> Watch {
+        self.core.watch()
     }
 
     /// Asks the peer to stop sending, with a code for its application. Never blocks.

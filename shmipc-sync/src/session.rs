@@ -1,10 +1,13 @@
 //! Sessions.
 
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use shmipc_core::config::{Config, PeerCred};
 use shmipc_core::error::{AcceptError, ConnectError, OpenError, SessionError};
+use shmipc_core::handle::Watch;
 use shmipc_core::handshake::{Established, connect};
 use shmipc_core::layout::Geometry;
 use shmipc_core::session::Stats;
@@ -17,7 +20,7 @@ use crate::block::{For, block_on, deadline};
 /// The session closes when its last handle is dropped, streams included; messages stay readable.
 #[derive(Clone, Debug)]
 pub struct Session {
-    core: shmipc_core::handle::Session,
+    pub(crate) core: shmipc_core::handle::Session,
 }
 
 impl Session {
@@ -107,6 +110,60 @@ impl Session {
         Ok(Stream::new(&self.core, send, recv))
     }
 
+    /// Accepts the next stream if the peer has opened one; `Ok(None)` if not. Never blocks.
+    ///
+    /// # Errors
+    /// As [`accept`](Self::accept).
+    pub fn try_accept(&self) -> Result<Option<Stream>, AcceptError> {
+        match self.core.poll_accept(None) {
+            Poll::Ready(accepted) => {
+                let (send, recv) = accepted?;
+                Ok(Some(Stream::new(&self.core, send, recv)))
+            }
+            Poll::Pending => {
+                self.core.glance();
+                Ok(None)
+            }
+        }
+    }
+
+    /// Drives the session from an event loop. Never blocks. To be called when the session's descriptor is
+    /// readable, and again when [`arm`](Self::arm) says so; after it the loop looks at everything it
+    /// serves with `try_accept` and `try_recv`.
+    ///
+    /// ```text
+    /// loop {
+    ///     loop {
+    ///         session.try_drive();
+    ///         serve: try_accept, try_recv of each stream, until they have nothing
+    ///         if session.is_closed() || session.arm() { break }
+    ///     }
+    ///     sleep in epoll, poll, io_uring until the descriptor of a session is readable
+    /// }
+    /// ```
+    ///
+    /// While a thread sleeps inside a call on the session, it drives instead, and this does nothing.
+    pub fn try_drive(&self) {
+        self.core.try_drive();
+    }
+
+    /// Prepares to sleep on the session's descriptor. Never blocks. True: it becomes readable as soon as
+    /// there is something to do. False: there is something already, call [`try_drive`](Self::try_drive)
+    /// and look at everything again.
+    ///
+    /// Holds until the next call on the session: a loop that has used a session, in whatever way, arms it
+    /// before it sleeps. What calls of other threads receive for streams that this loop serves is not
+    /// reported; for that, use a [`WaitSet`](crate::WaitSet). Once the session is over the descriptor
+    /// stays readable: take it out of the loop.
+    #[must_use = "who sleeps though it is false may sleep for ever"]
+    pub fn arm(&self) -> bool {
+        self.core.arm()
+    }
+
+    pub(crate) fn watch(&self) -> Watch {
+        self.core.watch()
+    }
+
     /// Closes the session. The peer reads what was published, then learns `code`; calls on this side
     /// fail from now on. Never blocks.
     pub fn close(&self, code: u32) {
@@ -149,5 +206,13 @@ impl Session {
     /// Counters of this side.
     pub fn stats(&self) -> Stats {
         self.core.stats()
+    }
+}
+
+/// Readable when there may be something to do, if [`Session::arm`] was called before; see
+/// [`Session::try_drive`].
+impl AsFd for Session {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.core.as_fd()
     }
 }

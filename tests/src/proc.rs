@@ -2,6 +2,8 @@
 
 use std::fs;
 
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+
 /// What a process holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Held {
@@ -15,6 +17,21 @@ impl Held {
     /// By this process, now.
     pub fn by(pid: u32) -> Self {
         Self { descriptors: descriptors(pid), mappings: mappings(pid) }
+    }
+}
+
+/// Lets this process open that many descriptors.
+///
+/// # Panics
+/// If the hard limit (`ulimit -Hn`) is lower.
+pub fn allow_descriptors(needed: u64) {
+    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).expect("getrlimit");
+    assert!(
+        hard >= needed,
+        "this test needs {needed} descriptors, `ulimit -Hn` is {hard}: raise it"
+    );
+    if soft < needed {
+        setrlimit(Resource::RLIMIT_NOFILE, needed, hard).expect("setrlimit");
     }
 }
 
@@ -75,6 +92,16 @@ pub fn cpu_nanos(pid: u32) -> u64 {
 pub fn voluntary_switches(pid: u32, thread: u32) -> u64 {
     let status = format!("/proc/{pid}/task/{thread}/status");
     field(&fs::read_to_string(status).expect("the thread lives"), "voluntary_ctxt_switches:")
+}
+
+/// Threads of that name.
+pub fn threads(pid: u32, name: &str) -> Vec<u32> {
+    let tasks = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+    let named = |task: &fs::DirEntry| {
+        fs::read_to_string(task.path().join("comm")).is_ok_and(|comm| comm.trim() == name)
+    };
+    let number = |task: fs::DirEntry| task.file_name().to_str()?.parse().ok();
+    tasks.filter(named).filter_map(number).collect()
 }
 
 /// Whether a thread sleeps.

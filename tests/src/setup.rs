@@ -86,6 +86,13 @@ impl Setup {
     }
 }
 
+/// Little queue space and memory, and credit for far more.
+pub fn left_alone_config() -> Config {
+    let builder = Config::builder().ring_bytes(4 << 10).max_streams(4).inline_max(240);
+    let builder = builder.arena_max(8 << 20).max_message(1 << 20);
+    builder.stream_window(8 << 20).unread_max(16 << 20).build().expect("the limits are valid")
+}
+
 /// The promise to trust the peer.
 #[allow(unsafe_code)]
 fn trust() -> PeerTrust {

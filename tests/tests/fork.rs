@@ -16,7 +16,7 @@ use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::{ForkResult, fork};
 use shmipc_sync::{
     AcceptError, ListenError, Listener, Message, OpenError, RecvError, RecvStream, Reservation,
-    SendError, SendStream, Session, SessionError, Stream,
+    SendError, SendStream, Session, SessionError, Stream, WaitSet,
 };
 use tests::deadline::{start, until, within};
 use tests::payload::{check, pattern};
@@ -292,4 +292,49 @@ fn forked_while_others_are_busy() {
         assert_eq!(idle.recv().unwrap().unwrap().to_vec(), b"as before");
     });
     assert!(!client.is_closed() && !server.is_closed());
+}
+
+/// Event loops, drivers and wait sets belong to the parent as well.
+#[test]
+fn event_loops_of_a_forked_child() {
+    let listener = Listener::bind(format!("@shmipc-fork-loops-{}", std::process::id())).unwrap();
+    let path = format!("@shmipc-fork-loops-{}", std::process::id());
+    let (client, server) = thread::scope(|scope| {
+        let client = scope.spawn(|| Session::connect(&path).unwrap());
+        let server = listener.accept().unwrap();
+        (client.join().unwrap(), server)
+    });
+    let mut stream = client.open().unwrap();
+    stream.send(b"open").unwrap();
+    let mut accepted = server.accept().unwrap();
+    accepted.recv().unwrap().unwrap();
+    let mut set = WaitSet::new().unwrap();
+    let mut events = Vec::new();
+    set.add_listener(&listener, 0).unwrap();
+    set.add_session(&server, 1).unwrap();
+    set.add_receiver(accepted.receiver(), 2).unwrap();
+    set.wait(&mut events, Some(Duration::ZERO)).unwrap();
+    stream.send(b"for the parent").unwrap();
+    let mut driver = Some(client.spawn_driver().unwrap());
+    in_a_child(|| {
+        server.try_drive();
+        ensure(server.arm(), "arm: there is nothing to do")?;
+        set.interrupter().interrupt();
+        ensure(set.wait(&mut events, None).is_err(), "wait: it is not ours")?;
+        ensure(events.is_empty(), "events of a child")?;
+        ensure(set.remove(1) && set.remove(2) && set.remove(0), "remove: only here")?;
+        ensure(set.add_session(&server, 7).is_err(), "add: it is not ours")?;
+        let forked = AcceptError::Session(FORKED);
+        ensure(server.try_accept().err() == Some(forked), "try_accept")?;
+        drop(driver.take());
+        Ok(())
+    });
+    within("the parent", move || {
+        set.wait(&mut events, None).unwrap();
+        assert_eq!(events.iter().map(|event| event.token).collect::<Vec<_>>(), [2]);
+        assert_eq!(accepted.recv().unwrap().unwrap().to_vec(), b"for the parent");
+        drop(driver);
+        accepted.send(b"still here").unwrap();
+        assert_eq!(stream.recv().unwrap().unwrap().to_vec(), b"still here");
+    });
 }

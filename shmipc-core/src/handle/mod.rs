@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   blocking flavour            tokio flavour
-//!        │ poll_*(None|waker), Waiting    │ poll_*(waker), drive, arm
+//!        │ poll_*(None|waker), Waiting    │ poll_*(waker), Driver
 //!        ▼                                ▼
 //!   Session ── SendHalf ── RecvHalf ── Reservation ── Message
 //!        └────────────┬──────────────────────┘
@@ -20,8 +20,9 @@
 //!   the waker in the section in which it delivers, and calls it after.
 //! * **H3** Whatever a call publishes is seen or rung for when it returns (`notify`, N1).
 //! * **H4** When the last handle of the application goes, the session closes; messages and their
-//!   memory stay readable for as long as they are kept.
+//!   memory stay readable for as long as they are kept. A [`Driver`] or a [`Watch`] is no such handle.
 
+mod driver;
 mod message;
 mod opening;
 mod recv;
@@ -30,7 +31,9 @@ mod session;
 mod shared;
 mod spin;
 mod waiting;
+mod watch;
 
+pub use driver::Driver;
 pub use message::{Message, Trust, Trusted, Untrusted};
 pub use opening::Opening;
 pub use recv::RecvHalf;
@@ -38,3 +41,4 @@ pub use send::{Reservation, Reserving, SendHalf};
 pub use session::Session;
 pub use spin::Spinner;
 pub use waiting::Waiting;
+pub use watch::Watch;

@@ -28,6 +28,8 @@ pub struct RecvHalf<T: Trust = Untrusted> {
     taken: VecDeque<Taken>,
     /// How many they were when they were joined last.
     joined: usize,
+    /// What was taken would answer the next call: watchers have been told.
+    kept: bool,
     trust: PhantomData<T>,
 }
 
@@ -58,7 +60,8 @@ enum Announce {
 impl<T: Trust> RecvHalf<T> {
     pub(super) fn new(owner: Arc<Owner>, key: usize, id: StreamId, announced: bool) -> Self {
         let announce = if announced { Announce::Known } else { Announce::Unknown };
-        Self { owner, key, id, announce, taken: VecDeque::new(), joined: 0, trust: PhantomData }
+        let (taken, joined, kept) = (VecDeque::new(), 0, false);
+        Self { owner, key, id, announce, taken, joined, kept, trust: PhantomData }
     }
 
     /// The stream's id.
@@ -81,6 +84,7 @@ impl<T: Trust> RecvHalf<T> {
         let mut new = RecvHalf::new(Arc::clone(&old.owner), old.key, old.id, true);
         std::mem::swap(&mut new.announce, &mut old.announce);
         std::mem::swap(&mut new.taken, &mut old.taken);
+        new.kept = old.kept;
         old.key = usize::MAX;
         new
     }
@@ -101,7 +105,12 @@ impl<T: Trust> RecvHalf<T> {
                 return Poll::Ready(Ok(Some(Message::new(part, Vec::new(), self.promise()))));
             }
         }
-        self.poll_parts(waker)
+        let polled = self.poll_parts(waker);
+        if self.kept {
+            let whole = self.taken.iter().any(|taken| !taken.more);
+            self.set_kept(whole);
+        }
+        polled
     }
 
     /// Takes parts until a message is complete.
@@ -205,6 +214,16 @@ impl<T: Trust> RecvHalf<T> {
         if self.owner.shared.is_foreign() {
             return Poll::Ready(Err(SessionError::Forked.into()));
         }
+        let polled = self.read_parts(out, waker);
+        self.set_kept(self.taken.iter().any(|taken| !taken.is_read()));
+        polled
+    }
+
+    fn read_parts(
+        &mut self,
+        out: &mut [u8],
+        waker: Option<&Waker>,
+    ) -> Poll<Result<usize, RecvError>> {
         for _ in 0..TURN {
             let last = self.taken.len() == 1;
             if let Some(first) = self.taken.front_mut().filter(|first| !(last && first.is_read())) {
@@ -397,6 +416,19 @@ impl<T: Trust> RecvHalf<T> {
             self.taken.push_front(Taken { part, from: 0, more });
             more = true;
         }
+        self.set_kept(true);
+    }
+
+    /// Tells watchers whether the next call would find something that was taken already.
+    #[inline]
+    fn set_kept(&mut self, kept: bool) {
+        if self.kept != kept && !self.owner.shared.is_foreign() {
+            self.kept = kept;
+            let shared = &self.owner.shared;
+            let mut effects = Effects::default();
+            shared.rx().set_kept(self.key, kept, &mut effects);
+            shared.complete(effects, Ok(()));
+        }
     }
 
     fn promise(&self) -> Option<crate::mem::PeerTrust> {
@@ -410,6 +442,7 @@ impl<T: Trust> RecvHalf<T> {
             return;
         }
         self.taken.clear();
+        self.set_kept(false);
         let shared = &self.owner.shared;
         let mut effects = Effects::default();
         {

@@ -10,7 +10,7 @@ use crossbeam_utils::sync::Parker;
 
 use crate::error::SessionError;
 use crate::notify::event::{self, Cursor};
-use crate::notify::wait::{PlaceId, Post, Wake};
+use crate::notify::wait::{Pass, PlaceId, Post, Wake};
 
 use super::shared::Shared;
 use super::spin::show_cpu;
@@ -104,9 +104,8 @@ impl<'a> Waiting<'a> {
         }
         show_cpu(self.shared);
         let (posted, armed) = self.post();
-        // The fence is in `news`; the flag was set before its waker looks for us at the gate.
-        let news = armed
-            .is_some_and(|at| event::news(&self.shared.own, &self.shared.peer, Cursor::Tail, at));
+        // The fence is in there; the flag was set before its waker looks for us at the gate.
+        let news = news_since(self.shared, armed);
         if !news && !self.told.flag.load(Ordering::Acquire) {
             let began = Instant::now();
             match posted {
@@ -121,7 +120,7 @@ impl<'a> Waiting<'a> {
         {
             let mut gate = self.shared.gate();
             gate.come_out(self.me);
-            self.shared.somebody_inside.store(gate.inside().is_some(), Ordering::Relaxed);
+            self.shared.somebody_asleep.store(gate.anybody_asleep(), Ordering::Relaxed);
         }
         self.shared.drive();
         true
@@ -131,13 +130,9 @@ impl<'a> Waiting<'a> {
     fn post(&self) -> (Post, Option<u64>) {
         let mut gate = self.shared.gate();
         let posted = gate.post(self.me);
-        self.shared.somebody_inside.store(true, Ordering::Relaxed);
-        let armed = (posted == Post::Inside { arm: true }).then(|| {
-            let at = self.shared.drained();
-            event::arm(&self.shared.own, Cursor::Tail, at);
-            at
-        });
-        (posted, armed)
+        self.shared.somebody_asleep.store(true, Ordering::Relaxed);
+        let armed = posted == Post::Inside { arm: true };
+        (posted, armed.then(|| arm_at_drained(self.shared)))
     }
 
     /// W6 and W7. If the kernel refuses to wait, the session cannot go on.
@@ -154,13 +149,19 @@ impl<'a> Waiting<'a> {
 
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
-        let next = {
+        let (mut next, mut armed) = (None, None);
+        {
             let mut gate = self.shared.gate();
-            gate.leave(self.me).map(|next| gate.token(next).clone())
-        };
+            match gate.leave(self.me) {
+                Pass::Nothing => {}
+                Pass::Token(follower) => next = Some(gate.token(follower).clone()),
+                Pass::Arm => armed = Some(arm_at_drained(self.shared)),
+            }
+        }
         if let Some(unparker) = next {
             unparker.unpark();
         }
+        kick_if_news(self.shared, armed);
     }
 }
 
@@ -179,7 +180,7 @@ pub(super) struct Active<'a> {
 impl<'a> Active<'a> {
     /// Becomes active if somebody is inside.
     pub(super) fn begin(shared: &'a Shared) -> Option<Self> {
-        if !shared.somebody_inside.load(Ordering::Relaxed) {
+        if !shared.somebody_asleep.load(Ordering::Relaxed) {
             return None;
         }
         let mut gate = shared.gate();
@@ -194,15 +195,27 @@ impl Drop for Active<'_> {
     fn drop(&mut self) {
         let armed = {
             let mut gate = self.shared.gate();
-            gate.retire().then(|| {
-                let at = self.shared.drained();
-                event::arm(&self.shared.own, Cursor::Tail, at);
-                at
-            })
+            gate.retire().then(|| arm_at_drained(self.shared))
         };
-        let news = |at| event::news(&self.shared.own, &self.shared.peer, Cursor::Tail, at);
-        if armed.is_some_and(news) {
-            self.shared.link.kick();
-        }
+        kick_if_news(self.shared, armed);
+    }
+}
+
+/// Gate held: arms the record word at the position drained, which is to be compared with after it.
+pub(super) fn arm_at_drained(shared: &Shared) -> u64 {
+    let at = shared.drained();
+    event::arm(&shared.own, Cursor::Tail, at);
+    at
+}
+
+/// Whether the peer has published anything since the word was armed, if it was (N2).
+pub(super) fn news_since(shared: &Shared, armed: Option<u64>) -> bool {
+    armed.is_some_and(|at| event::news(&shared.own, &shared.peer, Cursor::Tail, at))
+}
+
+/// The look of one who armed for somebody asleep (N8, N10).
+fn kick_if_news(shared: &Shared, armed: Option<u64>) {
+    if news_since(shared, armed) {
+        shared.link.kick();
     }
 }

@@ -1,6 +1,6 @@
 //! Every system call on the descriptors of a session, in one place: the socket, the bell, and the one
-//! descriptor that a thread sleeps on. Nothing here blocks, except [`WaitSet::wait`], [`wait_ready`]
-//! and [`connect`], which say so.
+//! descriptor that a thread sleeps on. Nothing here blocks, except [`WaitSet::wait`],
+//! [`Poller::wait`], [`wait_ready`] and [`connect`], which say so.
 //!
 //! ```text
 //!              ┌─ epoll (this is what a session's `AsFd` gives) ─┐
@@ -31,6 +31,7 @@
 mod address;
 mod bell;
 mod connect;
+mod poller;
 mod socket;
 mod wait;
 
@@ -48,6 +49,7 @@ pub use bell::Bell;
 pub(crate) use bell::{add_one, eventfd};
 pub use connect::{connect, try_connect};
 pub(crate) use connect::{new_socket, set_nonblocking};
+pub use poller::Poller;
 pub use socket::{Receive, Sent, peer_cred, receive, send, shutdown};
 pub use wait::{WaitSet, Woken, wait_ready};
 pub(crate) use wait::{epoll_wait, new_epoll, rewatch, watch};

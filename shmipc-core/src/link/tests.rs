@@ -303,3 +303,32 @@ fn a_backlog_that_stays_full_is_a_timeout() {
     let error = connect(&Address::parse(&address).unwrap(), soon).unwrap_err();
     assert_eq!(error, ConnectError::Handshake(HandshakeError::TimedOut));
 }
+
+/// An epoll over the wait set reports a kick until somebody takes it from there, and is quiet then.
+#[test]
+fn an_outer_epoll_reports_a_kick_until_it_is_taken() {
+    let (socket, _peer) = sockets();
+    let set = WaitSet::new(socket.as_fd(), None, None).unwrap();
+    let poller = Poller::new().unwrap();
+    poller.add(set.as_fd(), 5).unwrap();
+    let mut keys = Vec::new();
+    let mut reported = || {
+        poller.wait(&mut keys, NOW).unwrap();
+        keys.clone()
+    };
+    for _ in 0..3 {
+        assert!(reported().is_empty());
+        set.kick();
+        set.kick();
+        assert_eq!((reported(), reported()), (vec![5], vec![5]));
+        assert!(set.wait(NOW).unwrap().kick);
+        assert!(reported().is_empty() && set.wait(NOW).unwrap().timed_out());
+    }
+    poller.wake();
+    poller.wait(&mut keys, None).unwrap();
+    assert!(keys.is_empty(), "woken for nothing");
+    poller.remove(set.as_fd());
+    set.kick();
+    poller.wait(&mut keys, NOW).unwrap();
+    assert!(keys.is_empty(), "not watched any longer");
+}

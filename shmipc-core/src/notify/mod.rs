@@ -23,6 +23,7 @@
 //! *running*, and drives (drains records, grants space, delivers) for all. Whoever finds nobody
 //! inside takes the lead; nobody is appointed. A *gate*, one process-local mutex, protects the
 //! [`WaitBook`](wait::WaitBook) and the event word for records; nothing slow is done while it is held.
+//! Beside the threads there may be an event loop *outside*, asleep on the session's descriptor.
 //!
 //! | what | written by | under |
 //! |---|---|---|
@@ -31,7 +32,7 @@
 //! | event words for space, for returns | the waiting process | the lock of that queue of waiters (tx) |
 //! | position of the last completed check ([`Checks`](event::Checks)) | the publishing process, private | none |
 //! | `drained`: the peer's records read so far | whoever drives | rx |
-//! | who is inside, who is parked, marks | [`WaitBook`](wait::WaitBook) | gate |
+//! | who is inside, outside, parked; marks | [`WaitBook`](wait::WaitBook) | gate |
 //! | queues of waiters for space and for returns | whoever joins, cancels, settles | their lock (tx) |
 //! | bell, kick (session), token (thread) | whoever wakes | none: all of them latch |
 //!
@@ -54,9 +55,13 @@
 //!   token, a running one not at all.
 //! * **N7** Nobody is parked while nobody is inside or running. A call that registered and leaves,
 //!   for whatever reason, wakes one follower if nobody is inside and none is already marked.
-//! * **N8** While calls count as *active* the record word is disarmed and the one inside is not armed;
-//!   the last active call arms in its stead, looks, and kicks it if there is news.
+//! * **N8** While calls count as *active* the record word is disarmed and the one inside or outside is
+//!   not armed; the last active call arms in its stead, looks, and kicks it if there is news.
 //! * **N9** No step waits for a deadline, and no chain of wakes feeds itself.
+//! * **N10** While an event loop is outside and nobody is inside, running or active, the record word is
+//!   armed or the loop is kicked. It never leads in a thread's way: a thread that waits goes inside
+//!   though the loop is armed, and one that leaves without a follower arms for the loop, looks, and
+//!   kicks if there is news. Edges that the loop took after a thread went inside are passed on by a kick.
 //!
 //! The tests of this module visit every interleaving of small cases with the code of [`wait`] and
 //! [`event`] itself (`notify/check`), once with the rules above and once with each rule weakened;

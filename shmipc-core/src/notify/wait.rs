@@ -26,6 +26,18 @@
 //! W4  news(tail, a)? own result there?        X   gate { leave }; set the token it names
 //! ```
 //!
+//! An event loop that sleeps on the session's descriptor has no place; it is *outside*. It may be asleep
+//! in its own kernel wait for many things, or busy with others, so it leads only while no thread wants
+//! to (N10):
+//!
+//! ```text
+//! V1  gate { come_back }: somebody inside? they drive, V3
+//!     take the edges of the descriptor, read the socket; somebody inside now? kick, if any was taken
+//! V2  drive (lock)                            V3  result? take it; else leave a waker
+//! V4  gate { post_outside: true: a := drained, arm tail at a }; news(tail, a)? V1
+//! V5  sleep: on the descriptor, and for its wakers
+//! ```
+//!
 //! Who delivers something does it first, then asks [`WaitBook::wake`] in a gate section (N3), then,
 //! after the section, kicks or sets the token.
 
@@ -50,6 +62,19 @@ pub enum Post {
     Follower,
 }
 
+/// What a thread that leaves has to do for those who stay (N7, N10).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum Pass {
+    /// Nothing.
+    Nothing,
+    /// Set the token of this follower, so that it takes the lead.
+    Token(PlaceId),
+    /// Arm the record word at `drained`, in this gate section, look at the tail after it, and if there
+    /// is news kick the event loop outside.
+    Arm,
+}
+
 /// How to wake a thread.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
@@ -68,11 +93,13 @@ pub struct WaitBook<T> {
     // Visible to `notify::check`, which has to tell states apart.
     pub(super) places: Slab<Place<T>>,
     pub(super) inside: Option<PlaceId>,
+    /// An event loop sleeps on the session's descriptor, or is about to.
+    pub(super) outside: bool,
     /// The follower that was parked last; the others are below it.
     pub(super) top: Option<PlaceId>,
     /// Places that are marked: woken, and neither waiting again nor gone yet.
     marked: usize,
-    /// Calls that drain for all while somebody is inside (N8).
+    /// Calls that drain for all while somebody is inside or outside (N8).
     pub(super) active: usize,
 }
 
@@ -97,7 +124,8 @@ pub(super) enum At {
 impl<T> WaitBook<T> {
     /// Nobody waits.
     pub fn new() -> Self {
-        Self { places: Slab::new(), inside: None, top: None, marked: 0, active: 0 }
+        let (inside, outside, top) = (None, false, None);
+        Self { places: Slab::new(), inside, outside, top, marked: 0, active: 0 }
     }
 
     /// Gives the calling thread a place, running. Once per call, before its first [`post`](Self::post).
@@ -145,28 +173,56 @@ impl<T> WaitBook<T> {
 
     /// Removes `me`, wherever it is: with a result, at a deadline, after an error, in a panic (X).
     ///
-    /// Returns the follower whose token the caller has to set so that somebody takes the lead (N7):
-    /// the one that parked last, since its caches are warm and the others may sleep on.
-    #[must_use]
-    pub fn leave(&mut self, me: PlaceId) -> Option<PlaceId> {
+    /// If it names a follower, that is the one that parked last, since its caches are warm and the
+    /// others may sleep on.
+    pub fn leave(&mut self, me: PlaceId) -> Pass {
         self.come_out(me);
         self.unmark(me);
         self.places.remove(me.0);
         if self.inside.is_some() || self.marked > 0 {
-            return None;
+            return Pass::Nothing;
         }
-        let next = self.top?;
-        self.mark(next);
-        Some(next)
+        match self.top {
+            Some(next) => {
+                self.mark(next);
+                Pass::Token(next)
+            }
+            None if self.outside && self.active == 0 => Pass::Arm,
+            None => Pass::Nothing,
+        }
+    }
+
+    /// An event loop is going to sleep outside (V4).
+    ///
+    /// If it returns true the caller arms the record word at `drained`, in this gate section, and looks
+    /// at the tail after it. Otherwise somebody is inside, or active, who will do that when leaving.
+    #[must_use]
+    pub fn post_outside(&mut self) -> bool {
+        self.outside = true;
+        self.inside.is_none() && self.active == 0
+    }
+
+    /// The event loop is about to drive (V1). Returns whether nobody is inside; else what the descriptor
+    /// has belongs to them, and they drive.
+    #[must_use]
+    pub fn come_back(&mut self) -> bool {
+        self.outside = false;
+        self.inside.is_none()
+    }
+
+    /// Whether a call that drives by itself ought to count as active (N8): somebody sleeps in the
+    /// kernel, inside or outside.
+    pub fn anybody_asleep(&self) -> bool {
+        self.inside.is_some() || self.outside
     }
 
     /// Counts the calling thread, which is about to wait for a record by driving itself, as active,
-    /// if somebody is inside (N8). Then, in this gate section, it disarms the record word.
+    /// if somebody sleeps in the kernel (N8). Then, in this gate section, it disarms the record word.
     ///
     /// While somebody is active, records wake nobody: the active call drains them for all.
     #[must_use]
     pub fn activate(&mut self) -> bool {
-        let somebody = self.inside.is_some();
+        let somebody = self.anybody_asleep();
         self.active += usize::from(somebody);
         somebody
     }
@@ -174,12 +230,12 @@ impl<T> WaitBook<T> {
     /// Ends what [`activate`](Self::activate) began: the thread leaves, or is going to post.
     ///
     /// If it returns true the caller arms the record word at `drained`, in this gate section, looks
-    /// at the tail after it, and if there is news kicks the one inside.
+    /// at the tail after it, and if there is news kicks the one inside or outside.
     #[must_use]
     pub fn retire(&mut self) -> bool {
         debug_assert!(self.active > 0);
         self.active -= 1;
-        self.active == 0 && self.inside.is_some()
+        self.active == 0 && self.anybody_asleep()
     }
 
     /// Who is inside.
@@ -187,9 +243,13 @@ impl<T> WaitBook<T> {
         self.inside
     }
 
-    /// Whether somebody other than `me` is inside, who must be kicked if `me` took a bell byte (N4).
-    pub fn another_inside(&self, me: Option<PlaceId>) -> bool {
-        self.inside.is_some() && self.inside != me
+    /// Whether somebody other than `me` sleeps in the kernel, who must be kicked if `me` took what was
+    /// to wake them (N4).
+    pub fn another_asleep(&self, me: Option<PlaceId>) -> bool {
+        match self.inside {
+            Some(inside) => me != Some(inside),
+            None => self.outside,
+        }
     }
 
     /// What [`join`](Self::join) was given.
@@ -255,11 +315,11 @@ mod tests {
         assert_eq!((book.wake(l), book.wake(f)), (Wake::Kick, Wake::Token));
         book.come_out(l);
         assert_eq!(book.wake(l), Wake::Nothing);
-        assert_eq!(book.leave(l), None, "f is marked: it is on its way");
+        assert_eq!(book.leave(l), Pass::Nothing, "f is marked: it is on its way");
         assert_eq!(book.wake(l), Wake::Nothing, "gone");
         book.come_out(f);
         assert_eq!(book.post(f), Post::Inside { arm: true });
-        assert_eq!(book.leave(f), None);
+        assert_eq!(book.leave(f), Pass::Nothing);
         assert!(book.is_empty());
     }
 
@@ -273,12 +333,12 @@ mod tests {
         }
         book.come_out(c);
         assert_eq!(book.post(c), Post::Follower, "now on top, above d and b");
-        assert_eq!(book.leave(a), Some(c));
+        assert_eq!(book.leave(a), Pass::Token(c));
         assert_eq!(*book.token(c), 'c');
-        assert_eq!(book.leave(d), None, "c is on its way");
+        assert_eq!(book.leave(d), Pass::Nothing, "c is on its way");
         book.come_out(c);
-        assert_eq!(book.leave(c), Some(b));
-        assert_eq!(book.leave(b), None);
+        assert_eq!(book.leave(c), Pass::Token(b));
+        assert_eq!(book.leave(b), Pass::Nothing);
     }
 
     #[test]
@@ -292,11 +352,41 @@ mod tests {
         assert_eq!(book.post(f), Post::Inside { arm: false });
         assert!(!book.retire(), "another is active");
         assert!(book.retire());
-        assert!(book.another_inside(Some(l)) && book.another_inside(None));
-        assert!(!book.another_inside(Some(f)));
+        assert!(book.another_asleep(Some(l)) && book.another_asleep(None));
+        assert!(!book.another_asleep(Some(f)));
         assert!(book.activate());
         book.come_out(f);
         assert!(!book.retire(), "whoever goes inside next arms itself");
         assert_eq!(book.inside(), None);
+    }
+
+    #[test]
+    fn a_thread_leads_before_the_loop_and_passes_back_to_it() {
+        let mut book = WaitBook::new();
+        assert!(book.post_outside());
+        assert!(book.another_asleep(None));
+        let (l, f) = (book.join(()), book.join(()));
+        assert_eq!(book.post(l), Post::Inside { arm: true }, "though the loop is armed");
+        assert_eq!(book.post(f), Post::Follower);
+        assert!(!book.come_back(), "what the descriptor has belongs to the one inside");
+        assert!(!book.post_outside(), "who arms for it when the threads have left");
+        assert_eq!(book.leave(l), Pass::Token(f), "threads first");
+        book.come_out(f);
+        assert_eq!(book.post(f), Post::Inside { arm: true });
+        assert_eq!(book.leave(f), Pass::Arm);
+        assert!(book.come_back());
+        let l = book.join(());
+        assert_eq!(book.leave(l), Pass::Nothing, "the loop is awake");
+    }
+
+    #[test]
+    fn the_last_active_call_arms_for_the_loop() {
+        let mut book = WaitBook::new();
+        assert!(book.post_outside() && book.activate());
+        assert!(book.come_back() && !book.post_outside(), "a call is active");
+        let l = book.join(());
+        assert_eq!(book.post(l), Post::Inside { arm: false });
+        assert_eq!(book.leave(l), Pass::Nothing, "a call is active");
+        assert!(book.retire());
     }
 }

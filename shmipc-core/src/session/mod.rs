@@ -40,6 +40,7 @@ mod tx;
 
 pub use credit::{RecvCredit, SendCredit, charge, footprint};
 pub use id::StreamId;
+pub use rx::Readiness;
 pub(crate) use rx::{BUDGET, Drained, End, Entry, Feeds, Next, Payload, Rx};
 pub use stats::{RecvStats, SendStats, Stats};
 pub(crate) use tickets::TicketId;

@@ -13,8 +13,10 @@ use tests::child::die_with_parent;
 use tests::conformance::there_alone;
 use tests::flavour::Flavour;
 use tests::orders::{CLOSE, orders, perform};
-use tests::payload::pattern;
+use tests::payload::{Random, check, pattern};
+use tests::proc::allow_descriptors;
 use tests::scripted::obey;
+use tests::setup::{Setup, Size, left_alone_config};
 
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -35,6 +37,10 @@ fn main() {
         ["echo", path] => echo(path),
         ["idle", path, count] => idle(path, count.parse().expect("a number")),
         ["receive", path, mode] => receive(path, mode),
+        ["crowd", path, sessions, rounds] => {
+            crowd(path, sessions.parse().expect("a number"), rounds.parse().expect("a number"));
+        }
+        ["left-alone", path, driver] => left_alone(path, driver == "driver"),
         _ => panic!("unknown role: {arguments:?}"),
     }
 }
@@ -162,4 +168,57 @@ fn receive(path: &str, mode: &str) {
     say("receiving");
     // The time limit is that of a test that has forgotten us.
     let _ = stream.recv_timeout(Duration::from_secs(600));
+}
+
+/// Connects `sessions` times with a stream each, and has requests answered in another order each round.
+fn crowd(path: &str, sessions: usize, rounds: u64) {
+    allow_descriptors(8 * sessions as u64 + 100);
+    let config = Setup::new(Size::Tiny).config();
+    let mut random = Random::new(7);
+    let mut streams: Vec<_> = (0..sessions)
+        .map(|_| {
+            let session = Session::connect_with(path, &config).expect("connected");
+            let stream = session.open().expect("a stream");
+            (session, stream)
+        })
+        .collect();
+    for round in 0..rounds {
+        for index in 0..sessions {
+            streams.swap(index, random.below(sessions));
+        }
+        for (number, (_, stream)) in streams.iter_mut().enumerate() {
+            let number = round * 1_000_003 + number as u64;
+            stream.send(&pattern(number, number as usize % 700)).expect("sent");
+        }
+        for index in 0..sessions {
+            // Some are asked in the order of sending, some are not.
+            let number = (index * 7) % sessions;
+            let reply = streams[number].1.recv().expect("a reply").expect("no end");
+            let expected = round * 1_000_003 + number as u64;
+            check(&reply.to_vec(), expected, expected as usize % 700);
+        }
+        say("round");
+        word();
+    }
+    say("done");
+    hold();
+}
+
+/// Accepts a session and makes no call on it, with a driver or without; then receives everything.
+fn left_alone(path: &str, drives: bool) {
+    let config = left_alone_config();
+    let listener = Listener::builder().config(config).bind(path).expect("the path is free");
+    say("listening");
+    let session = listener.accept().expect("the listener lives");
+    let driver = drives.then(|| session.spawn_driver().expect("a thread"));
+    say("left alone");
+    let count: u64 = word().parse().expect("a number");
+    drop(driver);
+    let mut stream = session.accept().expect("a stream");
+    for number in 0..count {
+        let message = stream.recv().expect("a message").expect("no end").to_vec();
+        check(&message, number, message.len());
+    }
+    say("received");
+    hold();
 }

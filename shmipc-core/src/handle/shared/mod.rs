@@ -46,9 +46,9 @@ pub(crate) struct Shared {
     socket: Mutex<SocketIn>,
     frames: Mutex<Frames>,
     pub(super) gate: Mutex<WaitBook<Unparker>>,
-    /// Whether a thread is inside the kernel wait: a copy for looks without the gate, which may be
-    /// stale at the cost of a ring.
-    pub(super) somebody_inside: AtomicBool,
+    /// Whether somebody sleeps in the kernel, inside or outside: a copy for looks without the gate,
+    /// which may be stale at the cost of a ring.
+    pub(super) somebody_asleep: AtomicBool,
     checks: Checks,
     pub(super) link: Link,
     out: Geometry,
@@ -135,7 +135,7 @@ impl Shared {
             }),
             frames: Mutex::default(),
             gate: Mutex::new(WaitBook::new()),
-            somebody_inside: AtomicBool::new(false),
+            somebody_asleep: AtomicBool::new(false),
             checks: Checks::new(),
             link: Link::new(socket, bell, peer_pidfd)?,
             own,
@@ -300,7 +300,7 @@ impl Shared {
         for waker in std::mem::take(&mut effects.wakers) {
             waker.wake();
         }
-        if effects.took_bell && self.gate().another_inside(None) {
+        if effects.took_bell && self.gate().another_asleep(None) {
             self.link.kick();
         }
         drop(std::mem::take(&mut effects.stale));

@@ -11,11 +11,25 @@ use crate::wire::Frame;
 use super::{FREE_RINGS, READS, Shared, SocketIn, lock};
 
 impl Shared {
-    /// What a kernel wait reported: reads the socket, notices a death.
+    /// What a kernel wait reported to the thread inside: reads the socket, notices a death.
     pub(in crate::handle) fn on_woken(&self, woken: Woken) {
+        // One read is enough for what woke us: the wait set reports what is left (level).
+        self.act_on(woken, 1, true);
+    }
+
+    /// The same for an event loop outside, which took the edges of the descriptor (V1). It watches the
+    /// descriptor in its own way, perhaps edge-triggered: the socket is read until it is empty.
+    pub(in crate::handle) fn on_taken(&self, woken: Woken) {
+        self.act_on(woken, READS, false);
+        // N10.
+        if (woken.bell || woken.kick) && self.gate().another_asleep(None) {
+            self.link.kick();
+        }
+    }
+
+    fn act_on(&self, woken: Woken, reads: u32, inside: bool) {
         if woken.socket || woken.peer_died {
-            // One read is enough for what woke us: the wait set reports what is left (level).
-            self.read_socket_and_act(if woken.peer_died { READS } else { 1 }, true);
+            self.read_socket_and_act(if woken.peer_died { READS } else { reads }, inside);
         }
         if woken.peer_died {
             self.end_after_drain(SessionError::PeerDied);

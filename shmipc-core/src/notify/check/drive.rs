@@ -74,6 +74,9 @@ impl Ours<'_> {
         self.me().reason = Reason::Joined;
         self.s.gate = NOBODY;
         match reason {
+            Reason::Joined if self.rules.op(self.s, self.t).is_outside() => {
+                self.wake_then(Pc::ComeBack);
+            }
             Reason::Joined => self.wake_then(Pc::DriveTry),
             Reason::Driving => self.drive_on(usize::from(queue) + 1),
             Reason::Leaving => self.left(),
@@ -160,7 +163,7 @@ impl Ours<'_> {
         let who = self.me().noted.trailing_zeros() as usize;
         self.me().noted &= !(1 << who);
         let pending = if who == THREADS {
-            let another = self.s.book.another_inside(self.s.threads[self.t].place);
+            let another = self.s.book.another_asleep(self.s.threads[self.t].place);
             if another { Pending::Kick } else { Pending::Nothing }
         } else if self.rules.is(Weakening::DecideBeforeDelivery) {
             [Pending::Nothing, Pending::Kick, Pending::token(who)]
@@ -177,6 +180,12 @@ impl Ours<'_> {
     }
 
     pub(super) fn wake(&mut self, who: usize) -> Pending {
+        let waiting =
+            matches!(self.s.threads[who].at, Pc::PostOutside | Pc::LookOutside | Pc::Outside);
+        if waiting {
+            // A waker of its own, stored when it found nothing.
+            return Pending::token(who);
+        }
         let Some(place) = self.s.threads[who].place else { return Pending::Nothing };
         let weak = [Weakening::NoKick, Weakening::BystanderArmsAndNoKick];
         match self.s.book().wake(place) {

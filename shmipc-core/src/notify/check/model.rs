@@ -105,6 +105,8 @@ impl Model for Scenario {
             Pc::Wait if self.reason_is_there(state, t) => Some(Violation::Asleep(t)),
             Pc::Wait if state.book.inside().is_none() => Some(Violation::Abandoned(t)),
             Pc::Wait => None,
+            Pc::Outside if self.reason_is_there(state, t) => Some(Violation::Asleep(t)),
+            Pc::Outside => None,
             _ => Some(Violation::Stuck(t)),
         })
     }
@@ -141,6 +143,9 @@ impl Scenario {
             Pc::Done => false,
             Pc::Wait if thread.lead => s.bell || s.kick,
             Pc::Wait => thread.token,
+            // While somebody is inside, what the descriptor has is theirs: they take it soon, and until
+            // then the loop turns without any effect.
+            Pc::Outside => thread.token || ((s.bell || s.kick) && s.book.inside().is_none()),
             Pc::DriveLock => s.rx == NOBODY,
             Pc::Activate
             | Pc::Control
@@ -150,7 +155,9 @@ impl Scenario {
             | Pc::Post
             | Pc::ComeOut
             | Pc::Retire
-            | Pc::Leave => gate,
+            | Pc::Leave
+            | Pc::ComeBack
+            | Pc::PostOutside => gate,
             _ => true,
         }
     }
@@ -174,7 +181,9 @@ impl Scenario {
                     Pc::Result => ours.has_result(),
                     Pc::LookResult => ours.has_result() || self.is(Weakening::NoLookAtResult),
                     Pc::LookTail if self.is(Weakening::LookAtDrained) => false,
-                    Pc::LookTail | Pc::RetireLook => ours.s.cursor[TAIL] != s.threads[t].armed,
+                    Pc::LookTail | Pc::RetireLook | Pc::LeaveLook | Pc::LookOutside => {
+                        ours.s.cursor[TAIL] != s.threads[t].armed
+                    }
                     _ => false,
                 };
                 if !foregone {
@@ -221,11 +230,12 @@ impl Scenario {
     fn reason_is_there(&self, s: &State, t: usize) -> bool {
         let thread = &s.threads[t];
         match self.op(s, t) {
-            Op::Record | Op::RecordUntil => {
+            Op::LoopDrive => s.drained < s.promised[TAIL],
+            Op::Record | Op::RecordUntil | Op::LoopRecord => {
                 let unread = usize::from(s.drained)..usize::from(s.promised[TAIL]);
                 thread.inbox > 0 || unread.into_iter().any(|i| s.log[i] == t as u8)
             }
-            Op::Space(_) | Op::SpaceUntil(_) | Op::Returns(_) => {
+            Op::Space(_) | Op::SpaceUntil(_) | Op::Returns(_) | Op::LoopSpace(_) => {
                 thread.granted || self.would_grant(s, self.queue_of(s, t), t)
             }
             Op::Poll | Op::Control => unreachable!("never sleeps"),

@@ -2,7 +2,7 @@
 
 use super::rules::{Bell, Op, Scenario, Weakening};
 use super::state::{NEVER8, NOBODY, Pc, Pending, Reason, State, TAIL, THREADS, Thread};
-use crate::notify::wait::Post;
+use crate::notify::wait::{Pass, Post};
 
 /// One of our threads, about to take a step.
 pub(super) struct Ours<'a> {
@@ -88,13 +88,30 @@ impl Ours<'_> {
                 }
             }
             Pc::Leave => self.leave(),
+            Pc::LeaveLook => {
+                let news = self.s.cursor[TAIL] != self.me().armed;
+                self.me().armed = 0;
+                if news {
+                    self.me().pending = Pending::Kick;
+                    self.me().then = Pc::Done;
+                    self.go(Pc::WakeDo);
+                } else {
+                    self.wake_then(Pc::Done);
+                }
+            }
+            Pc::ComeBack
+            | Pc::Take
+            | Pc::TakeSocket
+            | Pc::PostOutside
+            | Pc::LookOutside
+            | Pc::Outside => self.outside(at),
             Pc::Done => unreachable!(),
         }
     }
 
-    /// N8, gate: beside somebody inside, disarm the record word.
+    /// N8, gate: beside somebody asleep, disarm the record word.
     pub(super) fn activate(&mut self) {
-        if self.s.book.inside().is_some() {
+        if self.s.book.anybody_asleep() {
             let active = self.s.book().activate();
             assert!(active);
             self.s.event[TAIL] = NEVER8;
@@ -105,7 +122,8 @@ impl Ours<'_> {
 
     pub(super) fn has_result(&mut self) -> bool {
         match self.rules.op(self.s, self.t) {
-            Op::Record | Op::RecordUntil | Op::Poll => self.me().inbox > 0,
+            Op::Record | Op::RecordUntil | Op::Poll | Op::LoopRecord => self.me().inbox > 0,
+            Op::LoopDrive => false,
             _ => self.me().granted,
         }
     }
@@ -115,7 +133,7 @@ impl Ours<'_> {
         let there = self.has_result();
         if there {
             match self.rules.op(self.s, self.t) {
-                Op::Record | Op::RecordUntil | Op::Poll => self.me().inbox -= 1,
+                Op::Record | Op::RecordUntil | Op::Poll | Op::LoopRecord => self.me().inbox -= 1,
                 _ => self.me().granted = false,
             }
         }
@@ -129,6 +147,10 @@ impl Ours<'_> {
             } else {
                 self.end_op();
             }
+        } else if self.rules.op(self.s, self.t).is_outside() {
+            // Woken by its own waker, it has not come back.
+            let outside = self.s.book.outside;
+            self.go(if outside { Pc::Outside } else { Pc::PostOutside });
         } else {
             let early = self.rules.is(Weakening::LookBeforeArming);
             self.go(if early { Pc::EarlyLook } else { Pc::Post });
@@ -182,7 +204,9 @@ impl Ours<'_> {
     pub(super) fn retire(&mut self) {
         self.me().active = false;
         self.me().armed = NEVER8;
-        if self.s.book().retire() {
+        let loop_only = self.s.book.inside().is_none();
+        if self.s.book().retire() && !(loop_only && self.rules.is(Weakening::RetireForgetsTheLoop))
+        {
             self.s.event[TAIL] = self.s.drained;
             self.me().armed = self.s.drained;
             if self.rules.is(Weakening::RetireWithoutLook) {
@@ -243,23 +267,35 @@ impl Ours<'_> {
     /// X: the rest of the section.
     pub(super) fn left(&mut self) {
         self.s.gate = NOBODY;
-        let mut next = None;
+        let mut pass = Pass::Nothing;
         if let Some(place) = self.me().place.take() {
             let led = self.s.book.inside() == Some(place);
-            next = self.s.book().leave(place).map(|id| usize::from(*self.s.book.token(id)));
+            pass = self.s.book().leave(place);
             let deaf = self.rules.is(Weakening::LeaverWakesNobody)
                 || (self.rules.is(Weakening::OnlyTheLeaderPassesOn) && !led);
-            if deaf {
-                next = None;
+            if deaf && matches!(pass, Pass::Token(_))
+                || pass == Pass::Arm && self.rules.is(Weakening::LeaverForgetsTheLoop)
+            {
+                pass = Pass::Nothing;
             }
         }
         self.me().lead = false;
-        if let Some(next) = next {
-            self.me().pending = Pending::token(next);
-            self.me().then = Pc::Done;
-            self.go(Pc::WakeDo);
-        } else {
-            self.wake_then(Pc::Done);
+        match pass {
+            Pass::Nothing => self.wake_then(Pc::Done),
+            Pass::Token(next) => {
+                let next = usize::from(*self.s.book.token(next));
+                self.me().pending = Pending::token(next);
+                self.me().then = Pc::Done;
+                self.go(Pc::WakeDo);
+            }
+            Pass::Arm => {
+                self.s.event[TAIL] = self.s.drained;
+                if self.rules.is(Weakening::LeaverArmsWithoutLook) {
+                    return self.wake_then(Pc::Done);
+                }
+                self.me().armed = self.s.drained;
+                self.go(Pc::LeaveLook);
+            }
         }
     }
 

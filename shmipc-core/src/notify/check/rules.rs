@@ -20,6 +20,19 @@ pub(super) enum Op {
     Returns(u8),
     /// Publishes a control record, which takes one unit of space and never waits.
     Control,
+    /// An event loop outside, for a record of its own. At most one thread of a case has such operations.
+    LoopRecord,
+    /// The same for space.
+    LoopSpace(u8),
+    /// An event loop that only drives, for ever.
+    LoopDrive,
+}
+
+impl Op {
+    /// An event loop's: it sleeps outside, and its waker is its own.
+    pub(super) fn is_outside(self) -> bool {
+        matches!(self, Self::LoopRecord | Self::LoopSpace(_) | Self::LoopDrive)
+    }
 }
 
 /// What a thread of the peer publishes.
@@ -78,6 +91,12 @@ pub(super) enum Weakening {
     LeaverWakesNobody,
     OnlyTheLeaderPassesOn,
     RetireWithoutLook,
+    LeaverForgetsTheLoop,
+    LeaverArmsWithoutLook,
+    LoopSleepsUnarmed,
+    LoopArmsWithoutLook,
+    LoopTakesAndDoesNotKick,
+    RetireForgetsTheLoop,
 }
 
 /// One case: who does what, over which bell, under which rules.
@@ -99,7 +118,7 @@ pub(super) struct Scenario {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Violation {
-    /// The thread is asleep, and what it waits for is there.
+    /// The thread is asleep, and what it waits for is there; a loop that drives waits for any record.
     Asleep(usize),
     /// The thread is parked, and nobody is inside or running.
     Abandoned(usize),
@@ -123,7 +142,9 @@ impl Scenario {
 
     pub(super) fn need(&self, s: &State, waiter: u8) -> u8 {
         match self.op(s, usize::from(waiter)) {
-            Op::Space(need) | Op::SpaceUntil(need) | Op::Returns(need) => need,
+            Op::Space(need) | Op::SpaceUntil(need) | Op::Returns(need) | Op::LoopSpace(need) => {
+                need
+            }
             _ => unreachable!("not in a queue"),
         }
     }
@@ -133,7 +154,8 @@ impl Scenario {
             None => Pc::Done,
             Some(Op::Record | Op::RecordUntil | Op::Poll) if self.active => Pc::Activate,
             Some(Op::Record | Op::RecordUntil | Op::Poll) => Pc::DriveTry,
-            Some(Op::Space(_) | Op::SpaceUntil(_) | Op::Returns(_)) => Pc::Join,
+            Some(Op::Space(_) | Op::SpaceUntil(_) | Op::Returns(_) | Op::LoopSpace(_)) => Pc::Join,
+            Some(Op::LoopRecord | Op::LoopDrive) => Pc::ComeBack,
             Some(Op::Control) => Pc::Control,
         }
     }

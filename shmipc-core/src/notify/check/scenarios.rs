@@ -209,3 +209,60 @@ fn a_record_space_and_returns() {
         },
     );
 }
+
+#[test]
+fn an_event_loop_outside() {
+    let beside_a_thread = Scenario {
+        threads: [&[Op::LoopRecord], &[Op::Record], &[]],
+        producers: [&[Publish::Record(F)], &[Publish::Record(L)]],
+        ..IDLE
+    };
+    holds("a loop, a record waiter", &beside_a_thread);
+    holds("a loop, a record waiter, socket", &Scenario { bell: Bell::Socket, ..beside_a_thread });
+    let deadline =
+        Scenario { threads: [&[Op::LoopRecord], &[Op::RecordUntil], &[]], ..beside_a_thread };
+    holds("a loop, a waiter with a deadline", &deadline);
+    let space = Scenario {
+        threads: [&[Op::LoopSpace(2)], &[Op::Record], &[]],
+        producers: [&[Publish::Head(1), Publish::Record(F)], &[Publish::Head(1)]],
+        ..IDLE
+    };
+    holds("a loop for space, a record waiter", &space);
+    let waits_itself = Scenario {
+        threads: [&[Op::LoopRecord, Op::Record, Op::LoopRecord], &[], &[]],
+        producers: [&[Publish::Record(L), Publish::Record(L)], &[Publish::Record(L)]],
+        ..IDLE
+    };
+    holds("a loop whose thread waits itself in between", &waits_itself);
+}
+
+#[test]
+fn an_event_loop_that_only_drives() {
+    let drives = Scenario {
+        threads: [&[Op::LoopDrive], &[Op::Record], &[]],
+        producers: [&[Publish::Record(F)], &[Publish::Record(L)]],
+        ..IDLE
+    };
+    holds("a driver, a record waiter", &drives);
+    let barging =
+        Scenario { threads: [&[Op::LoopDrive], &[Op::Record], &[Op::RecordUntil]], ..drives };
+    holds_too("a driver, two waiters", &barging);
+    holds_too("a driver, two waiters, socket", &Scenario { bell: Bell::Socket, ..barging });
+    let space = Scenario {
+        threads: [&[Op::LoopDrive], &[Op::Space(2)], &[]],
+        producers: [&[Publish::Head(1)], &[Publish::Head(1), Publish::Record(L)]],
+        ..IDLE
+    };
+    holds("a driver, a space waiter", &space);
+    let active = Scenario {
+        threads: [&[Op::LoopDrive], &[Op::Poll], &[Op::Record]],
+        producers: [&[Publish::Record(B)], &[Publish::Record(F)]],
+        active: true,
+        ..IDLE
+    };
+    holds_too("a driver, an active poller, a record waiter", &active);
+    let polls = Scenario { threads: [&[Op::LoopDrive], &[Op::Poll, Op::Poll], &[]], ..active };
+    holds("a driver, an active poller", &polls);
+    let reads = Scenario { bell: Bell::Socket, reads_bell: true, active: false, ..polls };
+    holds("a driver, a poller that reads the socket", &reads);
+}

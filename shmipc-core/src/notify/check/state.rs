@@ -69,6 +69,20 @@ pub(super) enum Pc {
     Retire,
     /// X.
     Leave,
+    /// X: the tail, armed for the loop.
+    LeaveLook,
+    /// V1, gate.
+    ComeBack,
+    /// V1: the edges of the descriptor.
+    Take,
+    /// V1: the socket.
+    TakeSocket,
+    /// V4, gate.
+    PostOutside,
+    /// V4: the tail.
+    LookOutside,
+    /// V5.
+    Outside,
     Done,
 }
 
@@ -108,6 +122,7 @@ pub(super) struct Thread {
     pub(super) lead: bool,
     pub(super) active: bool,
     pub(super) expired: bool,
+    /// Of its parker, or of the waker of its event loop.
     pub(super) token: bool,
     /// Queued for space or returns, and not granted.
     pub(super) queued: bool,
@@ -239,6 +254,7 @@ impl State {
                 | u64::from(self.gate) << 8
                 | u64::from(self.bell) << 16
                 | u64::from(self.kick) << 17
+                | u64::from(self.book.outside) << 18
                 | (self.book.active as u64) << 20
                 | self.followers() << 32,
         );

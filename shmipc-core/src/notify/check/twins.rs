@@ -187,3 +187,54 @@ fn the_front_of_the_queue() {
     let control = Scenario { threads: [&[Op::Space(1)], &[], &[Op::Control]], ..two };
     twins("its need moves", &control, &[(Weakening::FrontNotRearmed, Fails::Asleep(L))]);
 }
+
+#[test]
+fn an_event_loop() {
+    let alone = Scenario {
+        threads: [&[Op::LoopRecord], &[], &[]],
+        producers: [&[Publish::Record(L)], &[]],
+        ..CALM
+    };
+    twins(
+        "a loop alone",
+        &alone,
+        &[
+            (Weakening::LoopSleepsUnarmed, Fails::Asleep(L)),
+            (Weakening::LoopArmsWithoutLook, Fails::Asleep(L)),
+        ],
+    );
+    let beside = Scenario {
+        threads: [&[Op::LoopRecord], &[Op::Record], &[]],
+        producers: [&[Publish::Record(F)], &[Publish::Record(L)]],
+        ..CALM
+    };
+    twins(
+        "a loop beside a waiter",
+        &beside,
+        &[
+            (Weakening::LeaverForgetsTheLoop, Fails::Asleep(L)),
+            (Weakening::LeaverArmsWithoutLook, Fails::Asleep(L)),
+            (Weakening::LoopTakesAndDoesNotKick, Fails::Asleep(F)),
+        ],
+    );
+    let poller = Scenario {
+        threads: [&[Op::LoopRecord], &[], &[Op::Poll]],
+        producers: [&[], &[Publish::Record(L)]],
+        active: true,
+        ..CALM
+    };
+    twins(
+        "a loop and an active poller",
+        &poller,
+        &[
+            (Weakening::RetireForgetsTheLoop, Fails::Asleep(L)),
+            (Weakening::RetireWithoutLook, Fails::Asleep(L)),
+        ],
+    );
+    let reads = Scenario { bell: Bell::Socket, reads_bell: true, active: false, ..poller };
+    twins(
+        "a loop and a poller that reads the socket",
+        &reads,
+        &[(Weakening::BellTakenWithoutKick, Fails::Asleep(L))],
+    );
+}

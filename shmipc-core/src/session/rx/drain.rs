@@ -186,6 +186,7 @@ impl<O: MemoryMut + Clone, P: Memory + Clone> Rx<O, P> {
         place.key = Some(key);
         tx.insert(key, id, true);
         self.accept.push_back(key);
+        self.put_aside = true;
         effects.wakers.append(&mut self.accept_wakers);
         Ok(key)
     }
@@ -247,23 +248,28 @@ impl<O: MemoryMut + Clone, P: Memory + Clone> Rx<O, P> {
         let last = flags.contains(Flags::FIN);
         if last {
             stream.end = Some(End::Finished);
+            self.put_aside = true;
         }
         let mut wanted = None;
         if stream.reading {
             let entry = Entry { payload, more: flags.contains(Flags::MORE) };
             if want == Some(key) {
+                if last {
+                    effects.wakers.extend(stream.watcher.take());
+                }
                 self.credit.take(footprint(len));
                 stream.credit.take(charge);
                 self.announce_credit(key, feeds, effects);
                 wanted = Some(entry);
             } else {
-                effects.wakers.extend(stream.waker.take());
+                stream.wake(effects);
                 let mut entry = entry;
                 if let Payload::Lent { weight, number, .. } = &mut entry.payload {
                     *number = self.unread.add(key, *weight);
                     effects.evict |= self.unread.exceeds(&self.incoming);
                 }
                 stream.inbox.push_back(entry);
+                self.put_aside = true;
             }
         } else {
             stream.credit.take(charge);
@@ -289,7 +295,8 @@ impl<O: MemoryMut + Clone, P: Memory + Clone> Rx<O, P> {
         if stream.end.replace(end).is_some() {
             return Err(PeerMisbehaved::AfterEnd);
         }
-        effects.wakers.extend(stream.waker.take());
+        stream.wake(effects);
+        self.put_aside = true;
         self.release(key, &mut feeds.tx(), effects);
         Ok(())
     }

@@ -5,6 +5,7 @@
 mod drain;
 mod evict;
 mod streams;
+mod watch;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -17,6 +18,8 @@ use crate::handshake::Role;
 use crate::layout::Geometry;
 use crate::mem::{LentBytes, Memory, MemoryMut, OwnMapping, PeerMapping};
 use crate::queue::RecordReader;
+
+pub use watch::Readiness;
 
 use super::{Effects, RecvCredit, StreamId, Tx};
 use crate::wire::SegmentClass;
@@ -96,6 +99,10 @@ struct RxStream {
     lent_from: usize,
     end: Option<End>,
     waker: Option<Waker>,
+    /// Who watches the stream without taking anything (see `watch`).
+    watcher: Option<Waker>,
+    /// The receiving half keeps something that it took out of the inbox and has not handed out.
+    kept: bool,
     credit: RecvCredit,
     records: u64,
     bytes: u64,
@@ -131,6 +138,8 @@ pub(crate) struct Rx<O = Arc<OwnMapping>, P = Arc<PeerMapping>> {
     /// Streams that the peer opens.
     theirs: Vec<Place>,
     accept: VecDeque<usize>,
+    /// Something was put into an inbox or into `accept`, or has ended, since a caller cleared this.
+    pub(crate) put_aside: bool,
     accept_wakers: Vec<Waker>,
     /// Who waits for the end of the session.
     end_wakers: Vec<Waker>,
@@ -165,6 +174,7 @@ impl<O: MemoryMut + Clone, P: Memory + Clone> Rx<O, P> {
             free: VecDeque::new(),
             theirs: Vec::new(),
             accept: VecDeque::new(),
+            put_aside: false,
             accept_wakers: Vec::new(),
             end_wakers: Vec::new(),
             segments: BTreeMap::new(),
@@ -205,7 +215,7 @@ impl<O: MemoryMut + Clone, P: Memory + Clone> Rx<O, P> {
         effects.wakers.append(&mut self.accept_wakers);
         effects.wakers.append(&mut self.end_wakers);
         for (_, stream) in &mut self.streams {
-            effects.wakers.extend(stream.waker.take());
+            stream.wake(effects);
         }
     }
 }
@@ -218,6 +228,8 @@ impl RxStream {
             lent_from: 0,
             end: None,
             waker: None,
+            watcher: None,
+            kept: false,
             credit: RecvCredit::stream(incoming.stream_window),
             records: 0,
             bytes: 0,
@@ -233,6 +245,12 @@ impl RxStream {
     fn is_heard(&mut self, announced: impl FnOnce() -> bool) -> bool {
         self.heard = self.heard || announced();
         self.heard
+    }
+
+    /// There is something for whoever waits for the stream.
+    fn wake(&mut self, effects: &mut Effects) {
+        effects.wakers.extend(self.waker.take());
+        effects.wakers.extend(self.watcher.take());
     }
 }
 

@@ -217,6 +217,7 @@ impl<O: MemoryMut + Clone, P: Memory + Clone> Rx<O, P> {
         self.stop_receiver(key, code, tx, effects);
         if let Some(stream) = self.streams.get_mut(key) {
             stream.received = false;
+            stream.wake(effects);
         }
         self.release(key, tx, effects);
     }
@@ -234,7 +235,7 @@ impl<O: MemoryMut + Clone, P: Memory + Clone> Rx<O, P> {
         if !std::mem::take(&mut stream.reading) {
             return;
         }
-        effects.wakers.extend(stream.waker.take());
+        stream.wake(effects);
         let stop = stream.end.is_none();
         for entry in std::mem::take(&mut stream.inbox) {
             let len = entry.payload.len() as u32;

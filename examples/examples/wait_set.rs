@@ -1,0 +1,138 @@
+//! One server thread, many client processes with many sessions: `WaitSet`.
+//!
+//! ```text
+//! cargo run --release --example wait_set                  a server and eight clients, one command
+//! cargo run --release --example wait_set -- server PATH   each in its own terminal
+//! cargo run --release --example wait_set -- client PATH
+//! ```
+
+use std::collections::HashMap;
+use std::error::Error;
+use std::path::Path;
+use std::process::{self, Child, Command};
+use std::task::Poll;
+
+use shmipc_sync::{Listener, Session, Stream, WaitSet};
+
+const CLIENTS: usize = 8;
+/// Of each client.
+const SESSIONS: usize = 25;
+const REQUESTS: u64 = 200;
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        [] => everybody(),
+        ["server", path] => server(Path::new(path)),
+        ["client", path] => client(Path::new(path)),
+        _ => Err("usage: wait_set [server PATH | client PATH]".into()),
+    }
+}
+
+/// Starts a server and its clients, and waits for all.
+fn everybody() -> Result<(), Box<dyn Error>> {
+    let directory = tempfile::tempdir()?;
+    let path = directory.path().join("socket");
+    let start = |role: &str| -> Result<Child, Box<dyn Error>> {
+        Ok(Command::new(std::env::current_exe()?).arg(role).arg(&path).spawn()?)
+    };
+    let mut server = start("server")?;
+    while !path.exists() {
+        if let Some(status) = server.try_wait()? {
+            return Err(format!("the server ended before it listened: {status}").into());
+        }
+        std::thread::yield_now();
+    }
+    let clients = (0..CLIENTS).map(|_| start("client")).collect::<Result<Vec<_>, _>>()?;
+    let mut failed = 0;
+    for mut client in clients {
+        failed += usize::from(!client.wait()?.success());
+    }
+    if failed > 0 {
+        server.kill()?;
+    }
+    match server.wait()?.success() && failed == 0 {
+        true => Ok(()),
+        false => Err(format!("{failed} clients failed, or the server").into()),
+    }
+}
+
+/// What a token stands for.
+enum Entry {
+    Listener(Listener),
+    Session(Session),
+    Stream(Stream),
+}
+
+fn server(path: &Path) -> Result<(), Box<dyn Error>> {
+    let listener = Listener::bind(path)?;
+    let mut set = WaitSet::new()?;
+    set.add_listener(&listener, 0)?;
+    let mut entries = HashMap::from([(0, Entry::Listener(listener))]);
+    let (mut next, mut answered, mut over, mut waits) = (1, 0, 0, 0);
+    let mut events = Vec::new();
+
+    while over < CLIENTS * SESSIONS {
+        set.wait(&mut events, None)?;
+        waits += 1;
+        for event in &events {
+            match entries.get_mut(&event.token) {
+                Some(Entry::Listener(listener)) => {
+                    let Some(session) = listener.try_accept()? else { continue };
+                    set.add_session(&session, next)?;
+                    entries.insert(next, Entry::Session(session));
+                    next += 1;
+                }
+                Some(Entry::Session(session)) => match session.try_accept() {
+                    Ok(None) => {}
+                    Ok(Some(mut stream)) => {
+                        set.add_receiver(stream.receiver(), next)?;
+                        entries.insert(next, Entry::Stream(stream));
+                        next += 1;
+                    }
+                    Err(_) => {
+                        set.remove(event.token);
+                        entries.remove(&event.token);
+                        over += 1;
+                    }
+                },
+                Some(Entry::Stream(stream)) => match stream.receiver().try_recv() {
+                    Poll::Pending => {}
+                    Poll::Ready(Ok(Some(request))) => {
+                        stream.send(&request.to_vec())?;
+                        answered += 1;
+                    }
+                    Poll::Ready(_) => {
+                        set.remove(event.token);
+                        entries.remove(&event.token);
+                    }
+                },
+                None => {}
+            }
+        }
+    }
+    println!("server {}: {answered} requests on {over} sessions, {waits} waits", process::id());
+    Ok(())
+}
+
+fn client(path: &Path) -> Result<(), Box<dyn Error>> {
+    let mut streams = Vec::new();
+    for _ in 0..SESSIONS {
+        // A session lives as long as its streams.
+        streams.push(Session::connect(path)?.open()?);
+    }
+    for request in 0..REQUESTS {
+        let number = |index: usize| (request << 32 | index as u64).to_ne_bytes();
+        for (index, stream) in streams.iter_mut().enumerate() {
+            stream.send(&number(index))?;
+        }
+        for (index, stream) in streams.iter_mut().enumerate() {
+            let reply = stream.recv()?.ok_or("the server said nothing")?;
+            if reply.to_vec() != number(index) {
+                return Err("a reply does not fit its request".into());
+            }
+        }
+    }
+    println!("client {}: {} replies, all of them right", process::id(), REQUESTS * SESSIONS as u64);
+    Ok(())
+}

@@ -1,0 +1,167 @@
+//! A session in an event loop: steps V1 to V5 of [`crate::notify::wait`].
+
+use std::hash::{Hash, Hasher};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use crate::error::SessionError;
+use crate::session::Effects;
+
+use super::session::Session;
+use super::shared::Shared;
+use super::spin::show_cpu;
+use super::waiting::{arm_at_drained, news_since};
+
+/// Drives a session from an event loop, without keeping it open (H4).
+///
+/// ```text
+/// loop {
+///     driver.try_drive();                  wakers are called; look at what has none
+///     if driver.is_over() { break }
+///     if driver.arm() { sleep until driver.as_fd() is readable, a waker is called, or
+///                       driver.next_deadline() passes }
+/// }
+/// ```
+///
+/// The wakers given to `poll_*` tell who has something; the descriptor tells only that the session has to
+/// be driven. Threads may make blocking calls on the session meanwhile: as long as one of them sleeps, it
+/// drives for the loop, and the loop may be woken in vain. Once the session is over the descriptor stays
+/// readable.
+///
+/// A loop that remembers readiness (edge-triggered epoll, tokio) clears it before `try_drive`, not after:
+/// what comes in between is then seen twice, not never.
+///
+/// A session has one place for event loops. Several loops may share it, if each that was woken arms again
+/// before it goes.
+#[derive(Clone, Debug)]
+pub struct Driver {
+    shared: Arc<Shared>,
+}
+
+impl Driver {
+    pub(super) fn new(shared: &Arc<Shared>) -> Self {
+        Self { shared: Arc::clone(shared) }
+    }
+
+    /// Drives the session: takes what the descriptor has, drains what the peer has published, calls
+    /// the wakers of all for whom there is something. Never blocks.
+    ///
+    /// To be called whenever the descriptor is readable, and again when [`arm`](Self::arm) says so.
+    pub fn try_drive(&self) {
+        if self.shared.is_foreign() {
+            return;
+        }
+        // V1.
+        let free = {
+            let mut gate = self.shared.gate();
+            let free = gate.come_back();
+            self.shared.somebody_asleep.store(gate.anybody_asleep(), Ordering::Relaxed);
+            free
+        };
+        if !free {
+            return;
+        }
+        if !self.shared.is_over() {
+            match self.shared.link.wait(Some(Duration::ZERO)) {
+                Ok(woken) => self.shared.on_taken(woken),
+                Err(error) => self.shared.end(SessionError::Os(error)),
+            }
+        }
+        self.shared.drive();
+        let _ = self.shared.do_chores();
+    }
+
+    /// Prepares to sleep on the descriptor (V4). True: it becomes readable as soon as there is something
+    /// to drive for. False: there is something now, call [`try_drive`](Self::try_drive). Never blocks.
+    #[must_use = "who sleeps though it is false may sleep for ever"]
+    pub fn arm(&self) -> bool {
+        let shared = &self.shared;
+        if shared.is_foreign() || shared.is_over() {
+            return true;
+        }
+        let mut effects = Effects::default();
+        shared.rx().publish_head(&mut effects);
+        shared.complete(effects, Ok(()));
+        show_cpu(shared);
+        shared.sleeps.fetch_add(1, Ordering::Relaxed);
+        let armed = {
+            let mut gate = shared.gate();
+            shared.somebody_asleep.store(true, Ordering::Relaxed);
+            gate.post_outside().then(|| arm_at_drained(shared))
+        };
+        !news_since(shared, armed)
+    }
+
+    /// When [`try_drive`](Self::try_drive) is to be called although the descriptor is not readable: to
+    /// give memory back that nobody has used for a while. To be asked before each sleep.
+    pub fn next_deadline(&self) -> Option<Instant> {
+        let asleep_for_ever = self.shared.is_foreign() || self.shared.is_over();
+        if asleep_for_ever { None } else { self.shared.do_chores() }
+    }
+
+    /// Whether the session is over.
+    pub fn is_over(&self) -> bool {
+        self.shared.is_over()
+    }
+
+    /// Whether this process is a fork of the one whose session this is: nothing here has an effect.
+    pub fn is_foreign(&self) -> bool {
+        self.shared.is_foreign()
+    }
+}
+
+/// Equal if they drive the same session.
+impl PartialEq for Driver {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.shared, &other.shared)
+    }
+}
+
+impl Eq for Driver {}
+
+impl Hash for Driver {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        Arc::as_ptr(&self.shared).hash(state);
+    }
+}
+
+/// Readable when the session is to be driven; see [`Driver`].
+impl AsFd for Driver {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.shared.link.as_fd()
+    }
+}
+
+impl Session {
+    /// What drives this session from an event loop, without keeping it open.
+    pub fn driver(&self) -> Driver {
+        Driver::new(&self.owner.shared)
+    }
+
+    /// As [`Driver::try_drive`], for a loop that looks at everything it serves after it, without wakers.
+    pub fn try_drive(&self) {
+        self.driver().try_drive();
+        if !self.owner.shared.is_foreign() {
+            self.owner.shared.rx().put_aside = false;
+        }
+    }
+
+    /// As [`Driver::arm`], for a loop without wakers. False also if any call of this process has put
+    /// something aside for a stream, or for [`poll_accept`](Self::poll_accept), since
+    /// [`try_drive`](Self::try_drive): the loop looks at everything again.
+    #[must_use = "who sleeps though it is false may sleep for ever"]
+    pub fn arm(&self) -> bool {
+        let shared = &self.owner.shared;
+        let aside = !shared.is_foreign() && !shared.is_over() && shared.rx().put_aside;
+        !aside && self.driver().arm()
+    }
+}
+
+/// Readable when the session is to be driven; see [`Driver`].
+impl AsFd for Session {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.owner.shared.link.as_fd()
+    }
+}
