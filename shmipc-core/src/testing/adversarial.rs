@@ -5,7 +5,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use super::lies::Lies;
 use super::{Script, WatchedMemory};
-use crate::layout::{Geometry, HEAD_AT, RETURNED_AT, RING_AT, TAIL_AT, segment_bytes};
+use crate::layout::{
+    FINAL_AT, Geometry, HEAD_AT, LEAVING_AT, RETURNED_AT, RING_AT, TAIL_AT, segment_bytes,
+};
 use crate::mem::Memory;
 
 /// Memory that answers every load from a script: two loads of the same word need not agree, and what
@@ -92,6 +94,8 @@ impl Memory for AdversarialMemory {
             TAIL_AT => lies.tail(&self.script),
             HEAD_AT => lies.head(&self.script, self.own.load64(TAIL_AT)),
             RETURNED_AT => lies.returned(&self.script),
+            LEAVING_AT => lies.leaving(&self.script),
+            FINAL_AT => lies.last(&self.script, self.own.load64(TAIL_AT)),
             RING_AT.. => lies.record(&self.script, at),
             _ => self.script.word(),
         });
