@@ -33,6 +33,7 @@
 #![forbid(unsafe_code)]
 
 mod block;
+mod leaving;
 mod listener;
 mod recv;
 mod send;
@@ -49,8 +50,8 @@ pub use shmipc_core::config::{
     Authorizer, BellKind, Config, ConfigBuilder, Limits, PeerCred, WaitMode,
 };
 pub use shmipc_core::error::{
-    AcceptError, ConfigError, ConnectError, Delivery, HandshakeError, ListenError, OpenError,
-    OsError, PeerMisbehaved, RecvError, Refusal, SendError, SessionError,
+    AcceptError, ConfigError, ConnectError, Delivery, DrainError, HandshakeError, ListenError,
+    OpenError, OsError, PeerMisbehaved, RecvError, Refusal, SendError, SessionError,
 };
 pub use shmipc_core::handle::{Message, Trust, Trusted, Untrusted};
 pub use shmipc_core::layout::Geometry;

@@ -17,7 +17,7 @@ use crate::block::{For, block_on, deadline};
 /// The session closes when its last handle is dropped, streams included; messages stay readable.
 #[derive(Clone, Debug)]
 pub struct Session {
-    core: shmipc_core::handle::Session,
+    pub(crate) core: shmipc_core::handle::Session,
 }
 
 impl Session {
@@ -51,7 +51,8 @@ impl Session {
     /// the first `recv` waits. Never blocks and makes no system call.
     ///
     /// # Errors
-    /// [`OpenError::TooManyStreams`] if as many are open as the peer allows; [`OpenError::Session`].
+    /// [`OpenError::TooManyStreams`] if as many are open as the peer allows; [`OpenError::GoingAway`] once
+    /// the peer leaves, [`OpenError::Leaving`] once we do; [`OpenError::Session`].
     pub fn open(&self) -> Result<Stream, OpenError> {
         let (send, recv) = self.core.open()?;
         Ok(Stream::new(&self.core, send, recv))
@@ -83,7 +84,8 @@ impl Session {
     /// Accepts the next stream that the peer opens. **Blocks** until there is one.
     ///
     /// # Errors
-    /// [`AcceptError::Session`] once the session is over and every stream was accepted.
+    /// [`AcceptError::Session`] once the session is over and every stream was accepted;
+    /// [`AcceptError::Leaving`] once every stream was that came before [`leave`](Self::leave).
     pub fn accept(&self) -> Result<Stream, AcceptError> {
         self.accept_until(None)
     }

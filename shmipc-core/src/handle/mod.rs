@@ -22,6 +22,7 @@
 //! * **H4** When the last handle of the application goes, the session closes; messages and their
 //!   memory stay readable for as long as they are kept.
 
+mod leaving;
 mod message;
 mod opening;
 mod recv;

@@ -4,6 +4,7 @@
 
 mod drain;
 mod evict;
+mod leaving;
 mod streams;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -16,6 +17,7 @@ use crate::error::{PeerMisbehaved, SessionError};
 use crate::handshake::Role;
 use crate::layout::Geometry;
 use crate::mem::{LentBytes, Memory, MemoryMut, OwnMapping, PeerMapping};
+use crate::notify::leaving::{Final, Limit};
 use crate::queue::RecordReader;
 
 use super::{Effects, RecvCredit, StreamId, Tx};
@@ -57,6 +59,8 @@ const _: () = assert!(size_of::<Entry>() <= 64);
 pub(crate) enum End {
     Finished,
     Reset(u32),
+    /// The peer leaves and has not seen the stream.
+    Unseen,
 }
 
 /// The next thing a stream has for its reader.
@@ -139,6 +143,11 @@ pub(crate) struct Rx<O = Arc<OwnMapping>, P = Arc<PeerMapping>> {
     /// The id of the segment announced last.
     pub(crate) last_segment: u32,
     credit: RecvCredit,
+    /// Where we stop to take streams in, and where the peer does.
+    limit: Limit,
+    last: Final,
+    own: O,
+    peer: P,
     role: Role,
     out: Geometry,
     incoming: Geometry,
@@ -171,6 +180,10 @@ impl<O: MemoryMut + Clone, P: Memory + Clone> Rx<O, P> {
             unread: Unread::default(),
             last_segment: 0,
             credit: RecvCredit::session(incoming.unread_max),
+            limit: Limit::default(),
+            last: Final::default(),
+            own: own.clone(),
+            peer: peer.clone(),
             role,
             out: *out,
             incoming: *incoming,
