@@ -423,12 +423,7 @@ impl Shared {
                 return;
             }
             tracing::debug!(%error, "session over");
-            // Its words can be read for as long as we like (G5); a liar's prove nothing.
-            let honest = !matches!(error, SessionError::Misbehaved(_));
-            if honest && leaving::is_leaving(&self.peer) {
-                let _ = rx.look_for_final(self, &mut effects);
-            }
-            rx.finish(error, &mut effects);
+            rx.finish(error, self, &mut effects);
             self.tx().end(error, &mut effects);
         }
         self.link.shutdown();

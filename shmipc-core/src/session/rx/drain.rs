@@ -7,7 +7,6 @@ use std::sync::Arc;
 use crate::error::PeerMisbehaved;
 use crate::layout::EXTENT_ALIGN;
 use crate::mem::{LentBytes, Memory, MemoryMut};
-use crate::notify::leaving;
 use crate::queue::{ExtentRef, Flags, Kind, Record};
 
 use crate::session::{Effects, StreamId, charge, footprint};
@@ -50,9 +49,7 @@ impl<O: MemoryMut + Clone, P: Memory + Clone> Rx<O, P> {
         self.reader.load_tail()?;
         for _ in 0..BUDGET {
             let Some(record) = self.reader.next_record()? else {
-                if leaving::is_leaving(&self.peer) {
-                    self.look_for_final(feeds, effects)?;
-                }
+                self.look_whether_peer_leaves(feeds, effects)?;
                 return Ok(Drained::Empty);
             };
             if let Some(entry) = self.act(&record, feeds, want, effects)? {

@@ -47,9 +47,18 @@ impl<O: MemoryMut + Clone, P: Memory + Clone> Rx<O, P> {
         if tx.poll_served(waker) { Poll::Ready(()) } else { Poll::Pending }
     }
 
-    /// The peer leaves. If it has said where, each stream of ours that it has not seen is told so (G5).
+    /// If the peer leaves and has said where, each stream of ours that it has not seen is told so (G5).
+    #[inline]
+    pub(super) fn look_whether_peer_leaves(
+        &mut self,
+        feeds: &impl Feeds<O, P>,
+        effects: &mut Effects,
+    ) -> Result<(), PeerMisbehaved> {
+        if leaving::is_leaving(&self.peer) { self.look_for_final(feeds, effects) } else { Ok(()) }
+    }
+
     #[cold]
-    pub(crate) fn look_for_final(
+    fn look_for_final(
         &mut self,
         feeds: &impl Feeds<O, P>,
         effects: &mut Effects,

@@ -213,7 +213,17 @@ impl<O: MemoryMut + Clone, P: Memory + Clone> Rx<O, P> {
     }
 
     /// The session is over: everybody who waits is told.
-    pub(crate) fn finish(&mut self, error: SessionError, effects: &mut Effects) {
+    pub(crate) fn finish(
+        &mut self,
+        error: SessionError,
+        feeds: &impl Feeds<O, P>,
+        effects: &mut Effects,
+    ) {
+        // The peer's words can still be read (`notify::leaving`, G5); a liar's prove nothing.
+        let honest = !matches!(error, SessionError::Misbehaved(_));
+        if honest {
+            let _ = self.look_whether_peer_leaves(feeds, effects);
+        }
         self.over.get_or_insert(error);
         effects.wakers.append(&mut self.accept_wakers);
         effects.wakers.append(&mut self.end_wakers);
