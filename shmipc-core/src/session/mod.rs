@@ -94,6 +94,7 @@ impl Effects {
             && !self.glance
             && self.failed.is_none()
             && !self.took_bell
+            && !self.opened
             && self.misdeed.is_none()
     }
 }
