@@ -37,6 +37,7 @@
 
 mod block;
 mod driver;
+mod leaving;
 mod listener;
 mod recv;
 mod send;
@@ -56,8 +57,8 @@ pub use shmipc_core::config::{
     Authorizer, BellKind, Config, ConfigBuilder, Limits, PeerCred, WaitMode,
 };
 pub use shmipc_core::error::{
-    AcceptError, ConfigError, ConnectError, Delivery, HandshakeError, ListenError, OpenError,
-    OsError, PeerMisbehaved, RecvError, Refusal, SendError, SessionError,
+    AcceptError, ConfigError, ConnectError, Delivery, DrainError, HandshakeError, ListenError,
+    OpenError, OsError, PeerMisbehaved, RecvError, Refusal, SendError, SessionError,
 };
 pub use shmipc_core::handle::{Message, Trust, Trusted, Untrusted};
 pub use shmipc_core::layout::Geometry;

@@ -54,7 +54,8 @@ impl Session {
     /// the first `recv` waits. Never blocks and makes no system call.
     ///
     /// # Errors
-    /// [`OpenError::TooManyStreams`] if as many are open as the peer allows; [`OpenError::Session`].
+    /// [`OpenError::TooManyStreams`] if as many are open as the peer allows; [`OpenError::GoingAway`] once
+    /// the peer leaves, [`OpenError::Leaving`] once we do; [`OpenError::Session`].
     pub fn open(&self) -> Result<Stream, OpenError> {
         let (send, recv) = self.core.open()?;
         Ok(Stream::new(&self.core, send, recv))
@@ -86,7 +87,8 @@ impl Session {
     /// Accepts the next stream that the peer opens. **Blocks** until there is one.
     ///
     /// # Errors
-    /// [`AcceptError::Session`] once the session is over and every stream was accepted.
+    /// [`AcceptError::Session`] once the session is over and every stream was accepted;
+    /// [`AcceptError::Leaving`] once every stream was that came before [`leave`](Self::leave).
     pub fn accept(&self) -> Result<Stream, AcceptError> {
         self.accept_until(None)
     }

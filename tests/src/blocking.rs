@@ -4,7 +4,7 @@ use std::path::Path;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
-use shmipc_core::error::{AcceptError, OpenError, RecvError, SendError, SessionError};
+use shmipc_core::error::{AcceptError, DrainError, OpenError, RecvError, SendError, SessionError};
 use shmipc_core::handle::{Message, Reservation, Trust, Trusted};
 use shmipc_core::layout::Geometry;
 use shmipc_core::session::{Stats, StreamId};
@@ -55,6 +55,18 @@ impl flavour::Session for Session {
 
     fn accept_timeout(&self, timeout: Duration) -> Result<Stream, AcceptError> {
         self.accept_timeout(timeout)
+    }
+
+    fn leave(&self) {
+        self.leave();
+    }
+
+    fn drained_timeout(&self, timeout: Duration) -> Result<(), DrainError> {
+        self.drained_timeout(timeout)
+    }
+
+    fn is_peer_leaving(&self) -> bool {
+        self.is_peer_leaving()
     }
 
     fn close(&self, code: u32) {

@@ -60,6 +60,12 @@ impl Peer {
         }
     }
 
+    /// What follows `word` in all lines that it has said and nobody has read; after its end.
+    pub fn said(&mut self, word: &str) -> Vec<String> {
+        let lines = self.lines.iter();
+        lines.filter_map(|line| Some(line.strip_prefix(word)?.trim().to_owned())).collect()
+    }
+
     /// Says a line.
     pub fn say(&mut self, line: &str) {
         let stdin = self.stdin.as_mut().expect("not hung up yet");

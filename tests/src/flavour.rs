@@ -7,7 +7,7 @@ use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use shmipc_core::config::Config;
-use shmipc_core::error::{AcceptError, OpenError, RecvError, SendError, SessionError};
+use shmipc_core::error::{AcceptError, DrainError, OpenError, RecvError, SendError, SessionError};
 use shmipc_core::handle::{Message, Reservation, Trust, Trusted, Untrusted};
 use shmipc_core::layout::Geometry;
 use shmipc_core::session::{Stats, StreamId};
@@ -44,6 +44,12 @@ pub trait Session: Clone + Send + Sync + 'static {
     fn accept(&self) -> Result<Self::Stream, AcceptError>;
     /// Accepts a stream that comes before the time is over.
     fn accept_timeout(&self, timeout: Duration) -> Result<Self::Stream, AcceptError>;
+    /// Leaves.
+    fn leave(&self);
+    /// Waits for the last streams, until the time is over.
+    fn drained_timeout(&self, timeout: Duration) -> Result<(), DrainError>;
+    /// Whether the peer leaves.
+    fn is_peer_leaving(&self) -> bool;
     /// Closes the session.
     fn close(&self, code: u32);
     /// Whether the session is over.

@@ -62,6 +62,11 @@ between_processes!(spinning, super::DEFAULT.wait(super::WaitMode::Spin),
     dropped_writer_is_a_reset
     everything_dropped_after_sending
     closing_wakes_all_who_wait
+    streams_opened_before_leaving_are_served
+    streams_opened_after_leaving_are_not_sent
+    opening_while_the_peer_leaves
+    both_sides_leave
+    leaving_wakes_all_who_wait
 );
 
 between_processes!(sleeping_with_eventfd_bell, super::DEFAULT.wait(super::WaitMode::Block).eventfd(),
@@ -109,6 +114,9 @@ between_processes!(tiny, super::TINY,
     thread_per_stream
     pools_over_thousands_of_streams
     waits_that_come_and_go
+    streams_opened_before_leaving_are_served
+    streams_opened_after_leaving_are_not_sent
+    both_sides_leave
 );
 
 between_processes!(tiny_and_sleeping, super::TINY.wait(super::WaitMode::Block),

@@ -232,3 +232,91 @@ fn at_any_moment() {
         assert!(killed.elapsed() < PROMPT);
     }
 }
+
+/// A peer that answers, and leaves when told.
+fn meet_leaver(wait: WaitMode) -> (Peer, Session) {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("socket");
+    let mut peer = Peer::start(PEER, &["leave-when-told", path.to_str().unwrap()]);
+    peer.line("listening");
+    let config = Config::builder().wait(wait).build().unwrap();
+    (peer, Session::connect_with(&path, &config).unwrap())
+}
+
+/// Killed after it left: what it has certainly not seen is told apart from what it may have served.
+#[test]
+fn after_leaving() {
+    for mode in MODES {
+        let (mut peer, session) = meet_leaver(mode);
+        let (mut before, mut after) = (session.open().unwrap(), session.open().unwrap());
+        before.send(b"").unwrap();
+        peer.line("seen");
+        peer.say("leave");
+        peer.line("left");
+        peer.kill();
+        within("both answers", move || {
+            // The request lies in our own memory, which the dead cannot read.
+            let sent = after.send(b"after");
+            assert!(matches!(sent, Ok(()) | Err(SendError::GoingAway)), "{sent:?}");
+            let error = after.recv().unwrap_err();
+            assert_eq!((error, error.delivery()), (RecvError::GoingAway, Delivery::NotSent));
+            let error = before.recv().unwrap_err();
+            assert_eq!((error, error.delivery()), (RecvError::Session(DIED), Delivery::Unknown));
+            let error = after.send(b"again").unwrap_err();
+            assert_eq!((error, error.delivery()), (SendError::GoingAway, Delivery::NotSent));
+            drop((before, after));
+            assert_eq!(session.open().err(), Some(OpenError::Session(DIED)));
+        });
+    }
+}
+
+/// Killed at any moment while it leaves: what is said not to have been sent was not seen, and nobody
+/// waits for ever.
+#[test]
+fn while_leaving() {
+    let mut outcomes = [0; 3];
+    for round in 0..60 {
+        let (mut peer, session) = meet_leaver(MODES[round % 2]);
+        let asking: Vec<_> = (0..3)
+            .map(|thread| {
+                let session = session.clone();
+                start("asking", move || {
+                    let mut answered = 0;
+                    loop {
+                        let request = format!("{thread}.{answered}");
+                        match ask(&session, &request) {
+                            Ok(()) => answered += 1,
+                            Err(delivery) => return (thread, answered, delivery),
+                        }
+                    }
+                })
+            })
+            .collect();
+        until("it is busy", || session.stats().records_received > 20);
+        peer.say("leave");
+        let moment = Instant::now() + Duration::from_micros(20 * round as u64);
+        while Instant::now() < moment {
+            std::hint::spin_loop();
+        }
+        peer.kill();
+        let asked: Vec<(i32, u32, Delivery)> = asking.into_iter().map(Running::join).collect();
+        let seen = peer.said("seen");
+        for (thread, answered, delivery) in asked {
+            let was_seen = |number: u32| seen.contains(&format!("{thread}.{number}"));
+            assert!((0..answered).all(was_seen), "an answer to what was not seen");
+            assert!(delivery != Delivery::NotSent || !was_seen(answered), "seen and not sent");
+            outcomes[delivery as usize] += 1;
+        }
+    }
+    println!("not sent, unknown, refused: {outcomes:?}");
+}
+
+/// Asks one thing. An error says what is known of the request.
+fn ask(session: &Session, request: &str) -> Result<(), Delivery> {
+    let mut stream = session.open().map_err(|_| Delivery::NotSent)?;
+    stream.send(request.as_bytes()).map_err(|error| error.delivery())?;
+    let reply = stream.recv().map_err(|error| error.delivery())?;
+    assert_eq!(reply.expect("a reply").to_vec(), request.as_bytes());
+    let _ = stream.finish();
+    Ok(())
+}

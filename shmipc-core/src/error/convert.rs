@@ -2,7 +2,7 @@
 
 use std::io::{Error, ErrorKind};
 
-use super::{AcceptError, OpenError, RecvError, SendError, SessionError};
+use super::{AcceptError, DrainError, OpenError, RecvError, SendError, SessionError};
 
 fn session_kind(error: SessionError) -> ErrorKind {
     match error {
@@ -20,6 +20,7 @@ fn send_kind(error: SendError) -> ErrorKind {
         SendError::Stopped(_) | SendError::Ended => ErrorKind::BrokenPipe,
         SendError::TooLarge { .. } => ErrorKind::InvalidInput,
         SendError::NoMemory(_) => ErrorKind::OutOfMemory,
+        SendError::GoingAway => ErrorKind::ConnectionAborted,
         SendError::TimedOut => ErrorKind::TimedOut,
     }
 }
@@ -43,6 +44,7 @@ impl From<RecvError> for Error {
             RecvError::Reset(_) => ErrorKind::ConnectionReset,
             RecvError::TooLarge { .. } => ErrorKind::InvalidData,
             RecvError::Open(error) => send_kind(error),
+            RecvError::GoingAway => ErrorKind::ConnectionAborted,
             RecvError::TimedOut => ErrorKind::TimedOut,
         };
         Self::new(kind, error)
@@ -54,6 +56,8 @@ impl From<OpenError> for Error {
         let kind = match error {
             OpenError::Session(error) => session_kind(error),
             OpenError::TooManyStreams { .. } => ErrorKind::QuotaExceeded,
+            OpenError::GoingAway => ErrorKind::ConnectionAborted,
+            OpenError::Leaving => ErrorKind::NotConnected,
         };
         Self::new(kind, error)
     }
@@ -63,7 +67,18 @@ impl From<AcceptError> for Error {
     fn from(error: AcceptError) -> Self {
         let kind = match error {
             AcceptError::Session(error) => session_kind(error),
+            AcceptError::Leaving => ErrorKind::NotConnected,
             AcceptError::TimedOut => ErrorKind::TimedOut,
+        };
+        Self::new(kind, error)
+    }
+}
+
+impl From<DrainError> for Error {
+    fn from(error: DrainError) -> Self {
+        let kind = match error {
+            DrainError::Session(error) => session_kind(error),
+            DrainError::TimedOut => ErrorKind::TimedOut,
         };
         Self::new(kind, error)
     }

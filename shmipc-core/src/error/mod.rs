@@ -7,7 +7,7 @@ mod stream;
 
 pub use handshake::{ConnectError, HandshakeError, ListenError, Refusal};
 pub use peer::PeerMisbehaved;
-pub use stream::{AcceptError, Delivery, OpenError, RecvError, SendError};
+pub use stream::{AcceptError, Delivery, DrainError, OpenError, RecvError, SendError};
 
 use std::io;
 

@@ -35,6 +35,9 @@ pub enum PeerMisbehaved {
     /// Data after the end of a stream's direction.
     #[error("it sent data after the end of the stream")]
     AfterEnd,
+    /// Its final position is none, has changed, or contradicts what it has answered.
+    #[error("it leaves at an impossible position")]
+    FinalPosition,
     /// More unread data than it had credit for.
     #[error("it sent more than it had credit for")]
     CreditOverrun,

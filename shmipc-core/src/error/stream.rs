@@ -40,6 +40,11 @@ pub enum SendError {
     /// Memory for the message could not be had, and none is out that could come back.
     #[error("no memory for the message: {0}; lower `arena_max` or give the process more")]
     NoMemory(OsError),
+    /// The peer is going away and has not seen this stream, nor will it.
+    #[error(
+        "the peer is leaving and has not seen this stream; repeat the request on another session"
+    )]
+    GoingAway,
     /// The deadline passed; nothing was sent.
     #[error(
         "timed out waiting for credit, queue space or memory; the peer reads too slowly or not at all"
@@ -78,9 +83,25 @@ pub enum RecvError {
     /// The announcement of the stream could not be sent.
     #[error(transparent)]
     Open(SendError),
+    /// The peer is going away and has not seen this stream, nor will it.
+    #[error(
+        "the peer is leaving and has not seen this stream; repeat the request on another session"
+    )]
+    GoingAway,
     /// The deadline passed; nothing was lost.
     #[error("timed out waiting for a message")]
     TimedOut,
+}
+
+impl RecvError {
+    /// What is known of the messages that were sent on the stream and not answered.
+    pub fn delivery(&self) -> Delivery {
+        match self {
+            Self::GoingAway => Delivery::NotSent,
+            Self::Open(error) => error.delivery(),
+            _ => Delivery::Unknown,
+        }
+    }
 }
 
 /// Why `open` failed.
@@ -98,6 +119,12 @@ pub enum OpenError {
         /// The peer's limit.
         limit: u32,
     },
+    /// The peer is going away: it takes no further streams.
+    #[error("the peer is leaving and takes no further streams; open one on another session")]
+    GoingAway,
+    /// We are going away.
+    #[error("this side is leaving and opens no further streams")]
+    Leaving,
 }
 
 /// Why `accept` of a stream failed.
@@ -107,7 +134,22 @@ pub enum AcceptError {
     /// The session is over, and every stream opened before has been accepted.
     #[error(transparent)]
     Session(#[from] SessionError),
+    /// We are going away, and every stream that the peer opened before has been accepted.
+    #[error("this side is leaving and takes no further streams")]
+    Leaving,
     /// The deadline passed.
     #[error("timed out waiting for the peer to open a stream")]
+    TimedOut,
+}
+
+/// Why waiting for the last streams failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum DrainError {
+    /// The session is over, and some streams were not.
+    #[error(transparent)]
+    Session(#[from] SessionError),
+    /// The deadline passed; some streams go on.
+    #[error("timed out waiting for the last streams to end")]
     TimedOut,
 }

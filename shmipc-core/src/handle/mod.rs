@@ -23,6 +23,7 @@
 //!   memory stay readable for as long as they are kept. A [`Driver`] or a [`Watch`] is no such handle.
 
 mod driver;
+mod leaving;
 mod message;
 mod opening;
 mod recv;

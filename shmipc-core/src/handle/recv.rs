@@ -293,6 +293,7 @@ impl<T: Trust> RecvHalf<T> {
                 (Next::Entry(entry), _) => Poll::Ready(Ok(Some(entry))),
                 (Next::End(End::Finished), _) => Poll::Ready(Ok(None)),
                 (Next::End(End::Reset(code)), _) => Poll::Ready(Err(RecvError::Reset(code))),
+                (Next::End(End::Unseen), _) => Poll::Ready(Err(RecvError::GoingAway)),
             }
         };
         let failed = result.is_err();
@@ -342,6 +343,7 @@ impl<T: Trust> RecvHalf<T> {
                 self.announce = Announce::Unknown;
                 Poll::Ready(Err(match error {
                     SendError::Session(error) => error.into(),
+                    SendError::GoingAway => RecvError::GoingAway,
                     error => RecvError::Open(error),
                 }))
             }

@@ -112,11 +112,7 @@ impl SendHalf {
                 return Err(self.failed(error));
             }
         }
-        let tail = tx.publish();
-        drop(tx);
-        if let Some(tail) = tail {
-            shared.signal_tail(tail);
-        }
+        shared.publish(tx);
         Ok(true)
     }
 
@@ -150,11 +146,7 @@ impl SendHalf {
                 }
             }
         }
-        let tail = tx.publish();
-        drop(tx);
-        if let Some(tail) = tail {
-            shared.signal_tail(tail);
-        }
+        shared.publish(tx);
         let result = result.map_err(|error| self.failed(error));
         if sent == 0 { result.map(|()| 0) } else { Ok(sent) }
     }
@@ -178,13 +170,8 @@ impl SendHalf {
         shared.drive();
         let mut tx = shared.tx();
         let put = tx.put_inline(self.key, data, flags);
-        let tail = tx.publish();
-        drop(tx);
-        let put = put.map_err(|error| self.failed(error))?;
-        if let Some(tail) = tail {
-            shared.signal_tail(tail);
-        }
-        Ok(put)
+        shared.publish(tx);
+        put.map_err(|error| self.failed(error))
     }
 
     /// Ends this direction in good order: the peer reads what was sent, then the end of the stream.

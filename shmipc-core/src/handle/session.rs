@@ -61,7 +61,8 @@ impl Session {
     /// wait on it. Never blocks, makes no system call.
     ///
     /// # Errors
-    /// [`OpenError::TooManyStreams`], [`OpenError::Session`].
+    /// [`OpenError::TooManyStreams`]; [`OpenError::GoingAway`] and [`OpenError::Leaving`] once either
+    /// side leaves; [`OpenError::Session`].
     pub fn open(&self) -> Result<(SendHalf, RecvHalf), OpenError> {
         if self.owner.shared.is_foreign() {
             return Err(SessionError::Forked.into());
@@ -128,7 +129,8 @@ impl Session {
             }
             match (accepted, rx.over) {
                 (Some((key, id)), _) => Poll::Ready(Ok((key, id, shared.tx().serial_of(key)))),
-                (None, Some(error)) => Poll::Ready(Err(error)),
+                (None, Some(error)) => Poll::Ready(Err(error.into())),
+                (None, None) if rx.has_all_streams() => Poll::Ready(Err(AcceptError::Leaving)),
                 (None, None) => {
                     if let Some(waker) = waker {
                         rx.wait_accept(waker);
@@ -143,7 +145,7 @@ impl Session {
         match accepted {
             Poll::Pending if again => None,
             Poll::Pending => Some(Poll::Pending),
-            Poll::Ready(Err(error)) => Some(Poll::Ready(Err(error.into()))),
+            Poll::Ready(Err(error)) => Some(Poll::Ready(Err(error))),
             Poll::Ready(Ok((key, id, serial))) => {
                 Some(Poll::Ready(Ok(self.halves(key, id, serial, true))))
             }

@@ -66,8 +66,11 @@
 //! The tests of this module visit every interleaving of small cases with the code of [`wait`] and
 //! [`event`] itself (`notify/check`), once with the rules above and once with each rule weakened;
 //! `tests/loom_gate.rs` covers N2 and N3 under weak memory.
+//!
+//! [`leaving`] is a word that no event word asks for: how one side goes away.
 
 pub mod event;
+pub mod leaving;
 pub mod wait;
 
 #[cfg(test)]

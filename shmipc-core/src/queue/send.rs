@@ -140,6 +140,11 @@ impl<O: MemoryMut, P: Memory> RecordWriter<O, P> {
         self.written
     }
 
+    /// Value of the tail.
+    pub fn published(&self) -> u64 {
+        self.published
+    }
+
     /// The reader's head as last loaded.
     pub fn head(&self) -> u64 {
         self.head

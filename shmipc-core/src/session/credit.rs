@@ -161,6 +161,11 @@ impl RecvCredit {
         (self.charged, self.taken)
     }
 
+    /// Whether anything was ever charged.
+    pub const fn is_used(&self) -> bool {
+        self.charged > 0
+    }
+
     /// Charge of what is unread.
     pub const fn unread(&self) -> u64 {
         self.charged - self.taken

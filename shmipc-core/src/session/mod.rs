@@ -28,7 +28,8 @@
 //!   their session credit counted.
 //! * **C5** A place of ours is used again only when our terminal is sent, the peer's is drained, the
 //!   application let go, and the peer's head has passed our last control record there. A place of the
-//!   peer's is free when our terminal is sent and the peer's is drained.
+//!   peer's is free when our terminal is sent and the peer's is drained. A stream that a leaving peer
+//!   has not seen owes nothing, and its place is not used again: we open no more.
 
 mod credit;
 mod id;
@@ -74,6 +75,8 @@ pub(crate) struct Effects {
     pub grow: Option<Plan>,
     /// A bell was read that was meant for whoever is inside the kernel wait (notify, N4).
     pub took_bell: bool,
+    /// A stream was opened: look whether the peer leaves (`notify::leaving`, G1).
+    pub opened: bool,
     /// A rule that the peer was found to have broken while something was sent.
     pub misdeed: Option<PeerMisbehaved>,
     /// What the operating system refused us, without which the session cannot go on. What looks like
@@ -92,6 +95,7 @@ impl Effects {
             && !self.glance
             && self.failed.is_none()
             && !self.took_bell
+            && !self.opened
             && self.misdeed.is_none()
             && self.failed.is_none()
     }

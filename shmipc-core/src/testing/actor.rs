@@ -47,6 +47,7 @@ impl<P: Memory + Clone> Actor<P> {
             21..=26 => self.pick(script, |s| s.receives).map(|at| {
                 let _ = self.side.take(self.streams[at].key);
             }),
+            28 if script.one_in(64) => return self.side.leave(),
             27 | 28 => self.pick(script, |s| s.receives).map(|at| {
                 self.side.take_inline(self.streams[at].key);
             }),

@@ -5,7 +5,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use super::lies::Lies;
 use super::{Script, WatchedMemory};
-use crate::layout::{Geometry, HEAD_AT, RETURNED_AT, RING_AT, TAIL_AT, segment_bytes};
+use crate::layout::{
+    FINAL_AT, Geometry, HEAD_AT, LEAVING_AT, RETURNED_AT, RING_AT, TAIL_AT, segment_bytes,
+};
 use crate::mem::Memory;
 use crate::notify::event::Cursor;
 
@@ -98,6 +100,8 @@ impl Memory for AdversarialMemory {
             TAIL_AT => lies.tail(&self.script),
             HEAD_AT => lies.head(&self.script, self.own.load64(TAIL_AT)),
             RETURNED_AT => lies.returned(&self.script),
+            LEAVING_AT => lies.leaving(&self.script),
+            FINAL_AT => lies.last(&self.script, self.own.load64(TAIL_AT)),
             RING_AT.. => lies.record(&self.script, at),
             _ => match Cursor::ALL.into_iter().find(|cursor| cursor.event_at() == at) {
                 Some(cursor) => lies.event(&self.script, self.own.load64(cursor.cursor_at())),

@@ -2,7 +2,7 @@
 
 use super::Script;
 use crate::handshake::Role;
-use crate::layout::{Geometry, HEAD_AT, RETURNED_AT, RING_AT, TAIL_AT};
+use crate::layout::{FINAL_AT, Geometry, HEAD_AT, LEAVING_AT, RETURNED_AT, RING_AT, TAIL_AT};
 use crate::notify::event::{Cursor, NEVER};
 use crate::queue::{Flags, Kind};
 use crate::session::StreamId;
@@ -18,6 +18,9 @@ pub(super) struct Lies {
     head: u64,
     returned: u64,
     pub(super) events: [u64; 3],
+    /// It leaves, and has said where.
+    leaving: u64,
+    last: u64,
     /// The last first word of a record, and where it was.
     header: u64,
     header_at: usize,
@@ -34,6 +37,8 @@ impl Lies {
             head: 0,
             returned: 0,
             events: [0; 3],
+            leaving: 0,
+            last: 0,
             header: 0,
             header_at: 0,
             opened: [0; PLACES],
@@ -46,6 +51,8 @@ impl Lies {
             TAIL_AT => self.tail = answer,
             HEAD_AT => self.head = answer,
             RETURNED_AT => self.returned = answer,
+            LEAVING_AT => self.leaving = answer,
+            FINAL_AT => self.last = answer,
             _ => {
                 let cursor = Cursor::ALL.into_iter().find(|cursor| cursor.event_at() == at);
                 cursor.inspect(|cursor| self.events[*cursor as usize] = answer);
@@ -88,6 +95,24 @@ impl Lies {
             None | Some(0..=199) => self.returned,
             Some(byte @ 200..=253) => self.returned.wrapping_add(u64::from(byte % 2)),
             Some(_) => far_off(self.returned, script),
+        }
+    }
+
+    /// It leaves, sooner or later.
+    pub(super) fn leaving(&self, script: &Script) -> u64 {
+        match script.next() {
+            Some(255) => u64::from(script.one_in(4)),
+            _ => self.leaving,
+        }
+    }
+
+    /// Its final position is what it was, or one of our records.
+    pub(super) fn last(&self, script: &Script, ours: u64) -> u64 {
+        match script.next() {
+            None | Some(0..=99) => self.last,
+            Some(255) => far_off(self.last, script),
+            Some(_) if self.last != 0 => self.last,
+            Some(byte) => ours * u64::from(byte - 99) / 155 / 16 * 16 + 1,
         }
     }
 

@@ -76,6 +76,24 @@ impl<P: Memory + Clone> Side<P> {
         self.rx.open(&mut lock(&self.around.tx)).ok()
     }
 
+    #[cfg(test)]
+    pub(crate) fn try_open(&mut self) -> Result<(usize, StreamId), crate::error::OpenError> {
+        self.rx.open(&mut lock(&self.around.tx))
+    }
+
+    /// Takes no further streams of the peer's.
+    pub(crate) fn leave(&mut self) {
+        let mut effects = Effects::default();
+        let left = self.rx.leave(&mut lock(&self.around.tx), &mut effects);
+        let _ = self.complete(effects, left);
+    }
+
+    /// Whether all streams that were taken before leaving are over.
+    #[cfg(test)]
+    pub(crate) fn poll_drained(&self) -> std::task::Poll<()> {
+        self.rx.poll_drained(&mut self.tx(), None)
+    }
+
     /// Drains once, up to the budget. True if there may be more.
     pub(crate) fn drain(&mut self) -> Result<bool, PeerMisbehaved> {
         let mut effects = Effects::default();
@@ -202,6 +220,11 @@ impl<P: Memory + Clone> Side<P> {
         let _ = self.complete(effects, Ok(()));
     }
 
+    #[cfg(test)]
+    pub(crate) fn try_finish(&mut self, key: usize) -> Result<(), SendError> {
+        self.tx().finish(key, &mut Effects::default())
+    }
+
     /// Lets the sending half go.
     pub(crate) fn drop_sender(&mut self, key: usize) {
         let mut effects = Effects::default();
@@ -315,7 +338,7 @@ impl<P: Memory + Clone> Side<P> {
     pub(crate) fn end(&mut self, error: SessionError) {
         self.over = Some(error);
         let mut effects = Effects::default();
-        self.rx.finish(error, &mut effects);
+        self.rx.finish(error, &self.around, &mut effects);
         self.tx().end(error, &mut effects);
     }
 }

@@ -1,6 +1,6 @@
 //! An outbox that checks what its owner writes.
 
-use crate::layout::{HEAD_AT, RETURNED_AT, TAIL_AT};
+use crate::layout::{FINAL_AT, HEAD_AT, RETURNED_AT, TAIL_AT};
 use crate::mem::{HeapMemory, Memory, MemoryMut};
 
 /// Heap memory that panics if a cursor runs backwards, or stands at a place where none can be.
@@ -42,13 +42,15 @@ impl MemoryMut for WatchedMemory {
         self.0.store32(at, value);
     }
     fn store64(&self, at: usize, value: u64) {
-        assert!(![TAIL_AT, HEAD_AT, RETURNED_AT].contains(&at), "cursors are published");
+        assert!(![TAIL_AT, HEAD_AT, RETURNED_AT, FINAL_AT].contains(&at), "to be published");
         self.0.store64(at, value);
     }
     fn publish64(&self, at: usize, value: u64) {
         let before = self.0.load64(at);
         assert!(value > before, "a cursor at {at} went from {before} to {value}");
-        assert!(at == RETURNED_AT || value.is_multiple_of(16), "a cursor between two records");
+        assert!(at != FINAL_AT || before == 0, "the final position is published once");
+        let position = if at == FINAL_AT { value - 1 } else { value };
+        assert!(at == RETURNED_AT || position.is_multiple_of(16), "a cursor inside of a record");
         self.0.publish64(at, value);
     }
     fn write(&self, at: usize, data: &[u8]) {

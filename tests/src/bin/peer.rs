@@ -4,13 +4,14 @@
 use std::io::{self, BufRead, Read, Write};
 use std::path::Path;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::unistd::{ForkResult, fork};
-use shmipc_sync::{Config, Listener, Session, Stream, WaitMode};
+use shmipc_sync::{AcceptError, Config, Listener, Session, Stream, WaitMode};
 use tests::blocking::Blocking;
 use tests::child::die_with_parent;
 use tests::conformance::there_alone;
+use tests::deadline::PATIENCE;
 use tests::flavour::Flavour;
 use tests::orders::{CLOSE, orders, perform};
 use tests::payload::{Random, check, pattern};
@@ -35,6 +36,8 @@ fn main() {
         ["silent-after-fork", path] => silent_after_fork(path),
         ["listen", path] => listen(path),
         ["echo", path] => echo(path),
+        ["leave", path] => leave(path),
+        ["leave-when-told", path] => leave_when_told(path),
         ["idle", path, count] => idle(path, count.parse().expect("a number")),
         ["receive", path, mode] => receive(path, mode),
         ["crowd", path, sessions, rounds] => {
@@ -144,6 +147,75 @@ fn echo(path: &str) {
         hold();
         listener.close();
     });
+}
+
+/// Answers the requests of every session, and leaves it soon after it came; then says which it has seen.
+fn leave(path: &str) {
+    let listener = Listener::bind(path).expect("the path is free");
+    say("listening");
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut random = Random::new(7);
+            while let Ok(session) = listener.accept() {
+                let serving = session.clone();
+                let seen = thread::scope(|scope| {
+                    let seen = scope.spawn(move || serve(&serving, |_| true));
+                    let moment = Instant::now() + Duration::from_micros(random.below(300) as u64);
+                    while Instant::now() < moment {
+                        std::hint::spin_loop();
+                    }
+                    session.leave();
+                    seen.join().expect("served").0
+                });
+                session.drained_timeout(PATIENCE).expect("everything was served");
+                say(&format!("seen {}", seen.join(" ")));
+            }
+        });
+        hold();
+        listener.close();
+    });
+}
+
+/// Answers requests, but for empty ones, and says of each that it has seen it; leaves when told.
+fn leave_when_told(path: &str) {
+    let listener = Listener::bind(path).expect("the path is free");
+    say("listening");
+    let session = listener.accept().expect("a client");
+    thread::scope(|scope| {
+        let serving = scope.spawn(|| {
+            serve(&session, |request| {
+                say(&format!("seen {request}"));
+                !request.is_empty()
+            })
+        });
+        word();
+        session.leave();
+        let _held = serving.join().expect("served");
+        say("left");
+        hold();
+    });
+}
+
+/// Takes streams until we leave: one request each, which is answered if `answer` says so. Gives the
+/// requests, and the streams that were not answered.
+fn serve(session: &Session, answer: impl Fn(&str) -> bool) -> (Vec<String>, Vec<Stream>) {
+    let (mut seen, mut held) = (Vec::new(), Vec::new());
+    loop {
+        let mut stream = match session.accept() {
+            Ok(stream) => stream,
+            Err(AcceptError::Leaving) => return (seen, held),
+            Err(error) => panic!("{error}"),
+        };
+        let request = stream.recv().expect("a request").expect("a request, not the end").to_vec();
+        seen.push(String::from_utf8(request).expect("a number"));
+        let request = seen.last().expect("just pushed");
+        if answer(request) {
+            stream.send(request.as_bytes()).expect("answered");
+            stream.finish().expect("answered");
+        } else {
+            held.push(stream);
+        }
+    }
 }
 
 /// Connects `count` times and does nothing else. A first session, which makes the process load the code,

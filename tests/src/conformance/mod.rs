@@ -10,6 +10,7 @@ mod echo;
 mod endings;
 mod guards;
 mod in_place;
+mod leaving;
 mod memory;
 mod mixes;
 mod opening;
@@ -113,6 +114,13 @@ cases! {
         everything_dropped_after_sending
         session_lives_as_long_as_a_stream
         closing_wakes_all_who_wait
+    }
+    leaving {
+        streams_opened_before_leaving_are_served
+        streams_opened_after_leaving_are_not_sent
+        opening_while_the_peer_leaves
+        both_sides_leave
+        leaving_wakes_all_who_wait
     }
     in_place {
         trusted_reads_in_place

@@ -21,6 +21,7 @@ use crate::layout::{Geometry, RING_AT};
 use crate::link::Link;
 use crate::mem::{Home, Memory as _, OwnMapping, PeerMapping, PeerTrust, Raw};
 use crate::notify::event::{Checks, Cursor};
+use crate::notify::leaving;
 use crate::notify::wait::WaitBook;
 use crate::pool::ReturnWriter;
 use crate::session::{BUDGET, Drained, Effects, Feeds, Payload, Rx, Stats, Tx};
@@ -315,6 +316,9 @@ impl Shared {
         } else if let Some(misdeed) = misdeed.or(effects.misdeed) {
             self.end(misdeed.into());
         }
+        if effects.opened {
+            self.look_whether_peer_leaves();
+        }
     }
 
     /// P2 to P4 for everything a call has published: one fence, at most one ring.
@@ -341,9 +345,22 @@ impl Shared {
         }
     }
 
+    /// Publishes what was put under the lock, and rings for it after it.
+    #[inline]
+    pub(super) fn publish(&self, mut tx: MutexGuard<'_, Tx>) {
+        let (tail, opened) = (tx.publish(), tx.take_opened());
+        drop(tx);
+        if let Some(tail) = tail {
+            self.signal_tail(tail);
+        }
+        if opened {
+            self.look_whether_peer_leaves();
+        }
+    }
+
     /// P2 to P4 for records alone.
     #[inline]
-    pub(super) fn signal_tail(&self, position: u64) {
+    fn signal_tail(&self, position: u64) {
         if self.checks.needs_ring(&self.peer, Cursor::Tail, position) {
             self.ring();
             self.checks.rung(Cursor::Tail, position);
@@ -355,6 +372,27 @@ impl Shared {
         self.bells_rung.fetch_add(1, Ordering::Relaxed);
         // A bell that cannot be rung belongs to a peer that is gone; the socket says so.
         let _ = self.link.ring();
+    }
+
+    // --- going away ----------------------------------------------------------------------------
+
+    /// Leaves, once: the streams that the peer has opened are served, and no others.
+    pub(super) fn leave(&self) {
+        let mut effects = Effects::default();
+        let left = self.rx().leave(&mut self.tx(), &mut effects);
+        let first_time = matches!(left, Ok(true));
+        self.complete(effects, left);
+        if first_time {
+            tracing::debug!("we leave");
+            self.ring();
+        }
+    }
+
+    /// After a stream was opened, and its ring check made (`notify::leaving`, G1).
+    fn look_whether_peer_leaves(&self) {
+        if leaving::is_leaving(&self.peer) {
+            self.drive();
+        }
     }
 
     // --- the end -------------------------------------------------------------------------------
@@ -385,7 +423,7 @@ impl Shared {
                 return;
             }
             tracing::debug!(%error, "session over");
-            rx.finish(error, &mut effects);
+            rx.finish(error, self, &mut effects);
             self.tx().end(error, &mut effects);
         }
         self.link.shutdown();

@@ -11,6 +11,7 @@
 //! | `peer` | the peer's threads, around the real comparison of [`Checks`](super::event::Checks) |
 //! | `scenarios` | cases that hold |
 //! | `twins` | cases that hold, and break as soon as one rule is weakened |
+//! | `leaving` | going away ([`super::leaving`]): a model of its own |
 //!
 //! The ordinary test runs what ends within seconds; `SHMIPC_EXHAUSTIVE=1 cargo test --release -p
 //! shmipc-core notify::check -- --nocapture --test-threads=1` runs everything (ten
@@ -24,6 +25,7 @@
 
 mod drive;
 mod explore;
+mod leaving;
 mod model;
 mod ours;
 mod outside;

@@ -1,5 +1,6 @@
 //! What a state of the model is made of.
 
+use std::hash::Hasher;
 use std::rc::Rc;
 
 use crate::notify::event::Cursor;
@@ -285,7 +286,7 @@ fn bytes(bytes: &[u8]) -> u64 {
 }
 
 /// Two lanes of multiply and fold.
-struct Mix(u64, u64);
+pub(super) struct Mix(u64, u64);
 
 impl Default for Mix {
     fn default() -> Self {
@@ -299,9 +300,22 @@ impl Mix {
         self.1 = fold(self.1 ^ word.rotate_left(32), 0xc2b2_ae3d_27d4_eb4f);
     }
 
-    fn finish(&self) -> u128 {
+    pub(super) fn finish(&self) -> u128 {
         u128::from(fold(self.0, 0xff51_afd7_ed55_8ccd)) << 64
             | u128::from(fold(self.1, 0xc4ce_b9fe_1a85_ec53))
+    }
+}
+
+/// For states that derive their hash.
+impl Hasher for Mix {
+    fn write(&mut self, bytes: &[u8]) {
+        for word in bytes.chunks(8) {
+            self.add(word.iter().fold(0, |word, byte| word << 8 | u64::from(*byte)));
+        }
+    }
+
+    fn finish(&self) -> u64 {
+        Self::finish(self) as u64
     }
 }
 

@@ -48,7 +48,10 @@ impl<O: MemoryMut + Clone, P: Memory + Clone> Rx<O, P> {
         }
         self.reader.load_tail()?;
         for _ in 0..BUDGET {
-            let Some(record) = self.reader.next_record()? else { return Ok(Drained::Empty) };
+            let Some(record) = self.reader.next_record()? else {
+                self.look_whether_peer_leaves(feeds, effects)?;
+                return Ok(Drained::Empty);
+            };
             if let Some(entry) = self.act(&record, feeds, want, effects)? {
                 self.reader.done();
                 return Ok(Drained::Entry(entry));
@@ -98,7 +101,8 @@ impl<O: MemoryMut + Clone, P: Memory + Clone> Rx<O, P> {
             return Ok(None);
         }
         let id = StreamId::from_word(header.stream);
-        let key = self.find(id, header.flags.contains(Flags::OPEN), feeds, effects)?;
+        let opens = header.flags.contains(Flags::OPEN).then_some(record.position);
+        let key = self.find(id, opens, feeds, effects)?;
         match header.kind {
             Kind::Inline => {
                 let payload = Payload::Heap(self.reader.payload(record).into_boxed_slice());
@@ -126,18 +130,18 @@ impl<O: MemoryMut + Clone, P: Memory + Clone> Rx<O, P> {
         Ok(None)
     }
 
-    /// The stream of a record; `None` if it is over. An OPEN makes it. A stream of ours that the peer
-    /// has not heard of does not exist for it.
+    /// The stream of a record; `None` if it is over, or refused. An OPEN at that position makes it. A
+    /// stream of ours that the peer has not heard of does not exist for it.
     #[inline]
     pub(super) fn find(
         &mut self,
         id: StreamId,
-        open: bool,
+        opens: Option<u64>,
         feeds: &impl Feeds<O, P>,
         effects: &mut Effects,
     ) -> Result<Option<usize>, PeerMisbehaved> {
-        if open {
-            return self.on_open(id, feeds, effects).map(Some);
+        if let Some(position) = opens {
+            return self.on_open(id, position, feeds, effects);
         }
         let places = if id.opener() == self.role { &self.ours } else { &self.theirs };
         let place = places.get(id.place() as usize).ok_or(PeerMisbehaved::UnknownStream)?;
@@ -159,9 +163,10 @@ impl<O: MemoryMut + Clone, P: Memory + Clone> Rx<O, P> {
     pub(super) fn on_open(
         &mut self,
         id: StreamId,
+        position: u64,
         feeds: &impl Feeds<O, P>,
         effects: &mut Effects,
-    ) -> Result<usize, PeerMisbehaved> {
+    ) -> Result<Option<usize>, PeerMisbehaved> {
         let number = id.place() as usize;
         if id.opener() == self.role || id.place() >= self.incoming.writer_streams {
             return Err(PeerMisbehaved::StreamPlace);
@@ -181,14 +186,19 @@ impl<O: MemoryMut + Clone, P: Memory + Clone> Rx<O, P> {
                 return Err(PeerMisbehaved::StreamPlace);
             }
         }
-        let key = self.streams.insert(RxStream::new(id, true, &self.incoming));
         place.generation = id.generation();
+        if self.limit.refuses(position) {
+            // We leave: nobody hears of it, and what comes after it is late (G4).
+            place.key = None;
+            return Ok(None);
+        }
+        let key = self.streams.insert(RxStream::new(id, true, &self.incoming));
         place.key = Some(key);
         tx.insert(key, id, true);
         self.accept.push_back(key);
         self.put_aside = true;
         effects.wakers.append(&mut self.accept_wakers);
-        Ok(key)
+        Ok(Some(key))
     }
 
     /// Checks an extent that the peer lends us.
@@ -276,7 +286,7 @@ impl<O: MemoryMut + Clone, P: Memory + Clone> Rx<O, P> {
             self.give_up(payload, feeds, effects);
         }
         if last {
-            self.release(key, &mut feeds.tx(), effects);
+            self.peer_ended(key, feeds, effects);
         }
         Ok(wanted)
     }
@@ -297,8 +307,14 @@ impl<O: MemoryMut + Clone, P: Memory + Clone> Rx<O, P> {
         }
         stream.wake(effects);
         self.put_aside = true;
-        self.release(key, &mut feeds.tx(), effects);
+        self.peer_ended(key, feeds, effects);
         Ok(())
+    }
+
+    fn peer_ended(&mut self, key: usize, feeds: &impl Feeds<O, P>, effects: &mut Effects) {
+        let mut tx = feeds.tx();
+        tx.peer_ended(key, effects);
+        self.release(key, &mut tx, effects);
     }
 
     /// Counts payload that nobody will read as taken, and leaves it to be handed back (C4).

@@ -4,6 +4,7 @@
 
 mod drain;
 mod evict;
+mod leaving;
 mod streams;
 mod watch;
 
@@ -17,6 +18,7 @@ use crate::error::{PeerMisbehaved, SessionError};
 use crate::handshake::Role;
 use crate::layout::Geometry;
 use crate::mem::{LentBytes, Memory, MemoryMut, OwnMapping, PeerMapping};
+use crate::notify::leaving::{Final, Limit};
 use crate::queue::RecordReader;
 
 pub use watch::Readiness;
@@ -60,6 +62,8 @@ const _: () = assert!(size_of::<Entry>() <= 64);
 pub(crate) enum End {
     Finished,
     Reset(u32),
+    /// The peer leaves and has not seen the stream.
+    Unseen,
 }
 
 /// The next thing a stream has for its reader.
@@ -148,6 +152,11 @@ pub(crate) struct Rx<O = Arc<OwnMapping>, P = Arc<PeerMapping>> {
     /// The id of the segment announced last.
     pub(crate) last_segment: u32,
     credit: RecvCredit,
+    /// Where we stop to take streams in, and where the peer does.
+    limit: Limit,
+    last: Final,
+    own: O,
+    peer: P,
     role: Role,
     out: Geometry,
     incoming: Geometry,
@@ -181,6 +190,10 @@ impl<O: MemoryMut + Clone, P: Memory + Clone> Rx<O, P> {
             unread: Unread::default(),
             last_segment: 0,
             credit: RecvCredit::session(incoming.unread_max),
+            limit: Limit::default(),
+            last: Final::default(),
+            own: own.clone(),
+            peer: peer.clone(),
             role,
             out: *out,
             incoming: *incoming,
@@ -210,7 +223,17 @@ impl<O: MemoryMut + Clone, P: Memory + Clone> Rx<O, P> {
     }
 
     /// The session is over: everybody who waits is told.
-    pub(crate) fn finish(&mut self, error: SessionError, effects: &mut Effects) {
+    pub(crate) fn finish(
+        &mut self,
+        error: SessionError,
+        feeds: &impl Feeds<O, P>,
+        effects: &mut Effects,
+    ) {
+        // The peer's words can still be read (`notify::leaving`, G5); a liar's prove nothing.
+        let honest = !matches!(error, SessionError::Misbehaved(_));
+        if honest {
+            let _ = self.look_whether_peer_leaves(feeds, effects);
+        }
         self.over.get_or_insert(error);
         effects.wakers.append(&mut self.accept_wakers);
         effects.wakers.append(&mut self.end_wakers);

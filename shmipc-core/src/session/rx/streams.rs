@@ -6,6 +6,7 @@ use std::task::Waker;
 
 use crate::error::{OpenError, SessionError};
 use crate::mem::{Memory, MemoryMut};
+use crate::notify::leaving;
 
 use crate::session::{Effects, RecvStats, StreamId, Tx, charge, footprint, store_waker};
 
@@ -166,6 +167,12 @@ impl<O: MemoryMut + Clone, P: Memory + Clone> Rx<O, P> {
     pub(crate) fn open(&mut self, tx: &mut Tx<O, P>) -> Result<(usize, StreamId), OpenError> {
         if let Some(error) = self.over {
             return Err(error.into());
+        }
+        if self.limit.is_fixed() {
+            return Err(OpenError::Leaving);
+        }
+        if leaving::is_leaving(&self.peer) {
+            return Err(OpenError::GoingAway);
         }
         let number = self.free_place(tx)?;
         let place = &mut self.ours[number as usize];

@@ -1,9 +1,11 @@
 //! The sending half of a session: credit, reservations, and what is put into the queue.
 
+mod leaving;
 mod publish;
 mod reserve;
 
 use std::sync::Arc;
+use std::task::Waker;
 
 use crate::error::{PeerMisbehaved, SendError, SessionError};
 use crate::layout::Geometry;
@@ -73,13 +75,19 @@ enum Direction {
     Open,
     /// Our terminal is published, or will never be owed because the peer never heard of the stream.
     Ended,
+    /// The peer leaves and will never see the stream.
+    Unseen,
 }
 
 #[derive(Debug)]
 struct TxStream {
     id: StreamId,
+    /// The peer opened it.
+    theirs: bool,
     /// The peer knows of the stream.
     announced: bool,
+    /// Where our first record of a stream that we open lies; beyond everything if there is none yet.
+    first: u64,
     direction: Direction,
     /// The last record that was sent goes on in the next one.
     in_message: bool,
@@ -111,6 +119,11 @@ pub(crate) struct Tx<O = Arc<OwnMapping>, P = Arc<PeerMapping>> {
     tickets: Tickets,
     pub(crate) openers: Openers,
     plea: Plea,
+    /// A stream was opened, and nobody has looked whether the peer leaves.
+    opened: bool,
+    /// Directions of streams that the peer opened and that have not ended.
+    serving: usize,
+    served_wakers: Vec<Waker>,
     geometry: Geometry,
     over: Option<SessionError>,
     pub(crate) records: u64,
@@ -134,6 +147,9 @@ impl<O: MemoryMut + Clone, P: Memory + Clone> Tx<O, P> {
             tickets: Tickets::default(),
             openers: Openers::default(),
             plea: Plea::default(),
+            opened: false,
+            serving: 0,
+            served_wakers: Vec::new(),
             geometry: *out,
             over: None,
             records: 0,
@@ -146,16 +162,19 @@ impl<O: MemoryMut + Clone, P: Memory + Clone> Tx<O, P> {
 
     // --- streams -------------------------------------------------------------------------------
 
-    /// Adds the stream that the other half knows as `key`.
-    pub(crate) fn insert(&mut self, key: usize, id: StreamId, announced: bool) {
+    /// Adds the stream that the other half knows as `key`. Of those that the peer opened it knows.
+    pub(crate) fn insert(&mut self, key: usize, id: StreamId, theirs: bool) {
         if self.streams.len() <= key {
             self.streams.resize_with(key + 1, || None);
         }
         let credit = SendCredit::new(self.geometry.stream_window);
         self.serial += 1;
+        self.serving += if theirs { 2 } else { 0 };
         self.streams[key] = Some(TxStream {
             id,
-            announced,
+            theirs,
+            announced: theirs,
+            first: u64::MAX,
             direction: Direction::Open,
             in_message: false,
             stopped: None,
@@ -176,7 +195,7 @@ impl<O: MemoryMut + Clone, P: Memory + Clone> Tx<O, P> {
 
     /// Nothing of ours is owed on this stream: our terminal is published, or the peer never heard of it.
     pub(crate) fn is_ended(&self, key: usize) -> bool {
-        self.streams[key].as_ref().is_none_or(|stream| stream.direction == Direction::Ended)
+        self.streams[key].as_ref().is_none_or(|stream| stream.direction != Direction::Open)
     }
 
     /// The peer knows of the stream.
@@ -201,12 +220,15 @@ impl<O: MemoryMut + Clone, P: Memory + Clone> Tx<O, P> {
 
     /// Fails once nothing more can be sent on the stream.
     fn check(&self, key: usize) -> Result<&TxStream, SendError> {
+        let stream = self.streams[key].as_ref();
         if let Some(error) = self.over {
-            return Err(error.into());
+            let unseen = stream.is_some_and(|stream| stream.direction == Direction::Unseen);
+            return Err(if unseen { SendError::GoingAway } else { error.into() });
         }
         // A reservation may outlive its stream.
-        let Some(stream) = &self.streams[key] else { return Err(SendError::Ended) };
+        let Some(stream) = stream else { return Err(SendError::Ended) };
         match (stream.direction, stream.stopped) {
+            (Direction::Unseen, _) => Err(SendError::GoingAway),
             (Direction::Ended, _) => Err(SendError::Ended),
             (Direction::Open, Some(code)) => Err(SendError::Stopped(code)),
             (Direction::Open, None) => Ok(stream),
@@ -273,6 +295,7 @@ impl<O: MemoryMut + Clone, P: Memory + Clone> Tx<O, P> {
             let state = State::Failed(error.into());
             effects.wakers.extend(self.tickets.answer(id, state));
         }
+        self.forget_served(effects);
     }
 
     /// Settles; a lie found on the way ends the session once the lock is released.

@@ -30,17 +30,17 @@ impl<O: MemoryMut + Clone, P: Memory + Clone> Tx<O, P> {
         self.credit.untake(grant.footprint - fewer);
         let stream = self.stream(key);
         stream.credit.untake(grant.charge - less);
-        let flags = flags.with_if(Flags::OPEN, !stream.announced);
-        stream.announced = true;
         stream.in_message = flags.contains(Flags::MORE);
-        if flags.contains(Flags::FIN) {
-            stream.direction = Direction::Ended;
-        }
         stream.records += 1;
         stream.bytes += u64::from(len);
+        let opens = !std::mem::replace(&mut stream.announced, true);
+        let flags = flags.with_if(Flags::OPEN, opens);
         let word = stream.id.word();
+        if flags.contains(Flags::FIN) {
+            self.end_direction(key, effects);
+        }
         let inline_size = 16 + u64::from(len).next_multiple_of(16);
-        match grant.extent.take() {
+        let header = match grant.extent.take() {
             Some(extent)
                 if len > self.geometry.inline_max
                     || !self.regrant(grant.ring, inline_size, effects) =>
@@ -51,6 +51,7 @@ impl<O: MemoryMut + Clone, P: Memory + Clone> Tx<O, P> {
                 let offset = u64::from(range.offset);
                 self.writer
                     .put_extent(header, ExtentRef { segment: range.segment, id, offset, len });
+                header
             }
             extent => {
                 let header = Header { kind: Kind::Inline, flags, value: len, stream: word };
@@ -64,7 +65,12 @@ impl<O: MemoryMut + Clone, P: Memory + Clone> Tx<O, P> {
                         self.writer.put(header, inline);
                     }
                 }
+                header
             }
+        };
+        if opens {
+            self.begin(key, header.size());
+            effects.opened |= self.take_opened();
         }
         effects.misdeed = self.pay_stop(key).err().or(effects.misdeed);
         self.records += 1;
@@ -112,6 +118,8 @@ impl<O: MemoryMut + Clone, P: Memory + Clone> Tx<O, P> {
         let word = stream.id.word();
         let header = Header { kind: Kind::Open, flags: Flags::OPEN, value: 0, stream: word };
         self.writer.put(header, &[]);
+        self.begin(key, header.size());
+        effects.opened |= self.take_opened();
         effects.misdeed = self.pay_stop(key).err().or(effects.misdeed);
         effects.tail = self.writer.publish().or(effects.tail);
         Ok(())
@@ -119,15 +127,20 @@ impl<O: MemoryMut + Clone, P: Memory + Clone> Tx<O, P> {
 
     /// Ends our direction of the stream in good order, also if the peer has asked us to stop. Never waits.
     pub(crate) fn finish(&mut self, key: usize, effects: &mut Effects) -> Result<(), SendError> {
-        if let Err(error @ (SendError::Session(_) | SendError::Ended)) = self.check(key) {
-            return Err(error);
+        match self.check(key) {
+            Ok(_) | Err(SendError::Stopped(_)) => {}
+            Err(error) => return Err(error),
         }
+        self.end_direction(key, effects);
         let stream = self.stream(key);
-        stream.direction = Direction::Ended;
-        let announced = std::mem::replace(&mut stream.announced, true);
-        let flags = Flags::none().with_if(Flags::OPEN, !announced);
+        let opens = !std::mem::replace(&mut stream.announced, true);
+        let flags = Flags::none().with_if(Flags::OPEN, opens);
         let header = Header { flags, ..Header::control(Kind::Finish, stream.id.word(), 0) };
         self.control(key, header, effects);
+        if opens {
+            self.begin(key, header.size());
+            effects.opened |= self.take_opened();
+        }
         effects.misdeed = self.pay_stop(key).err().or(effects.misdeed);
         effects.tail = self.writer.publish().or(effects.tail);
         self.settle_or_end(effects);
@@ -137,10 +150,11 @@ impl<O: MemoryMut + Clone, P: Memory + Clone> Tx<O, P> {
     /// Breaks our direction of the stream off, unless it has ended. Never waits.
     pub(crate) fn reset(&mut self, key: usize, code: u32, effects: &mut Effects) {
         let stream = self.stream(key);
-        if stream.direction == Direction::Ended {
+        if stream.direction != Direction::Open {
             return;
         }
-        stream.direction = Direction::Ended;
+        self.end_direction(key, effects);
+        let stream = self.stream(key);
         if stream.announced {
             let header = Header::control(Kind::Reset, stream.id.word(), code);
             self.control(key, header, effects);

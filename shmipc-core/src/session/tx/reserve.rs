@@ -68,7 +68,10 @@ impl<O: MemoryMut + Clone, P: Memory + Clone> Tx<O, P> {
         let stream = self.streams[key].as_mut().expect("a stream lives as long as a half of it");
         let credit = stream.credit.left() >= charge as i64 && self.credit.left() > 0;
         let size = 16 + u64::from(len).next_multiple_of(16);
+        // Whoever waits for the last stream to end is woken by `commit`.
+        let watched = flags.contains(Flags::FIN) && !self.served_wakers.is_empty();
         if !credit
+            || watched
             || !self.tickets.is_idle()
             || !self.writer.grant(size).map_err(SessionError::from)?
         {
@@ -76,16 +79,20 @@ impl<O: MemoryMut + Clone, P: Memory + Clone> Tx<O, P> {
         }
         stream.credit.take(charge);
         self.credit.take(footprint);
-        let flags = flags.with_if(Flags::OPEN, !stream.announced);
-        stream.announced = true;
+        let opens = !std::mem::replace(&mut stream.announced, true);
+        let flags = flags.with_if(Flags::OPEN, opens);
         stream.in_message = flags.contains(Flags::MORE);
         if flags.contains(Flags::FIN) {
             stream.direction = Direction::Ended;
+            self.serving -= usize::from(stream.theirs);
         }
         let header = Header { kind: Kind::Inline, flags, value: len, stream: stream.id.word() };
         self.writer.put(header, data);
         stream.records += 1;
         stream.bytes += u64::from(len);
+        if opens {
+            self.begin(key, size);
+        }
         self.pay_stop(key).map_err(SessionError::from)?;
         self.records += 1;
         self.bytes += u64::from(len);

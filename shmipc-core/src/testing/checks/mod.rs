@@ -4,6 +4,7 @@
 //! |---|---|---|
 //! | `allocator` | extents never overlap, forged returns change nothing | |
 //! | `conserved` | credit is charged, held, in the ring or in an inbox, of the session and of each stream | |
+//! | `leaving` | a stream is served or was not seen, and nothing of it is left behind | (`notify::check`) |
 //! | `credit` | one unread update per stream, eight per session; nobody honest is accused | `>=`, overdraft, S/32, S/2, order |
 //! | `evict` | a reader that leaves messages unread keeps nobody from memory | no eviction, one plea per session, pleas without limit |
 //! | `given_back` | parts of a message, unwanted records and places come back in time | taken together, kept, tied to the handle |
@@ -17,6 +18,7 @@ mod conserved;
 mod credit;
 mod evict;
 mod given_back;
+mod leaving;
 mod pair;
 mod reserve;
 mod segments;

@@ -1,0 +1,71 @@
+//! Going away, for applications (`notify::leaving`).
+
+use std::task::{Poll, Waker};
+
+use crate::error::{DrainError, SessionError};
+use crate::notify::leaving;
+use crate::session::Effects;
+
+use super::session::Session;
+
+impl Session {
+    /// Leaves: streams that the peer has opened so far are served to their end, later ones are refused,
+    /// and the peer knows for certain which are which. Ours that are open go on; no more can be opened.
+    /// Never blocks; the second time it does nothing.
+    ///
+    /// The session goes on until [`close`](Self::close).
+    pub fn leave(&self) {
+        if !self.owner.shared.is_foreign() {
+            self.owner.shared.leave();
+        }
+    }
+
+    /// Ready once we leave and every stream that the peer opened before is over: accepted, and ended by
+    /// both sides. Drives the session inline.
+    ///
+    /// # Errors
+    /// [`DrainError::Session`] if the session ends before.
+    pub fn poll_drained(&self, waker: Option<&Waker>) -> Poll<Result<(), DrainError>> {
+        let shared = &self.owner.shared;
+        if shared.is_foreign() {
+            return Poll::Ready(Err(SessionError::Forked.into()));
+        }
+        shared.drive();
+        let mut effects = Effects::default();
+        let polled = {
+            let mut rx = shared.rx();
+            let polled = rx.poll_drained(&mut shared.tx(), waker);
+            match (polled, rx.over) {
+                (Poll::Ready(()), _) => Poll::Ready(Ok(())),
+                (Poll::Pending, Some(error)) => Poll::Ready(Err(error.into())),
+                (Poll::Pending, None) => {
+                    if waker.is_some() {
+                        rx.publish_head(&mut effects);
+                    }
+                    Poll::Pending
+                }
+            }
+        };
+        shared.complete(effects, Ok(()));
+        polled
+    }
+
+    /// To be called by who gives up waiting in [`poll_drained`](Self::poll_drained), lest wakers of those
+    /// who have left pile up.
+    pub fn forget_drained(&self) {
+        let shared = &self.owner.shared;
+        if shared.is_foreign() {
+            return;
+        }
+        let mut effects = Effects::default();
+        shared.tx().forget_served(&mut effects);
+        shared.complete(effects, Ok(()));
+    }
+
+    /// Whether the peer leaves: it takes no further streams, so open them on another session. Takes no
+    /// lock.
+    pub fn is_peer_leaving(&self) -> bool {
+        let shared = &self.owner.shared;
+        !shared.is_foreign() && leaving::is_leaving(&shared.peer)
+    }
+}
