@@ -6,8 +6,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use shmipc_sync::{
-    AcceptError, Delivery, ListenError, Listener, Message, OpenError, RecvError, RecvStream,
-    SendError, SendStream, Session, SessionError,
+    AcceptError, Delivery, DrainError, ListenError, Listener, Message, OpenError, RecvError,
+    RecvStream, SendError, SendStream, Session, SessionError,
 };
 use tests::child::Peer;
 use tests::deadline::{start, within};
@@ -164,6 +164,15 @@ fn after_the_end(left: Left, over: SessionError) {
     assert_eq!(opened, Some(OpenError::Session(over)));
     let accepted = session.accept_timeout(Duration::from_secs(1)).err();
     assert_eq!(accepted, Some(AcceptError::Session(over)));
+    assert_eq!(session.try_accept().err(), Some(AcceptError::Session(over)));
+    session.try_drive();
+    let _ = session.arm();
+    session.leave();
+    assert_eq!(session.drained(), Err(DrainError::Session(over)));
+    let drained = session.drained_timeout(Duration::from_secs(1));
+    assert_eq!(drained, Err(DrainError::Session(over)));
+    assert!(!session.is_peer_leaving());
+    drop(session.spawn_driver());
     assert!(session.stats().records_sent > 0);
     let _ = (session.peer(), session.peer_app_version(), session.geometry());
     session.close(99);
@@ -185,7 +194,6 @@ fn after_the_end(left: Left, over: SessionError) {
     batch.push(b"x").unwrap();
     assert_eq!(batch.commit(), Err(send));
     assert_eq!(batch.len(), 1, "it was not sent");
-    drop(batch);
     assert_eq!(sender.batch().commit(), Ok(()), "there was nothing to send");
     assert_eq!(source::<SendError>(sender.write(b"x").unwrap_err()), send);
     assert_eq!(
@@ -281,6 +289,7 @@ fn every_call_of_a_listener_after_its_close() {
     assert_eq!(listener.accept().unwrap_err(), ListenError::Closed);
     let late = listener.accept_timeout(Duration::from_secs(1));
     assert_eq!(late.unwrap_err(), ListenError::Closed);
+    assert_eq!(listener.try_accept().unwrap_err(), ListenError::Closed);
     assert_eq!(listener.stats().established, 1);
     assert!(!path.exists());
     drop(listener);

@@ -15,8 +15,8 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::{ForkResult, fork};
 use shmipc_sync::{
-    AcceptError, ListenError, Listener, Message, OpenError, RecvError, RecvStream, Reservation,
-    SendError, SendStream, Session, SessionError, Stream, WaitSet,
+    AcceptError, DrainError, ListenError, Listener, Message, OpenError, RecvError, RecvStream,
+    Reservation, SendError, SendStream, Session, SessionError, Stream, WaitSet,
 };
 use tests::deadline::{start, until, within};
 use tests::payload::{check, pattern};
@@ -79,7 +79,9 @@ fn every_call(all: All) -> Result<(), &'static str> {
     let forked = ListenError::Forked;
     ensure(listener.accept().err() == Some(forked.clone()), "Listener::accept")?;
     let accepted = listener.accept_timeout(Duration::from_secs(1)).err();
-    ensure(accepted == Some(forked), "Listener::accept_timeout")?;
+    ensure(accepted == Some(forked.clone()), "Listener::accept_timeout")?;
+    ensure(listener.try_accept().err() == Some(forked), "Listener::try_accept")?;
+    ensure(listener.next_deadline().is_none(), "Listener::next_deadline")?;
     ensure(listener.stats().established == 0, "Listener::stats")?;
     listener.close();
 
@@ -90,6 +92,15 @@ fn every_call(all: All) -> Result<(), &'static str> {
     ensure(session.accept().err() == Some(AcceptError::Session(FORKED)), "accept")?;
     let accepted = session.accept_timeout(Duration::from_secs(1)).err();
     ensure(accepted == Some(AcceptError::Session(FORKED)), "accept_timeout")?;
+    ensure(session.try_accept().err() == Some(AcceptError::Session(FORKED)), "try_accept")?;
+    session.try_drive();
+    let _ = session.arm();
+    session.leave();
+    ensure(session.drained() == Err(DrainError::Session(FORKED)), "drained")?;
+    let drained = session.drained_timeout(Duration::from_secs(1));
+    ensure(drained == Err(DrainError::Session(FORKED)), "drained_timeout")?;
+    ensure(!session.is_peer_leaving(), "is_peer_leaving")?;
+    drop(session.spawn_driver());
     ensure(session.closed() == FORKED, "closed")?;
     ensure(session.closed_timeout(Duration::from_secs(1)) == Some(FORKED), "closed_timeout")?;
     ensure(session.is_closed(), "is_closed")?;
@@ -108,7 +119,6 @@ fn every_call(all: All) -> Result<(), &'static str> {
     let mut batch = sender.batch();
     batch.push(b"x").map_err(|_| "push")?;
     ensure(batch.commit() == Err(send), "Batch::commit")?;
-    drop(batch);
     let source = |error: std::io::Error| error.get_ref().unwrap().downcast_ref().copied();
     ensure(sender.write(b"x").map_err(source) == Err(Some(send)), "write")?;
     let vectored = sender.write_vectored(&[IoSlice::new(b"x")]).map_err(source);

@@ -110,11 +110,13 @@ pub(super) fn recv_after_a_read_of_everything<S: Session>(end: End<S>) {
         End::Here(session) => {
             let mut stream = session.open().unwrap();
             for len in [1, 100, 6000, 100_000] {
-                stream.write_all(&pattern(1, len)).unwrap();
-                stream.flush().unwrap();
-                stream.send(b"").unwrap();
-                stream.send(&pattern(2, len)).unwrap();
-                stream.send(b"body").unwrap();
+                for body in [&b"body"[..], b""] {
+                    stream.write_all(&pattern(1, len)).unwrap();
+                    stream.flush().unwrap();
+                    stream.send(body).unwrap();
+                    stream.send(&pattern(2, len)).unwrap();
+                    stream.send(b"next").unwrap();
+                }
             }
             stream.finish().unwrap();
             assert!(stream.recv().unwrap().is_none());
@@ -123,12 +125,14 @@ pub(super) fn recv_after_a_read_of_everything<S: Session>(end: End<S>) {
             let mut stream = session.accept().unwrap();
             for len in [1, 100, 6000, 100_000] {
                 let mut bytes = vec![0; len];
-                stream.read_exact(&mut bytes).unwrap();
-                check(&bytes, 1, len);
-                assert_eq!(stream.expect(), b"", "the empty message");
-                stream.read_exact(&mut bytes).unwrap();
-                check(&bytes, 2, len);
-                assert_eq!(stream.expect(), b"body");
+                for body in [&b"body"[..], b""] {
+                    stream.read_exact(&mut bytes).unwrap();
+                    check(&bytes, 1, len);
+                    assert_eq!(stream.expect(), body);
+                    stream.read_exact(&mut bytes).unwrap();
+                    check(&bytes, 2, len);
+                    assert_eq!(stream.expect(), b"next");
+                }
             }
             assert!(stream.recv().unwrap().is_none());
             stream.finish().unwrap();
