@@ -114,7 +114,6 @@ between_processes!(tiny, super::TINY,
     thread_per_stream
     pools_over_thousands_of_streams
     waits_that_come_and_go
-    streams_opened_before_leaving_are_served
     streams_opened_after_leaving_are_not_sent
     both_sides_leave
 );

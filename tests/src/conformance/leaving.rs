@@ -87,7 +87,7 @@ pub(super) fn streams_opened_after_leaving_are_not_sent<S: Session>(end: End<S>)
         End::Here(session) => {
             let mut control = session.open().unwrap();
             let mut streams: Vec<_> = (0..3).map(|_| session.open().unwrap()).collect();
-            let reservation = streams[0].sender().reserve(10_000).unwrap();
+            let reservation = streams[0].sender().reserve(5000).unwrap();
             control.send(b"leave").unwrap();
             assert_eq!(control.expect(), b"left");
             assert!(session.is_peer_leaving());

@@ -67,8 +67,10 @@ impl Shared {
     /// What the kernel would report to a thread that waits: the socket, and a death that a child of the
     /// peer which holds the socket open hides.
     pub(in crate::handle) fn glance(&self) {
+        // In this order: what the dead has said goes before its death.
+        let died = self.link.peer_died();
         self.look_at_socket();
-        if self.link.peer_died() {
+        if died {
             self.end_after_drain(SessionError::PeerDied);
         }
         let _ = self.do_chores();
