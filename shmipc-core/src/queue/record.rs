@@ -92,13 +92,15 @@ impl Header {
         Ok(Self { kind, flags, value, stream })
     }
 
-    /// The length of inline payload, if the first word is that of an inline record without flags and
-    /// no longer than `max`.
+    /// The length of inline payload, and whether the direction ends with it, if the first word is that of
+    /// an inline record without other flags and no longer than `max`.
     #[inline]
-    pub(super) fn plain_inline(word: Raw<u64>, max: u32) -> Option<u32> {
+    pub(super) fn plain_inline(word: Raw<u64>, max: u32) -> Option<(u32, bool)> {
+        const PLAIN: u32 = Kind::Inline as u32;
+        const LAST: u32 = PLAIN | (Flags::FIN.0 as u32) << 8;
         let plain = |word: u64| {
-            let len = (word >> 32) as u32;
-            (word as u32 == Kind::Inline as u32 && len <= max).then_some(len)
+            let (len, low) = ((word >> 32) as u32, word as u32);
+            ((low == PLAIN || low == LAST) && len <= max).then_some((len, low == LAST))
         };
         word.parse(plain, PeerMisbehaved::RecordKind).ok()
     }

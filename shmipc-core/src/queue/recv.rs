@@ -99,32 +99,33 @@ impl<O: MemoryMut, P: Memory> RecordReader<O, P> {
         }
     }
 
-    /// Takes the next record if it is a whole message of stream `stream`, inside of its record, without
-    /// flags: what [`next_record`](Self::next_record) and [`payload`](Self::payload) do for the most frequent case.
-    /// `copy` copies so many bytes from that offset of the peer's outbox, or declines.
+    /// Takes the next record if it is a whole message of stream `stream`, inside of its record: what
+    /// [`next_record`](Self::next_record) and [`payload`](Self::payload) do for the most frequent case.
+    /// `copy` copies so many bytes from that offset of the peer's outbox, or declines. Gives what it gave, the
+    /// length, and whether the direction ends with the message.
     /// `None` leaves everything else to them, what is wrong included; they read it anew.
     #[inline]
     pub fn take_inline<R>(
         &mut self,
         stream: u64,
-        copy: impl FnOnce(&P, usize, u32) -> Option<R>,
-    ) -> Option<R> {
+        copy: impl FnOnce(&P, usize, usize) -> Option<R>,
+    ) -> Option<(R, u32, bool)> {
         self.drained = self.next;
         if self.drained - self.head >= self.lag || self.load_tail().ok()? == self.drained {
             return None;
         }
         let offset = self.drained & (self.ring - 1);
         let at = RING_AT + offset as usize;
-        let len = Header::plain_inline(Raw::new(self.peer.load64(at)), self.inline_max)?;
+        let (len, last) = Header::plain_inline(Raw::new(self.peer.load64(at)), self.inline_max)?;
         let size = 16 + u64::from(len).next_multiple_of(16);
         let room = (self.ring - offset).min(self.tail - self.drained);
         if Raw::new(self.peer.load64(at + 8)) != stream || size > room {
             return None;
         }
-        let payload = copy(&self.peer, at + 16, len)?;
+        let payload = copy(&self.peer, at + 16, len as usize)?;
         self.next = self.drained + size;
         self.drained = self.next;
-        Some(payload)
+        Some((payload, len, last))
     }
 
     /// Ends the use of the record that `next_record` returned last, without asking for another.

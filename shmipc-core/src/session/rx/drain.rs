@@ -311,7 +311,12 @@ impl<O: MemoryMut + Clone, P: Memory + Clone> Rx<O, P> {
         Ok(())
     }
 
-    fn peer_ended(&mut self, key: usize, feeds: &impl Feeds<O, P>, effects: &mut Effects) {
+    pub(super) fn peer_ended(
+        &mut self,
+        key: usize,
+        feeds: &impl Feeds<O, P>,
+        effects: &mut Effects,
+    ) {
         let mut tx = feeds.tx();
         tx.peer_ended(key, effects);
         self.release(key, &mut tx, effects);

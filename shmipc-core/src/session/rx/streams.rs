@@ -10,7 +10,7 @@ use crate::notify::leaving;
 
 use crate::session::{Effects, RecvStats, StreamId, Tx, charge, footprint, store_waker};
 
-use super::{Feeds, GLANCE, Next, Payload, Place, Rx, RxStream};
+use super::{End, Feeds, GLANCE, Next, Payload, Place, Rx, RxStream};
 
 impl<O: MemoryMut + Clone, P: Memory + Clone> Rx<O, P> {
     /// Takes the next entry of a stream, and announces the credit it frees (C2).
@@ -88,9 +88,7 @@ impl<O: MemoryMut + Clone, P: Memory + Clone> Rx<O, P> {
         if !stream.credit.fits(most) || !self.credit.fits(footprint(self.incoming.inline_max)) {
             return None;
         }
-        let (payload, len) = self.reader.take_inline(stream.id.word(), |peer, at, len| {
-            Some((copy(peer, at, len as usize)?, len))
-        })?;
+        let (payload, len, last) = self.reader.take_inline(stream.id.word(), copy)?;
         self.records += 1;
         self.bytes += u64::from(len);
         stream.records += 1;
@@ -102,7 +100,18 @@ impl<O: MemoryMut + Clone, P: Memory + Clone> Rx<O, P> {
         if self.credit.pass(footprint(len)) || stream_due {
             self.announce_credit(key, feeds, effects.get_or_insert_default());
         }
+        if last {
+            self.end_with_message(key, feeds, effects.get_or_insert_default());
+        }
         Some(payload)
+    }
+
+    #[cold]
+    fn end_with_message(&mut self, key: usize, feeds: &impl Feeds<O, P>, effects: &mut Effects) {
+        if let Some(stream) = self.streams.get_mut(key) {
+            stream.end = Some(End::Finished);
+        }
+        self.peer_ended(key, feeds, effects);
     }
 
     /// Counters of a stream.

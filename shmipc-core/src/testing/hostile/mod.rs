@@ -57,8 +57,8 @@ pub fn records(bytes: &[u8]) -> Option<PeerMisbehaved> {
         let (loads, from) = (peer.loads(), reader.drained());
         let stream = StreamId::new(Role::Server, u32::from(script.byte() % 3), 1);
         let taken = reader.take_inline(stream.word(), |peer, at, len| {
-            assert!(len <= geometry.inline_max && at + len as usize <= ring_end);
-            Some(peer.read_to_vec(at, len as usize))
+            assert!(len <= geometry.inline_max as usize && at + len <= ring_end);
+            Some(peer.read_to_vec(at, len))
         });
         if taken.is_some() {
             assert!(reader.drained() > from && reader.drained() <= peer.tail());
