@@ -178,6 +178,11 @@ impl Config {
         self.bell
     }
 
+    /// How long connecting may take, handshake included.
+    pub fn connect_timeout(&self) -> Duration {
+        self.connect_timeout
+    }
+
     /// Whether the peer is trusted not to write what it lent us (see [`PeerTrust`]).
     pub fn is_trusted(&self) -> bool {
         self.trust.is_some()

@@ -4,7 +4,7 @@ use std::io::{self, IoSlice};
 use std::time::{Duration, Instant};
 
 use shmipc_core::error::SendError;
-use shmipc_core::handle::{SendHalf, Session};
+use shmipc_core::handle::{SendHalf, Session, Staged};
 use shmipc_core::queue::Flags;
 use shmipc_core::session::{SendStats, StreamId};
 
@@ -25,14 +25,13 @@ pub struct SendStream {
     session: Session,
     core: SendHalf,
     timeout: Option<Duration>,
-    /// The bytes of a batch in the making, and where each of its messages ends.
-    staged: Vec<u8>,
-    ends: Vec<usize>,
+    /// The messages of a batch in the making.
+    staged: Staged,
 }
 
 impl SendStream {
     pub(crate) fn new(session: &Session, core: SendHalf) -> Self {
-        Self { session: session.clone(), core, timeout: None, staged: Vec::new(), ends: Vec::new() }
+        Self { session: session.clone(), core, timeout: None, staged: Staged::default() }
     }
 
     /// The stream's id.
@@ -101,8 +100,7 @@ impl SendStream {
     /// Collects small messages, to be sent with one publication and at most one ring.
     pub fn batch(&mut self) -> Batch<'_> {
         self.staged.clear();
-        self.ends.clear();
-        Batch { stream: self, sent: 0 }
+        Batch { stream: self }
     }
 
     /// Bytes of a write that go into one record.
@@ -147,8 +145,6 @@ impl SendStream {
 #[derive(Debug)]
 pub struct Batch<'a> {
     stream: &'a mut SendStream,
-    /// Messages of the batch that were sent already.
-    sent: usize,
 }
 
 impl Batch<'_> {
@@ -158,18 +154,12 @@ impl Batch<'_> {
     /// [`SendError::TooLarge`] for a message that does not fit inside of a record.
     #[inline]
     pub fn push(&mut self, message: &[u8]) -> Result<(), SendError> {
-        let max = self.stream.core.inline_max();
-        if message.len() > max {
-            return Err(SendError::TooLarge { len: message.len(), max });
-        }
-        self.stream.staged.extend_from_slice(message);
-        self.stream.ends.push(self.stream.staged.len());
-        Ok(())
+        self.stream.staged.push(message, &self.stream.core)
     }
 
     /// Messages not yet sent.
     pub fn len(&self) -> usize {
-        self.stream.ends.len() - self.sent
+        self.stream.staged.len()
     }
 
     /// True if there is no message left to send.
@@ -184,18 +174,13 @@ impl Batch<'_> {
     /// [`SendError`]. The messages that remain were not sent, and can be committed again.
     pub fn commit(&mut self) -> Result<(), SendError> {
         while !self.is_empty() {
-            let (staged, ends) = (&self.stream.staged, &self.stream.ends);
-            let message = |i: usize| {
-                let start = if i == 0 { 0 } else { ends[i - 1] };
-                &staged[start..ends[i]]
-            };
-            let sent = self.stream.core.try_send_all((self.sent..ends.len()).map(message))?;
-            self.sent += sent;
-            if sent == 0 {
+            let SendStream { core, staged, .. } = &mut *self.stream;
+            staged.try_send(core)?;
+            if let Some(next) = staged.next() {
                 // Wait for room for one of them, in line with other threads.
-                let next = message(self.sent).to_vec();
+                let next = next.to_vec();
                 self.stream.send(&next)?;
-                self.sent += 1;
+                self.stream.staged.sent_one();
             }
         }
         Ok(())
@@ -222,18 +207,9 @@ impl io::Write for SendStream {
         if len == 0 {
             return Ok(0);
         }
-        if len <= self.core.inline_max() {
-            let mut gathered = std::mem::take(&mut self.staged);
-            gathered.resize(len, 0);
-            gather(buffers, &mut gathered);
-            let sent = self.send_flags(&gathered, Flags::MORE);
-            self.staged = gathered;
-            sent?;
-        } else {
-            let mut reservation = self.reserve(len)?;
-            gather(buffers, &mut reservation);
-            reservation.commit_flags(len, Flags::MORE)?;
-        }
+        let mut reservation = self.reserve(len)?;
+        gather(buffers, &mut reservation);
+        reservation.commit_flags(len, Flags::MORE)?;
         Ok(len)
     }
 

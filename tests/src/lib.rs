@@ -28,3 +28,4 @@ pub mod payload;
 pub mod proc;
 pub mod scripted;
 pub mod setup;
+pub mod tokio;

@@ -10,7 +10,7 @@ fn session_kind(error: SessionError) -> ErrorKind {
         SessionError::Closed => ErrorKind::NotConnected,
         SessionError::Misbehaved(_) => ErrorKind::InvalidData,
         SessionError::Os(os) => os.kind(),
-        SessionError::Forked => ErrorKind::NotConnected,
+        SessionError::RuntimeGone | SessionError::Forked => ErrorKind::NotConnected,
     }
 }
 

@@ -79,6 +79,9 @@ pub enum SessionError {
     /// The operating system refused something the session needs.
     #[error("the session failed: {0}")]
     Os(#[from] OsError),
+    /// The runtime that drove the session has shut down.
+    #[error("the runtime of the session has shut down; keep it alive, or connect on another")]
+    RuntimeGone,
     /// This process is a fork of the one that owns the session.
     #[error("the session belongs to the process this one was forked from; connect anew after fork")]
     Forked,

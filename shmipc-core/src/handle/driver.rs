@@ -11,7 +11,7 @@ use crate::session::Effects;
 
 use super::session::Session;
 use super::shared::Shared;
-use super::spin::show_cpu;
+use super::spin::{Spinner, show_cpu};
 use super::waiting::{arm_at_drained, news_since};
 
 /// Drives a session from an event loop, without keeping it open (H4).
@@ -99,6 +99,44 @@ impl Driver {
     pub fn next_deadline(&self) -> Option<Instant> {
         let asleep_for_ever = self.shared.is_foreign() || self.shared.is_over();
         if asleep_for_ever { None } else { self.shared.do_chores() }
+    }
+
+    /// How long looking pays before a sleep, by the session's mode and by what it has
+    /// [learned](Self::learn).
+    pub fn spin_budget(&self) -> Duration {
+        self.shared.spin_budget()
+    }
+
+    /// Looks for records for `slice` at most; false if this process must not spin now.
+    pub fn spin(&self, slice: Duration) -> bool {
+        let mut spinner = Spinner::new(&self.shared, Instant::now().checked_add(slice));
+        if !spinner.is_admitted() {
+            return false;
+        }
+        while spinner.again() && !self.has_records() {}
+        true
+    }
+
+    /// The loop slept for so long after it had looked.
+    pub fn learn(&self, slept: Duration) {
+        self.shared.spin.on_woken(slept);
+    }
+
+    /// Whether the peer has published records that nobody has drained. Takes no lock.
+    pub fn has_records(&self) -> bool {
+        !self.shared.is_foreign() && self.shared.has_records()
+    }
+
+    /// Position up to which the peer's records have been drained, by anybody: moves while others drive.
+    pub fn drained(&self) -> u64 {
+        self.shared.drained()
+    }
+
+    /// Ends the session because its event loop has gone; nothing if it is over.
+    pub fn abandon(&self) {
+        if !self.shared.is_foreign() {
+            self.shared.end(SessionError::RuntimeGone);
+        }
     }
 
     /// Whether the session is over.

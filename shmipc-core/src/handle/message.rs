@@ -10,7 +10,7 @@ use crate::mem::{LentBytes, PeerTrust};
 use super::shared::Shared;
 
 mod sealed {
-    pub trait Sealed: Send + Sync + 'static {}
+    pub trait Sealed: Send + Sync + Unpin + 'static {}
     impl Sealed for super::Untrusted {}
     impl Sealed for super::Trusted {}
 }

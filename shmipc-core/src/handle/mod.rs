@@ -31,6 +31,7 @@ mod send;
 mod session;
 mod shared;
 mod spin;
+mod staged;
 mod waiting;
 mod watch;
 
@@ -41,5 +42,6 @@ pub use recv::RecvHalf;
 pub use send::{Reservation, Reserving, SendHalf};
 pub use session::Session;
 pub use spin::Spinner;
+pub use staged::Staged;
 pub use waiting::Waiting;
 pub use watch::Watch;

@@ -69,6 +69,13 @@ impl<T: Trust> RecvHalf<T> {
         self.id
     }
 
+    /// Whether somebody waits for another stream of the session, or for one to accept: who looks for records
+    /// may have to look for them all.
+    pub fn others_wait(&self) -> bool {
+        let shared = &self.owner.shared;
+        !shared.is_foreign() && shared.rx().others_wait(Some(self.key))
+    }
+
     /// Counters of what was received.
     pub fn stats(&self) -> RecvStats {
         match self.owner.shared.is_foreign() {

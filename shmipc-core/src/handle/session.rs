@@ -152,6 +152,12 @@ impl Session {
         }
     }
 
+    /// Whether somebody waits for a stream of the session.
+    pub fn others_wait(&self) -> bool {
+        let shared = &self.owner.shared;
+        !shared.is_foreign() && shared.rx().others_wait(None)
+    }
+
     /// To be called by who gives up waiting in [`poll_accept`](Self::poll_accept), lest wakers of those
     /// who have left pile up.
     pub fn forget_accepts(&self) {

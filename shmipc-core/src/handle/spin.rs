@@ -75,6 +75,17 @@ impl SpinBudget {
     }
 }
 
+impl Shared {
+    /// How long to spin before a sleep.
+    pub(super) fn spin_budget(&self) -> Duration {
+        match self.wait_mode {
+            WaitMode::Adaptive => self.spin.budget(),
+            WaitMode::Spin => Duration::MAX,
+            WaitMode::Block => Duration::ZERO,
+        }
+    }
+}
+
 /// Threads of this process that spin now, in any session.
 static SPINNING: AtomicUsize = AtomicUsize::new(0);
 
@@ -122,6 +133,11 @@ impl<'a> Spinner<'a> {
         }
         SPINNING.fetch_sub(1, Ordering::Relaxed);
         false
+    }
+
+    /// Whether it may spin at all.
+    pub fn is_admitted(&self) -> bool {
+        self.counted
     }
 
     /// Whether to look once more.

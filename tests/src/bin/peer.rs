@@ -18,14 +18,21 @@ use tests::payload::{Random, check, pattern};
 use tests::proc::allow_descriptors;
 use tests::scripted::obey;
 use tests::setup::{Setup, Size, left_alone_config};
+use tests::tokio::{CurrentThread, Kind, MultiThread, Tokio};
 
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     die_with_parent();
     match arguments[..] {
-        ["case", Blocking::NAME, name, setup, path] => {
-            there_alone::<Blocking>(name, setup.parse().expect("a setup"), Path::new(path));
+        ["case", flavour, name, setup, path] => {
+            let (setup, path) = (setup.parse().expect("a setup"), Path::new(path));
+            match flavour {
+                Blocking::NAME => there_alone::<Blocking>(name, setup, path),
+                CurrentThread::NAME => there_alone::<Tokio<CurrentThread>>(name, setup, path),
+                MultiThread::NAME => there_alone::<Tokio<MultiThread>>(name, setup, path),
+                _ => panic!("unknown flavour: {flavour}"),
+            }
         }
         ["scripted", path, setup] => obey(path, setup.parse().expect("a setup")),
         ["orders", path, from, count] => {

@@ -26,7 +26,7 @@ mod ways;
 
 use crate::flavour::Session;
 
-pub use run::{in_one_process, in_two_processes, there_alone};
+pub use run::{in_one_process, in_two_flavours, in_two_processes, there_alone};
 
 /// One end of a session.
 #[derive(Debug)]

@@ -23,12 +23,17 @@ pub fn in_one_process<F: Flavour>(name: &str, setup: Setup) {
 
 /// Runs a case between this process and one that `program` makes: `Here` accepts.
 pub fn in_two_processes<F: Flavour>(program: &str, name: &str, setup: Setup) {
+    in_two_flavours::<F, F>(program, name, setup);
+}
+
+/// Runs a case between this process and one that `program` makes, in a flavour each: `Here` accepts.
+pub fn in_two_flavours<F: Flavour, G: Flavour>(program: &str, name: &str, setup: Setup) {
     let case = find::<F>(name);
     let directory = tempfile::tempdir().expect("a directory");
     let path = directory.path().join("socket");
     let listener = Arc::new(F::bind(&path, &setup.config()));
     let path = path.to_str().expect("a path of ASCII");
-    let peer = Peer::start(program, &["case", F::NAME, name, &setup.to_string(), path]);
+    let peer = Peer::start(program, &["case", G::NAME, name, &setup.to_string(), path]);
     start("here", move || case(End::Here(F::accept(&listener)))).join();
     peer.succeed();
 }

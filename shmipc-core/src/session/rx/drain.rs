@@ -272,7 +272,7 @@ impl<O: MemoryMut + Clone, P: Memory + Clone> Rx<O, P> {
                 self.announce_credit(key, feeds, effects);
                 wanted = Some(entry);
             } else {
-                stream.wake(effects);
+                stream.wake(&mut self.waiting, effects);
                 let mut entry = entry;
                 if let Payload::Lent { weight, number, .. } = &mut entry.payload {
                     *number = self.unread.add(key, *weight);
@@ -305,7 +305,7 @@ impl<O: MemoryMut + Clone, P: Memory + Clone> Rx<O, P> {
         if stream.end.replace(end).is_some() {
             return Err(PeerMisbehaved::AfterEnd);
         }
-        stream.wake(effects);
+        stream.wake(&mut self.waiting, effects);
         self.put_aside = true;
         self.peer_ended(key, feeds, effects);
         Ok(())

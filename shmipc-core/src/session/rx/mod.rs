@@ -149,6 +149,8 @@ pub(crate) struct Rx<O = Arc<OwnMapping>, P = Arc<PeerMapping>> {
     end_wakers: Vec<Waker>,
     segments: BTreeMap<u32, (Arc<PeerMapping>, SegmentClass)>,
     unread: Unread,
+    /// Streams with somebody to be woken.
+    waiting: usize,
     /// The id of the segment announced last.
     pub(crate) last_segment: u32,
     credit: RecvCredit,
@@ -188,6 +190,7 @@ impl<O: MemoryMut + Clone, P: Memory + Clone> Rx<O, P> {
             end_wakers: Vec::new(),
             segments: BTreeMap::new(),
             unread: Unread::default(),
+            waiting: 0,
             last_segment: 0,
             credit: RecvCredit::session(incoming.unread_max),
             limit: Limit::default(),
@@ -238,7 +241,7 @@ impl<O: MemoryMut + Clone, P: Memory + Clone> Rx<O, P> {
         effects.wakers.append(&mut self.accept_wakers);
         effects.wakers.append(&mut self.end_wakers);
         for (_, stream) in &mut self.streams {
-            stream.wake(effects);
+            stream.wake(&mut self.waiting, effects);
         }
     }
 }
@@ -271,7 +274,8 @@ impl RxStream {
     }
 
     /// There is something for whoever waits for the stream.
-    fn wake(&mut self, effects: &mut Effects) {
+    fn wake(&mut self, waiting: &mut usize, effects: &mut Effects) {
+        *waiting -= usize::from(self.waker.is_some());
         effects.wakers.extend(self.waker.take());
         effects.wakers.extend(self.watcher.take());
     }

@@ -110,7 +110,9 @@ impl<O: MemoryMut + Clone, P: Memory + Clone> Rx<O, P> {
     fn end_with_message(&mut self, key: usize, feeds: &impl Feeds<O, P>, effects: &mut Effects) {
         if let Some(stream) = self.streams.get_mut(key) {
             stream.end = Some(End::Finished);
+            effects.wakers.extend(stream.watcher.take());
         }
+        self.put_aside = true;
         self.peer_ended(key, feeds, effects);
     }
 
@@ -136,8 +138,16 @@ impl<O: MemoryMut + Clone, P: Memory + Clone> Rx<O, P> {
     /// Whom to wake when the stream has something.
     pub(crate) fn wait(&mut self, key: usize, waker: &Waker, effects: &mut Effects) {
         if let Some(stream) = self.streams.get_mut(key) {
+            self.waiting += usize::from(stream.waker.is_none());
             store_waker(&mut stream.waker, Some(waker), effects);
         }
+    }
+
+    /// Whether somebody is to be woken who waits for another stream than `key`, or for a stream to accept.
+    pub(crate) fn others_wait(&self, key: Option<usize>) -> bool {
+        let stream = key.and_then(|key| self.streams.get(key));
+        let me = stream.is_some_and(|stream| stream.waker.is_some());
+        self.waiting > usize::from(me) || (key.is_some() && !self.accept_wakers.is_empty())
     }
 
     /// Whom to wake when a place may be free, after [`Rx::open`] found none.
@@ -233,7 +243,7 @@ impl<O: MemoryMut + Clone, P: Memory + Clone> Rx<O, P> {
         self.stop_receiver(key, code, tx, effects);
         if let Some(stream) = self.streams.get_mut(key) {
             stream.received = false;
-            stream.wake(effects);
+            stream.wake(&mut self.waiting, effects);
         }
         self.release(key, tx, effects);
     }
@@ -251,7 +261,7 @@ impl<O: MemoryMut + Clone, P: Memory + Clone> Rx<O, P> {
         if !std::mem::take(&mut stream.reading) {
             return;
         }
-        stream.wake(effects);
+        stream.wake(&mut self.waiting, effects);
         let stop = stream.end.is_none();
         for entry in std::mem::take(&mut stream.inbox) {
             let len = entry.payload.len() as u32;

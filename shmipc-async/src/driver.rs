@@ -1,0 +1,109 @@
+//! The one task of a session (steps V1 to V5 of `shmipc_core::notify`).
+//!
+//! It drives while nobody else does: it sleeps on the session's descriptor, armed, and whoever polls a
+//! stream meanwhile drains for himself. While there is traffic it stays awake for a while, in slices
+//! between which the other tasks run.
+
+use std::time::{Duration, Instant};
+
+use shmipc_core::error::OsError;
+use shmipc_core::handle::{Driver, Session};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+use tokio::runtime::{Handle, RuntimeFlavor};
+use tokio::task::yield_now;
+use tokio::time::timeout_at;
+
+use crate::fd::{Watched, watch};
+
+/// The longest that the driver keeps the other tasks of its thread waiting while it looks.
+pub(crate) const SLICE: Duration = Duration::from_micros(20);
+
+/// Starts the driver of a session on the current runtime. Keeps the session no longer open than its
+/// handles do.
+pub(crate) fn start(session: &Session) -> Result<(), OsError> {
+    let runtime = Handle::current();
+    let alone = runtime.runtime_flavor() == RuntimeFlavor::CurrentThread;
+    let fd = watch(session.driver(), Interest::READABLE)
+        .map_err(|error| OsError::from_io("epoll_ctl", &error))?;
+    runtime.spawn(Running { fd, alone }.run());
+    Ok(())
+}
+
+struct Running {
+    fd: AsyncFd<Watched<Driver>>,
+    /// The driver shares its thread with all other tasks.
+    alone: bool,
+}
+
+impl Running {
+    async fn run(self) {
+        let driver = &self.fd.get_ref().0;
+        loop {
+            driver.try_drive();
+            if driver.is_over() {
+                return;
+            }
+            if self.stay_awake().await || !driver.arm() {
+                continue;
+            }
+            let slept = Instant::now();
+            if self.sleep().await.is_err() {
+                return;
+            }
+            driver.learn(slept.elapsed());
+        }
+    }
+
+    /// Looks for records for as long as that has lately paid. True if there are any.
+    async fn stay_awake(&self) -> bool {
+        let driver = &self.fd.get_ref().0;
+        let budget = driver.spin_budget();
+        if budget.is_zero() {
+            return false;
+        }
+        let began = Instant::now();
+        let mut drained = driver.drained();
+        loop {
+            // Before the first look, those run for whom something has come.
+            yield_now().await;
+            if driver.has_records() {
+                return true;
+            }
+            let now = driver.drained();
+            if now != drained {
+                // Others drain for themselves. If they run on this thread, that is not to be disturbed.
+                if !self.alone {
+                    return false;
+                }
+                drained = now;
+                continue;
+            }
+            if driver.is_over() || began.elapsed() >= budget || !driver.spin(SLICE) {
+                return driver.has_records();
+            }
+        }
+    }
+
+    /// Sleeps until the session is to be driven. Fails when the runtime goes.
+    async fn sleep(&self) -> std::io::Result<()> {
+        let deadline = self.fd.get_ref().0.next_deadline();
+        let mut ready = match deadline {
+            None => self.fd.readable().await?,
+            Some(deadline) => match timeout_at(deadline.into(), self.fd.readable()).await {
+                Ok(ready) => ready?,
+                Err(_) => return Ok(()),
+            },
+        };
+        // Before the next drive: what comes in between is seen twice, not never.
+        ready.clear_ready();
+        Ok(())
+    }
+}
+
+/// Also when the runtime drops the task.
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.fd.get_ref().0.abandon();
+    }
+}

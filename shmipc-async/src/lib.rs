@@ -1,0 +1,70 @@
+//! Zero-copy inter-process communication over shared memory, for tokio.
+//!
+//! A [`Session`] joins two processes, many [`Stream`]s run over it, and a stream carries messages or
+//! bytes. The peer may use this flavour or the blocking one.
+//!
+//! ```no_run
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! use shmipc_async::{Listener, Session};
+//!
+//! // One process:
+//! let listener = Listener::bind("/run/app.sock")?;
+//! let session = listener.accept().await?;
+//! let mut stream = session.accept().await?;
+//! if let Some(request) = stream.recv().await? {
+//!     stream.send(&request.to_vec()).await?;
+//! }
+//!
+//! // The other:
+//! let session = Session::connect("/run/app.sock").await?;
+//! let mut stream = session.open()?;
+//! let mut request = stream.reserve(5).await?;
+//! request.copy_from_slice(b"hello");
+//! request.commit()?;
+//! let reply = stream.recv().await?;
+//! # Ok(()) }
+//! ```
+//!
+//! # The runtime
+//!
+//! Sessions and listeners are made inside of a tokio runtime with I/O and time enabled, and each session
+//! has one task there, its driver. There is no task per stream and no channel: whoever polls a stream
+//! drains the session's queue himself, for all. If the runtime goes, its sessions end with
+//! [`SessionError::RuntimeGone`].
+//!
+//! A poll that finds nothing looks a little longer, for at most 20 µs inside of a task, before it is
+//! pending; the configuration's [`WaitMode`] decides whether it does.
+//!
+//! # Time-outs
+//!
+//! No operation has a time-out of its own: `tokio::time::timeout` may be put around every method that is
+//! called cancel safe here, which all are.
+
+#![forbid(unsafe_code)]
+
+mod connect;
+mod driver;
+mod fd;
+mod listener;
+mod poll;
+mod recv;
+mod send;
+mod session;
+mod stream;
+
+pub use listener::{Listener, ListenerBuilder};
+pub use recv::{Messages, RecvStream};
+pub use send::{Batch, SendStream};
+pub use session::Session;
+pub use stream::Stream;
+
+pub use shmipc_core::config::{
+    Authorizer, BellKind, Config, ConfigBuilder, Limits, PeerCred, WaitMode,
+};
+pub use shmipc_core::error::{
+    AcceptError, ConfigError, ConnectError, Delivery, HandshakeError, ListenError, OpenError,
+    OsError, PeerMisbehaved, RecvError, Refusal, SendError, SessionError,
+};
+pub use shmipc_core::handle::{Message, Reservation, Trust, Trusted, Untrusted};
+pub use shmipc_core::mem::PeerTrust;
+pub use shmipc_core::session::{RecvStats, SendStats, Stats, StreamId};

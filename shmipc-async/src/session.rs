@@ -1,0 +1,184 @@
+//! Sessions.
+
+use std::future::poll_fn;
+use std::path::Path;
+use std::task::{Context, Poll};
+
+use shmipc_core::config::{Config, PeerCred};
+use shmipc_core::error::{AcceptError, ConnectError, DrainError, OpenError, OsError, SessionError};
+use shmipc_core::handle::Opening;
+use shmipc_core::handshake::Established;
+use shmipc_core::layout::Geometry;
+use shmipc_core::session::Stats;
+
+use crate::Stream;
+use crate::connect::connect;
+use crate::driver;
+use crate::poll::{poll, poll_once};
+
+/// A session with one peer. Cheap to clone; all methods may be called from any task of any runtime.
+///
+/// The session closes when its last handle is dropped, streams included; messages stay readable. It ends
+/// with [`SessionError::RuntimeGone`] if the runtime it was made on shuts down.
+#[derive(Clone, Debug)]
+pub struct Session {
+    core: shmipc_core::handle::Session,
+}
+
+impl Session {
+    /// Connects to the listener at `address`, a path or `@name` for an abstract address, with the
+    /// default configuration, within its `connect_timeout`. Cancel safe: nothing is left.
+    ///
+    /// # Errors
+    /// [`ConnectError`]: nobody listens, the handshake was refused, or it took too long.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime with I/O and time enabled.
+    pub async fn connect(address: impl AsRef<Path>) -> Result<Self, ConnectError> {
+        Self::connect_with(address, &Config::default()).await
+    }
+
+    /// Connects with a configuration, within its `connect_timeout`. Cancel safe: nothing is left.
+    ///
+    /// # Errors
+    /// As [`connect`](Self::connect).
+    ///
+    /// # Panics
+    /// As [`connect`](Self::connect).
+    pub async fn connect_with(
+        address: impl AsRef<Path>,
+        config: &Config,
+    ) -> Result<Self, ConnectError> {
+        let established = connect(address, config).await?;
+        Self::from_established(established, config)
+            .map_err(|error| ConnectError::Handshake(error.into()))
+    }
+
+    pub(crate) fn from_established(
+        established: Established,
+        config: &Config,
+    ) -> Result<Self, OsError> {
+        let core = shmipc_core::handle::Session::new(established, config)?;
+        driver::start(&core)?;
+        Ok(Self { core })
+    }
+
+    /// Opens a stream. The peer learns of it with the first record that is sent, at the latest before
+    /// the first `recv` waits. Never waits and makes no system call.
+    ///
+    /// # Errors
+    /// [`OpenError::TooManyStreams`] if as many are open as the peer allows; [`OpenError::Session`].
+    pub fn open(&self) -> Result<Stream, OpenError> {
+        let (send, recv) = self.core.open()?;
+        Ok(Stream::new(&self.core, send, recv))
+    }
+
+    /// As [`open`](Self::open), but waits while as many streams are open as the peer allows. Cancel safe:
+    /// it opens a stream when it returns one.
+    ///
+    /// # Errors
+    /// [`OpenError::Session`].
+    pub async fn open_wait(&self) -> Result<Stream, OpenError> {
+        let mut opening = self.core.opening();
+        let (send, recv) =
+            poll_fn(|cx| poll_once(&self.core, cx, &mut opening, Opening::poll)).await?;
+        Ok(Stream::new(&self.core, send, recv))
+    }
+
+    /// Accepts the next stream that the peer opens. Cancel safe: no stream is lost.
+    ///
+    /// # Errors
+    /// [`AcceptError::Session`] once the session is over and every stream was accepted;
+    /// [`AcceptError::Leaving`] once we leave and every stream that we still take was.
+    pub async fn accept(&self) -> Result<Stream, AcceptError> {
+        let accepting = Accepting(&self.core);
+        poll_fn(|cx| accepting.poll(cx)).await
+    }
+
+    /// Closes the session. The peer reads what was published, then learns `code`; calls on this side
+    /// fail from now on. Never waits.
+    pub fn close(&self, code: u32) {
+        self.core.close(code);
+    }
+
+    /// Waits until the session is over, and says why. Cancel safe.
+    pub async fn closed(&self) -> SessionError {
+        let core = &self.core;
+        poll_fn(|cx| poll_once(core, cx, &mut (), |(), waker| core.poll_closed(waker))).await
+    }
+
+    /// Whether the session is over: closed by either side, or the peer died.
+    pub fn is_closed(&self) -> bool {
+        self.core.is_over()
+    }
+
+    /// Leaves: takes no streams but those that the peer has opened so far, which are served to their end;
+    /// the peer knows for certain which ones they are. No more can be opened here. Never waits; the
+    /// session goes on until [`close`](Self::close).
+    pub fn leave(&self) {
+        self.core.leave();
+    }
+
+    /// Waits until every stream that the peer opened before we [left](Self::leave) is over: accepted, and
+    /// ended by both sides. Cancel safe.
+    ///
+    /// # Errors
+    /// [`DrainError::Session`] if the session ends before.
+    pub async fn drained(&self) -> Result<(), DrainError> {
+        let draining = Draining(&self.core);
+        let core = draining.0;
+        poll_fn(|cx| poll_once(core, cx, &mut (), |(), waker| core.poll_drained(waker))).await
+    }
+
+    /// Whether the peer leaves: it serves the streams that we have opened, and takes no more.
+    pub fn is_peer_leaving(&self) -> bool {
+        self.core.is_peer_leaving()
+    }
+
+    /// Who the peer is, as the kernel says.
+    pub fn peer(&self) -> PeerCred {
+        self.core.peer()
+    }
+
+    /// The peer's version of the application protocol.
+    pub fn peer_app_version(&self) -> u32 {
+        self.core.app_version()
+    }
+
+    /// The limits that both sides agreed on for what we send.
+    pub fn geometry(&self) -> Geometry {
+        self.core.geometry()
+    }
+
+    /// Counters of this side.
+    pub fn stats(&self) -> Stats {
+        self.core.stats()
+    }
+}
+
+/// A wait for a stream; when it is given up, the others who wait look again.
+struct Accepting<'a>(&'a shmipc_core::handle::Session);
+
+/// The same for the end of all streams.
+struct Draining<'a>(&'a shmipc_core::handle::Session);
+
+impl Accepting<'_> {
+    fn poll(&self, cx: &mut Context<'_>) -> Poll<Result<Stream, AcceptError>> {
+        let core = self.0;
+        let others_wait = |(): &()| core.others_wait();
+        let accepted = poll(core, cx, &mut (), others_wait, |(), waker| core.poll_accept(waker));
+        accepted.map(|accepted| accepted.map(|(send, recv)| Stream::new(core, send, recv)))
+    }
+}
+
+impl Drop for Accepting<'_> {
+    fn drop(&mut self) {
+        self.0.forget_accepts();
+    }
+}
+
+impl Drop for Draining<'_> {
+    fn drop(&mut self) {
+        self.0.forget_drained();
+    }
+}

@@ -1,0 +1,178 @@
+//! Whole streams.
+
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use shmipc_core::error::{RecvError, SendError};
+use shmipc_core::handle::{
+    Message, RecvHalf, Reservation, SendHalf, Session, Trust, Trusted, Untrusted,
+};
+use shmipc_core::session::StreamId;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use crate::{Batch, RecvStream, SendStream};
+
+/// A stream of messages, or of bytes, in both directions.
+#[derive(Debug)]
+pub struct Stream<T: Trust = Untrusted> {
+    send: SendStream,
+    recv: RecvStream<T>,
+}
+
+impl Stream {
+    pub(crate) fn new(session: &Session, send: SendHalf, recv: RecvHalf) -> Self {
+        Self { send: SendStream::new(session, send), recv: RecvStream::new(session, recv) }
+    }
+
+    /// The same stream with zero-copy reading, if the configuration carries the promise
+    /// ([`PeerTrust`](crate::PeerTrust)).
+    ///
+    /// # Errors
+    /// The stream itself, of a session without the promise.
+    #[expect(clippy::result_large_err, reason = "the stream itself comes back")]
+    pub fn into_trusted(self) -> Result<Stream<Trusted>, Self> {
+        let Self { send, recv } = self;
+        match recv.into_trusted() {
+            Ok(recv) => Ok(Stream { send, recv }),
+            Err(recv) => Err(Self { send, recv }),
+        }
+    }
+}
+
+impl Stream<Trusted> {
+    /// The same stream without zero-copy reading, for code that takes any.
+    pub fn into_untrusted(self) -> Stream {
+        Stream { send: self.send, recv: self.recv.into_untrusted() }
+    }
+}
+
+impl<T: Trust> Stream<T> {
+    /// The stream's id.
+    pub fn id(&self) -> StreamId {
+        self.send.id()
+    }
+
+    /// Both halves, for two tasks.
+    pub fn into_split(self) -> (SendStream, RecvStream<T>) {
+        (self.send, self.recv)
+    }
+
+    /// The sending half.
+    pub fn sender(&mut self) -> &mut SendStream {
+        &mut self.send
+    }
+
+    /// The receiving half.
+    pub fn receiver(&mut self) -> &mut RecvStream<T> {
+        &mut self.recv
+    }
+
+    /// Largest message, bytes.
+    pub fn max_message(&self) -> usize {
+        self.send.max_message()
+    }
+
+    /// See [`SendStream::reserve`]. Cancel safe.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn reserve(&mut self, len: usize) -> Result<Reservation, SendError> {
+        self.send.reserve(len).await
+    }
+
+    /// See [`SendStream::send`]. Cancel safe.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn send(&mut self, data: &[u8]) -> Result<(), SendError> {
+        self.send.send(data).await
+    }
+
+    /// See [`SendStream::batch`].
+    pub fn batch(&mut self) -> Batch<'_> {
+        self.send.batch()
+    }
+
+    /// See [`SendStream::finish`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn finish(&mut self) -> Result<(), SendError> {
+        self.send.finish()
+    }
+
+    /// See [`SendStream::finish_with`]. Cancel safe.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn finish_with(&mut self, data: &[u8]) -> Result<(), SendError> {
+        self.send.finish_with(data).await
+    }
+
+    /// See [`SendStream::reset`].
+    pub fn reset(&mut self, code: u32) {
+        self.send.reset(code);
+    }
+
+    /// See [`RecvStream::recv`]. Cancel safe.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn recv(&mut self) -> Result<Option<Message<T>>, RecvError> {
+        self.recv.recv().await
+    }
+
+    /// See [`RecvStream::recv_into`]. Cancel safe.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn recv_into(&mut self, out: &mut [u8]) -> Result<Option<usize>, RecvError> {
+        self.recv.recv_into(out).await
+    }
+
+    /// See [`RecvStream::stop`].
+    pub fn stop(&mut self, code: u32) {
+        self.recv.stop(code);
+    }
+}
+
+impl<T: Trust> AsyncRead for Stream<T> {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().recv).poll_read(cx, buf)
+    }
+}
+
+impl<T: Trust> AsyncWrite for Stream<T> {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        data: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.get_mut().send).poll_write(cx, data)
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffers: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.get_mut().send).poll_write_vectored(cx, buffers)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().send).poll_flush(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().send).poll_shutdown(cx)
+    }
+}
