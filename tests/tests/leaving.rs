@@ -1,7 +1,8 @@
 //! One process leaves while another one opens streams: each request is answered, or was not seen.
 
 use shmipc_sync::{
-    Config, Delivery, OpenError, RecvError, SendError, Session, SessionError, Stream, WaitMode,
+    AcceptError, Config, Delivery, Listener, OpenError, RecvError, Reservation, SendError, Session,
+    SessionError, Stream, WaitMode,
 };
 use tests::child::Peer;
 use tests::deadline::{PATIENCE, start, within};
@@ -95,4 +96,62 @@ fn opening_races_with_leaving() {
     println!("{answered} answered, {not_sent} not sent, {not_seen} sent and not seen");
     assert!(answered > 0 && not_sent + not_seen > 0, "the race has but one outcome");
     peer.succeed();
+}
+
+/// Two ends in this process.
+fn pair() -> (Session, Session) {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("socket");
+    let listener = Listener::bind(&path).unwrap();
+    let connecting = start("the client", move || Session::connect(path).unwrap());
+    let server = listener.accept().unwrap();
+    (connecting.join(), server)
+}
+
+/// Who opens streams and never waits learns of it all the same: by the record that opens the stream,
+/// whatever publishes it, and then in the next call.
+#[test]
+fn a_stream_that_crosses_with_the_leaving() {
+    type Way = fn(&mut Stream, Option<Reservation>);
+    let ways: [(&str, Way); 4] = [
+        ("send", |stream, _| stream.send(b"late").unwrap()),
+        ("commit", |_, held| held.unwrap().commit().unwrap()),
+        ("batch", |stream, _| {
+            let mut batch = stream.batch();
+            batch.push(b"late").unwrap();
+            batch.push(b"later").unwrap();
+            batch.commit().unwrap();
+        }),
+        ("finish", |stream, _| stream.finish().unwrap()),
+    ];
+    for (name, way) in ways {
+        let (client, server) = pair();
+        let (mut stream, mut other) = (client.open().unwrap(), client.open().unwrap());
+        let held = (name == "commit").then(|| stream.reserve(5000).unwrap());
+        server.leave();
+        way(&mut stream, held);
+        assert_eq!(stream.send(b"more"), Err(SendError::GoingAway), "{name}");
+        assert_eq!(stream.recv().unwrap_err(), RecvError::GoingAway, "{name}");
+        assert_eq!(other.send(b"nor this"), Err(SendError::GoingAway), "{name}");
+        assert_eq!(server.accept().err(), Some(AcceptError::Leaving), "{name}");
+        assert_eq!(server.drained(), Ok(()), "{name}");
+        let seen = server.stats();
+        assert_eq!(seen.records_received > 0, name != "finish", "{name}: read, and dropped");
+    }
+}
+
+/// A session that only one side uses after it left: streams of the leaver's own go on.
+#[test]
+fn streams_of_the_leaver_go_on() {
+    let (client, server) = pair();
+    let mut stream = server.open().unwrap();
+    server.leave();
+    assert_eq!(server.open().err(), Some(OpenError::Leaving));
+    assert_eq!(server.drained_timeout(PATIENCE), Ok(()), "its own streams do not count");
+    // Opened before, and heard of only now.
+    stream.send(b"hello").unwrap();
+    let mut theirs = within("the stream", move || client.accept().unwrap());
+    assert_eq!(theirs.recv().unwrap().unwrap().to_vec(), b"hello");
+    theirs.send(b"reply").unwrap();
+    assert_eq!(stream.recv().unwrap().unwrap().to_vec(), b"reply");
 }
