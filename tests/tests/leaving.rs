@@ -1,11 +1,13 @@
 //! One process leaves while another one opens streams: each request is answered, or was not seen.
 
+use std::time::Duration;
+
 use shmipc_sync::{
     AcceptError, Config, Delivery, Listener, OpenError, RecvError, Reservation, SendError, Session,
     SessionError, Stream, WaitMode,
 };
 use tests::child::Peer;
-use tests::deadline::{PATIENCE, start, within};
+use tests::deadline::{PATIENCE, start, until, within};
 
 const PEER: &str = env!("CARGO_BIN_EXE_peer");
 
@@ -98,12 +100,13 @@ fn opening_races_with_leaving() {
     peer.succeed();
 }
 
-/// Two ends in this process.
-fn pair() -> (Session, Session) {
+/// Two ends in this process, which wait in this way.
+fn pair(wait: WaitMode) -> (Session, Session) {
+    let config = Config::builder().wait(wait).build().unwrap();
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("socket");
-    let listener = Listener::bind(&path).unwrap();
-    let connecting = start("the client", move || Session::connect(path).unwrap());
+    let listener = Listener::builder().config(config.clone()).bind(&path).unwrap();
+    let connecting = start("the client", move || Session::connect_with(path, &config).unwrap());
     let server = listener.accept().unwrap();
     (connecting.join(), server)
 }
@@ -125,7 +128,7 @@ fn a_stream_that_crosses_with_the_leaving() {
         ("finish", |stream, _| stream.finish().unwrap()),
     ];
     for (name, way) in ways {
-        let (client, server) = pair();
+        let (client, server) = pair(WaitMode::Adaptive);
         let (mut stream, mut other) = (client.open().unwrap(), client.open().unwrap());
         let held = (name == "commit").then(|| stream.reserve(5000).unwrap());
         server.leave();
@@ -143,7 +146,7 @@ fn a_stream_that_crosses_with_the_leaving() {
 /// A session that only one side uses after it left: streams of the leaver's own go on.
 #[test]
 fn streams_of_the_leaver_go_on() {
-    let (client, server) = pair();
+    let (client, server) = pair(WaitMode::Adaptive);
     let mut stream = server.open().unwrap();
     server.leave();
     assert_eq!(server.open().err(), Some(OpenError::Leaving));
@@ -154,4 +157,26 @@ fn streams_of_the_leaver_go_on() {
     assert_eq!(theirs.recv().unwrap().unwrap().to_vec(), b"hello");
     theirs.send(b"reply").unwrap();
     assert_eq!(stream.recv().unwrap().unwrap().to_vec(), b"reply");
+}
+
+/// The final position is rung for though nobody has asked for it, and nothing else is ever sent.
+#[test]
+fn a_sleeping_opener_is_told() {
+    for wait in [WaitMode::Adaptive, WaitMode::Block] {
+        let (client, server) = pair(wait);
+        let mut stream = client.open().unwrap();
+        let sender = stream.sender();
+        let mut held = Vec::new();
+        while let Ok(reservation) = sender.reserve_timeout(4000, Duration::ZERO) {
+            held.push(reservation);
+        }
+        let waiting = start("the next", move || (stream.reserve(4000).map(|_| ()), stream));
+        until("it sleeps", || client.stats().sleeps > 0);
+        server.leave();
+        let (result, _stream) = waiting.join();
+        assert_eq!(result, Err(SendError::GoingAway), "{wait:?}");
+        for reservation in held {
+            assert_eq!(reservation.commit(), Err(SendError::GoingAway));
+        }
+    }
 }
