@@ -180,3 +180,35 @@ fn a_sleeping_opener_is_told() {
         }
     }
 }
+
+/// Who sleeps in `drained` is told of the last end, whichever side's it is and whatever carries it.
+#[test]
+fn a_sleeping_leaver_is_told() {
+    type Way = fn(&mut Stream, &mut Stream);
+    let ways: [(&str, Way); 4] = [
+        ("finish", |_, ours| ours.finish().unwrap()),
+        ("last message", |_, ours| ours.finish_with(b"reply").unwrap()),
+        ("reset", |_, ours| ours.reset(1)),
+        ("the peer's end", |theirs, ours| {
+            ours.finish().unwrap();
+            theirs.finish().unwrap();
+        }),
+    ];
+    for (name, way) in ways {
+        let (client, server) = pair(WaitMode::Block);
+        let mut theirs = client.open().unwrap();
+        theirs.send(b"request").unwrap();
+        let mut ours = server.accept().unwrap();
+        ours.recv().unwrap().unwrap();
+        if name != "the peer's end" {
+            theirs.finish().unwrap();
+            assert!(ours.recv().unwrap().is_none());
+        }
+        server.leave();
+        let (session, sleeps) = (server.clone(), server.stats().sleeps);
+        let waiting = start("drained", move || session.drained());
+        until("it sleeps", || server.stats().sleeps > sleeps);
+        way(&mut theirs, &mut ours);
+        assert_eq!(waiting.join(), Ok(()), "{name}");
+    }
+}
