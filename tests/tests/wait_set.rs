@@ -7,7 +7,9 @@ use std::task::Poll;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use shmipc_sync::{Config, Event, Listener, Session, Stream, WaitSet, WatchError};
+use shmipc_sync::{
+    AcceptError, Config, Event, Listener, RecvError, Session, Stream, WaitSet, WatchError,
+};
 use tests::child::Peer;
 use tests::deadline::{PATIENCE, start, until, within};
 use tests::proc;
@@ -374,6 +376,41 @@ fn the_end_of_a_session_is_reported() {
         assert_eq!(waiting.tokens(), [3]);
         assert!(waiting.events[0].session_over);
     });
+}
+
+/// A session that leaves is reported, and so is a stream that the one which leaves has not seen.
+#[test]
+fn leaving_is_reported() {
+    let _turn = in_turn();
+    let (client, server) = pair();
+    let (mut before, mut theirs) = stream(&client, &server);
+    let mut late = client.open().unwrap();
+    let (mut here, mut there) = (Waiting::new(), Waiting::new());
+    here.set.add_receiver(before.receiver(), 1).unwrap();
+    here.set.add_receiver(late.receiver(), 2).unwrap();
+    there.set.add_session(&server, 3).unwrap();
+    there.set.add_receiver(theirs.receiver(), 4).unwrap();
+    assert!(here.is_quiet() && there.is_quiet());
+    let leaving = server.clone();
+    let (mut there, tokens) = {
+        let waiting = start("the set", move || {
+            let tokens = there.tokens();
+            (there, tokens)
+        });
+        leaving.leave();
+        waiting.join()
+    };
+    assert_eq!(tokens, [3]);
+    assert_eq!(server.try_accept().err(), Some(AcceptError::Leaving));
+    there.set.remove(3);
+    assert_eq!(here.tokens(), [2]);
+    let Poll::Ready(Err(error)) = late.receiver().try_recv() else { panic!("told by the set") };
+    assert_eq!(error, RecvError::GoingAway);
+    here.set.remove(2);
+    assert!(here.is_quiet() && there.is_quiet());
+    before.send(b"on").unwrap();
+    assert_eq!(there.tokens(), [4]);
+    assert_eq!(theirs.recv().unwrap().unwrap().to_vec(), b"on");
 }
 
 /// Entries of what was dropped go by themselves, and places taken anew are not mistaken for them.

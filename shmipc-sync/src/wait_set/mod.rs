@@ -152,7 +152,8 @@ impl WaitSet {
         Ok(())
     }
 
-    /// Reports when [`Session::try_accept`] gives something: a stream, or the session's end.
+    /// Reports when [`Session::try_accept`] gives something: a stream, the session's end, or that we
+    /// [leave](Session::leave).
     ///
     /// # Errors
     /// [`WatchError`].

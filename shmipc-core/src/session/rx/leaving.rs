@@ -27,6 +27,7 @@ impl<O: MemoryMut + Clone, P: Memory + Clone> Rx<O, P> {
         leaving::announce(&self.own);
         let tail = self.reader.load_tail()?;
         self.limit.fix(&self.own, tail);
+        self.put_aside = true;
         effects.wakers.append(&mut self.accept_wakers);
         tx.openers.wake(effects);
         tx.forget_served(effects);

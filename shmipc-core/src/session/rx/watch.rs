@@ -43,9 +43,9 @@ impl<O: MemoryMut + Clone, P: Memory + Clone> Rx<O, P> {
         Readiness::Pending
     }
 
-    /// Whether a stream waits to be accepted.
+    /// Whether a stream waits to be accepted, or none will come: who leaves drains what was opened before.
     pub(crate) fn watch_accept(&mut self, waker: &Waker) -> Readiness {
-        if !self.accept.is_empty() || self.over.is_some() {
+        if !self.accept.is_empty() || self.over.is_some() || self.limit.is_fixed() {
             return Readiness::Ready;
         }
         self.wait_accept(waker);
