@@ -7,7 +7,9 @@ use std::task::Poll;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use shmipc_sync::{Config, Event, Listener, Session, Stream, WaitSet, WatchError};
+use shmipc_sync::{
+    AcceptError, Config, Event, Listener, RecvError, Session, Stream, WaitSet, WatchError,
+};
 use tests::child::Peer;
 use tests::deadline::{PATIENCE, start, until, within};
 use tests::proc;
@@ -373,6 +375,50 @@ fn the_end_of_a_session_is_reported() {
         waiting.set.add_session(&session, 3).unwrap();
         assert_eq!(waiting.tokens(), [3]);
         assert!(waiting.events[0].session_over);
+    });
+}
+
+/// Who leaves is told when every stream has been accepted that will be, also if it had not read of all.
+#[test]
+fn leaving_is_reported() {
+    let _turn = in_turn();
+    within("a set", || {
+        let (client, server) = pair();
+        let mut waiting = Waiting::new();
+        waiting.set.add_session(&server, 1).unwrap();
+        assert!(waiting.is_quiet());
+        let mut before = client.open().unwrap();
+        before.send(b"before").unwrap();
+        server.leave();
+        assert_eq!(waiting.tokens(), [1]);
+        let mut accepted = server.try_accept().unwrap().unwrap();
+        assert_eq!(waiting.tokens(), [1]);
+        assert_eq!(server.try_accept().err(), Some(AcceptError::Leaving));
+        waiting.set.remove(1);
+        waiting.set.add_receiver(accepted.receiver(), 2).unwrap();
+        assert_eq!(waiting.tokens(), [2]);
+        assert_eq!(accepted.recv().unwrap().unwrap().to_vec(), b"before");
+
+        // One that had nothing to accept, and sleeps meanwhile.
+        let (_client, server) = pair();
+        waiting.set.add_session(&server, 3).unwrap();
+        assert!(waiting.is_quiet());
+        thread::scope(|scope| {
+            scope.spawn(|| server.leave());
+            assert_eq!(waiting.tokens(), [3]);
+        });
+        assert_eq!(server.try_accept().err(), Some(AcceptError::Leaving));
+
+        // A stream of ours that the peer does not take: its entry has the error.
+        let (client, server) = pair();
+        let mut unseen = client.open().unwrap();
+        waiting.set.remove(3);
+        waiting.set.add_receiver(unseen.receiver(), 4).unwrap();
+        assert!(waiting.is_quiet());
+        server.leave();
+        let _ = unseen.send(b"too late");
+        assert_eq!(waiting.tokens(), [4]);
+        assert_eq!(unseen.recv().err(), Some(RecvError::GoingAway));
     });
 }
 
