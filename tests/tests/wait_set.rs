@@ -12,6 +12,7 @@ use shmipc_sync::{
 };
 use tests::child::Peer;
 use tests::deadline::{PATIENCE, start, until, within};
+use tests::payload::{check, pattern};
 use tests::proc;
 use tests::setup::{Setup, Size};
 
@@ -246,6 +247,26 @@ fn reported_until_it_is_taken() {
         }
         assert!(waiting.set.remove(7) && !waiting.set.remove(7));
         assert!(waiting.is_quiet());
+    });
+}
+
+/// The end of a stream is reported also if a call has taken it along with the last message, straight from
+/// the queue or behind others, without anything having been reported before.
+#[test]
+fn the_end_that_came_with_a_message_is_reported() {
+    let _turn = in_turn();
+    within("a set", || {
+        let (client, server) = pair();
+        for len in [3, 100_000] {
+            let (mut ours, mut theirs) = stream(&client, &server);
+            let mut waiting = Waiting::new();
+            waiting.set.add_receiver(theirs.receiver(), 7).unwrap();
+            assert!(waiting.is_quiet());
+            ours.finish_with(&pattern(1, len)).unwrap();
+            check(&theirs.recv().unwrap().unwrap().to_vec(), 1, len);
+            assert_eq!(waiting.tokens(), [7]);
+            assert!(theirs.recv().unwrap().is_none());
+        }
     });
 }
 
