@@ -12,6 +12,7 @@ use shmipc_sync::{
 };
 use tests::child::Peer;
 use tests::deadline::{PATIENCE, start, until, within};
+use tests::payload::{check, pattern};
 use tests::proc;
 use tests::setup::{Setup, Size};
 
@@ -249,6 +250,26 @@ fn reported_until_it_is_taken() {
     });
 }
 
+/// The end of a stream is reported also if a call has taken it along with the last message, straight from
+/// the queue or behind others, without anything having been reported before.
+#[test]
+fn the_end_that_came_with_a_message_is_reported() {
+    let _turn = in_turn();
+    within("a set", || {
+        let (client, server) = pair();
+        for len in [3, 100_000] {
+            let (mut ours, mut theirs) = stream(&client, &server);
+            let mut waiting = Waiting::new();
+            waiting.set.add_receiver(theirs.receiver(), 7).unwrap();
+            assert!(waiting.is_quiet());
+            ours.finish_with(&pattern(1, len)).unwrap();
+            check(&theirs.recv().unwrap().unwrap().to_vec(), 1, len);
+            assert_eq!(waiting.tokens(), [7]);
+            assert!(theirs.recv().unwrap().is_none());
+        }
+    });
+}
+
 /// What a stream keeps after a call that took only a part is reported, though nobody was told before.
 #[test]
 fn the_rest_of_a_message_is_reported() {
@@ -411,6 +432,50 @@ fn leaving_is_reported() {
     before.send(b"on").unwrap();
     assert_eq!(there.tokens(), [4]);
     assert_eq!(theirs.recv().unwrap().unwrap().to_vec(), b"on");
+}
+
+/// Who leaves is told when every stream has been accepted that will be, also if it had not read of all.
+#[test]
+fn the_last_stream_before_leaving_is_reported() {
+    let _turn = in_turn();
+    within("a set", || {
+        let (client, server) = pair();
+        let mut waiting = Waiting::new();
+        waiting.set.add_session(&server, 1).unwrap();
+        assert!(waiting.is_quiet());
+        let mut before = client.open().unwrap();
+        before.send(b"before").unwrap();
+        server.leave();
+        assert_eq!(waiting.tokens(), [1]);
+        let mut accepted = server.try_accept().unwrap().unwrap();
+        assert_eq!(waiting.tokens(), [1]);
+        assert_eq!(server.try_accept().err(), Some(AcceptError::Leaving));
+        waiting.set.remove(1);
+        waiting.set.add_receiver(accepted.receiver(), 2).unwrap();
+        assert_eq!(waiting.tokens(), [2]);
+        assert_eq!(accepted.recv().unwrap().unwrap().to_vec(), b"before");
+
+        // One that had nothing to accept, and sleeps meanwhile.
+        let (_client, server) = pair();
+        waiting.set.add_session(&server, 3).unwrap();
+        assert!(waiting.is_quiet());
+        thread::scope(|scope| {
+            scope.spawn(|| server.leave());
+            assert_eq!(waiting.tokens(), [3]);
+        });
+        assert_eq!(server.try_accept().err(), Some(AcceptError::Leaving));
+
+        // A stream of ours that the peer does not take: its entry has the error.
+        let (client, server) = pair();
+        let mut unseen = client.open().unwrap();
+        waiting.set.remove(3);
+        waiting.set.add_receiver(unseen.receiver(), 4).unwrap();
+        assert!(waiting.is_quiet());
+        server.leave();
+        let _ = unseen.send(b"too late");
+        assert_eq!(waiting.tokens(), [4]);
+        assert_eq!(unseen.recv().err(), Some(RecvError::GoingAway));
+    });
 }
 
 /// Entries of what was dropped go by themselves, and places taken anew are not mistaken for them.

@@ -31,7 +31,7 @@ enum What {
 }
 
 impl Watch {
-    /// Looks. If there is nothing, `waker` is called when that may have changed: by whoever drives, so
+    /// Looks, and drives if it is for something to accept. If there is nothing, `waker` is called when that may have changed: by whoever drives, so
     /// somebody has to. A stream has one watcher at a time; it does not get in the way of calls that wait.
     ///
     /// In a forked child everything is gone.
@@ -39,6 +39,10 @@ impl Watch {
         let shared = &self.shared;
         if shared.is_foreign() {
             return Readiness::Gone;
+        }
+        if matches!(self.what, What::Accept) {
+            // If we leave, there may be nothing to accept any more: all has to be read to know.
+            shared.drive();
         }
         let mut effects = Effects::default();
         let readiness = {

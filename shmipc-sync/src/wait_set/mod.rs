@@ -152,8 +152,8 @@ impl WaitSet {
         Ok(())
     }
 
-    /// Reports when [`Session::try_accept`] gives something: a stream, the session's end, or that we
-    /// [leave](Session::leave).
+    /// Reports when [`Session::try_accept`] gives something: a stream, or that no further one comes,
+    /// because the session is over or because we leave.
     ///
     /// # Errors
     /// [`WatchError`].
@@ -236,7 +236,7 @@ impl WaitSet {
     /// Puts one event for each entry that is ready into `events`, which is cleared before; none after a
     /// time-out or an interruption.
     ///
-    /// A session that is over is reported until it is removed. An event may turn out to be for nothing.
+    /// A session that gives no further stream is reported until it is removed. An event may turn out to be for nothing.
     ///
     /// # Errors
     /// [`OsError`] if the kernel refuses to wait; `EPERM` in a forked child.

@@ -258,15 +258,11 @@ impl<O: MemoryMut + Clone, P: Memory + Clone> Rx<O, P> {
         let last = flags.contains(Flags::FIN);
         if last {
             stream.end = Some(End::Finished);
-            self.put_aside = true;
         }
         let mut wanted = None;
         if stream.reading {
             let entry = Entry { payload, more: flags.contains(Flags::MORE) };
             if want == Some(key) {
-                if last {
-                    effects.wakers.extend(stream.watcher.take());
-                }
                 self.credit.take(footprint(len));
                 stream.credit.take(charge);
                 self.announce_credit(key, feeds, effects);
@@ -305,18 +301,21 @@ impl<O: MemoryMut + Clone, P: Memory + Clone> Rx<O, P> {
         if stream.end.replace(end).is_some() {
             return Err(PeerMisbehaved::AfterEnd);
         }
-        stream.wake(&mut self.waiting, effects);
-        self.put_aside = true;
         self.peer_ended(key, feeds, effects);
         Ok(())
     }
 
+    /// A stream has got its end.
     pub(super) fn peer_ended(
         &mut self,
         key: usize,
         feeds: &impl Feeds<O, P>,
         effects: &mut Effects,
     ) {
+        if let Some(stream) = self.streams.get_mut(key) {
+            stream.wake(&mut self.waiting, effects);
+        }
+        self.put_aside = true;
         let mut tx = feeds.tx();
         tx.peer_ended(key, effects);
         self.release(key, &mut tx, effects);

@@ -110,9 +110,7 @@ impl<O: MemoryMut + Clone, P: Memory + Clone> Rx<O, P> {
     fn end_with_message(&mut self, key: usize, feeds: &impl Feeds<O, P>, effects: &mut Effects) {
         if let Some(stream) = self.streams.get_mut(key) {
             stream.end = Some(End::Finished);
-            effects.wakers.extend(stream.watcher.take());
         }
-        self.put_aside = true;
         self.peer_ended(key, feeds, effects);
     }
 

@@ -12,7 +12,7 @@ use super::Rx;
 /// What a watcher finds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Readiness {
-    /// Receiving or accepting would give something: an error too, if the session is over.
+    /// Receiving or accepting would give something: an error too, if the session is over or we leave.
     Ready,
     /// It would not. The waker is kept, and called when that may have changed.
     Pending,
@@ -43,9 +43,9 @@ impl<O: MemoryMut + Clone, P: Memory + Clone> Rx<O, P> {
         Readiness::Pending
     }
 
-    /// Whether a stream waits to be accepted, or none will come: who leaves drains what was opened before.
+    /// Whether a stream waits to be accepted, or none will come any more.
     pub(crate) fn watch_accept(&mut self, waker: &Waker) -> Readiness {
-        if !self.accept.is_empty() || self.over.is_some() || self.limit.is_fixed() {
+        if !self.accept.is_empty() || self.over.is_some() || self.has_all_streams() {
             return Readiness::Ready;
         }
         self.wait_accept(waker);
