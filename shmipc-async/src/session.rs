@@ -6,7 +6,7 @@ use std::task::{Context, Poll};
 
 use shmipc_core::config::{Config, PeerCred};
 use shmipc_core::error::{AcceptError, ConnectError, DrainError, OpenError, OsError, SessionError};
-use shmipc_core::handle::Opening;
+use shmipc_core::handle::{Opening, Session as Core};
 use shmipc_core::handshake::Established;
 use shmipc_core::layout::Geometry;
 use shmipc_core::session::Stats;
@@ -22,7 +22,7 @@ use crate::poll::{poll, poll_once};
 /// with [`SessionError::RuntimeGone`] if the runtime it was made on shuts down.
 #[derive(Clone, Debug)]
 pub struct Session {
-    core: shmipc_core::handle::Session,
+    core: Core,
 }
 
 impl Session {
@@ -58,7 +58,7 @@ impl Session {
         established: Established,
         config: &Config,
     ) -> Result<Self, OsError> {
-        let core = shmipc_core::handle::Session::new(established, config)?;
+        let core = Core::new(established, config)?;
         driver::start(&core)?;
         Ok(Self { core })
     }
@@ -91,8 +91,12 @@ impl Session {
     /// [`AcceptError::Session`] once the session is over and every stream was accepted;
     /// [`AcceptError::Leaving`] once we leave and every stream that we still take was.
     pub async fn accept(&self) -> Result<Stream, AcceptError> {
-        let accepting = Accepting(&self.core);
-        poll_fn(|cx| accepting.poll(cx)).await
+        let wait = Wait::new(&self.core, Core::forget_accepts);
+        let accepted = wait.until(|core, cx| {
+            poll(core, cx, &mut (), |()| core.others_wait(), |(), waker| core.poll_accept(waker))
+        });
+        let (send, recv) = accepted.await?;
+        Ok(Stream::new(&self.core, send, recv))
     }
 
     /// Closes the session. The peer reads what was published, then learns `code`; calls on this side
@@ -103,8 +107,9 @@ impl Session {
 
     /// Waits until the session is over, and says why. Cancel safe.
     pub async fn closed(&self) -> SessionError {
-        let core = &self.core;
-        poll_fn(|cx| poll_once(core, cx, &mut (), |(), waker| core.poll_closed(waker))).await
+        let wait = Wait::new(&self.core, Core::forget_closed);
+        wait.until(|core, cx| poll_once(core, cx, &mut (), |(), waker| core.poll_closed(waker)))
+            .await
     }
 
     /// Whether the session is over: closed by either side, or the peer died.
@@ -125,9 +130,9 @@ impl Session {
     /// # Errors
     /// [`DrainError::Session`] if the session ends before.
     pub async fn drained(&self) -> Result<(), DrainError> {
-        let draining = Draining(&self.core);
-        let core = draining.0;
-        poll_fn(|cx| poll_once(core, cx, &mut (), |(), waker| core.poll_drained(waker))).await
+        let wait = Wait::new(&self.core, Core::forget_drained);
+        wait.until(|core, cx| poll_once(core, cx, &mut (), |(), waker| core.poll_drained(waker)))
+            .await
     }
 
     /// Whether the peer leaves: it serves the streams that we have opened, and takes no more.
@@ -156,29 +161,32 @@ impl Session {
     }
 }
 
-/// A wait for a stream; when it is given up, the others who wait look again.
-struct Accepting<'a>(&'a shmipc_core::handle::Session);
+/// A wait that the core is told of when it is given up, lest wakers of those who have left pile up.
+struct Wait<'a> {
+    core: &'a Core,
+    forget: fn(&Core),
+    pending: bool,
+}
 
-/// The same for the end of all streams.
-struct Draining<'a>(&'a shmipc_core::handle::Session);
+impl<'a> Wait<'a> {
+    fn new(core: &'a Core, forget: fn(&Core)) -> Self {
+        Self { core, forget, pending: false }
+    }
 
-impl Accepting<'_> {
-    fn poll(&self, cx: &mut Context<'_>) -> Poll<Result<Stream, AcceptError>> {
-        let core = self.0;
-        let others_wait = |(): &()| core.others_wait();
-        let accepted = poll(core, cx, &mut (), others_wait, |(), waker| core.poll_accept(waker));
-        accepted.map(|accepted| accepted.map(|(send, recv)| Stream::new(core, send, recv)))
+    async fn until<T>(mut self, mut poll: impl FnMut(&Core, &mut Context<'_>) -> Poll<T>) -> T {
+        poll_fn(|cx| {
+            let polled = poll(self.core, cx);
+            self.pending = polled.is_pending();
+            polled
+        })
+        .await
     }
 }
 
-impl Drop for Accepting<'_> {
+impl Drop for Wait<'_> {
     fn drop(&mut self) {
-        self.0.forget_accepts();
-    }
-}
-
-impl Drop for Draining<'_> {
-    fn drop(&mut self) {
-        self.0.forget_drained();
+        if self.pending {
+            (self.forget)(self.core);
+        }
     }
 }

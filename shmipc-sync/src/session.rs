@@ -182,7 +182,12 @@ impl Session {
     /// As [`closed`](Self::closed), for at most `timeout`; `None` if the session lives on.
     pub fn closed_timeout(&self, timeout: Duration) -> Option<SessionError> {
         let deadline = deadline(Some(timeout));
-        block_on(&self.core, For::Record, deadline, |waker| self.core.poll_closed(waker))
+        let ended =
+            block_on(&self.core, For::Record, deadline, |waker| self.core.poll_closed(waker));
+        if ended.is_none() {
+            self.core.forget_closed();
+        }
+        ended
     }
 
     /// Whether the session is over: closed by either side, or the peer died.

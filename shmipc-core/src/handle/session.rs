@@ -242,6 +242,18 @@ impl Session {
         over.map_or(Poll::Pending, Poll::Ready)
     }
 
+    /// To be called by who gives up waiting in [`poll_closed`](Self::poll_closed), lest wakers of those who
+    /// have left pile up.
+    pub fn forget_closed(&self) {
+        if self.owner.shared.is_foreign() {
+            return;
+        }
+        let shared = &self.owner.shared;
+        let mut effects = Effects::default();
+        shared.rx().forget_ends(&mut effects);
+        shared.complete(effects, Ok(()));
+    }
+
     /// Closes the session. The peer reads what was published before, then learns `code`.
     pub fn close(&self, code: u32) {
         self.owner.shared.close(code);

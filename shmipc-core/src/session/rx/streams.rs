@@ -180,6 +180,11 @@ impl<O: MemoryMut + Clone, P: Memory + Clone> Rx<O, P> {
         }
     }
 
+    /// Somebody gives up waiting for the end. The others are woken, and come back.
+    pub(crate) fn forget_ends(&mut self, effects: &mut Effects) {
+        effects.wakers.append(&mut self.end_wakers);
+    }
+
     /// Opens a stream, of which the peer hears with its first record.
     pub(crate) fn open(&mut self, tx: &mut Tx<O, P>) -> Result<(usize, StreamId), OpenError> {
         if let Some(error) = self.over {
