@@ -247,6 +247,32 @@ fn reported_until_it_is_taken() {
     });
 }
 
+/// The end that comes in one record with the last message is reported, though a call took that message
+/// before the set was told of it.
+#[test]
+fn the_end_behind_a_last_message_is_reported() {
+    let _turn = in_turn();
+    within("a set", || {
+        let (client, server) = pair();
+        let mut waiting = Waiting::new();
+        let mut out = [0; 8];
+        for round in 0..3 {
+            let (mut ours, mut theirs) = stream(&client, &server);
+            waiting.set.add_receiver(theirs.receiver(), 7).unwrap();
+            assert!(waiting.is_quiet());
+            ours.finish_with(b"last").unwrap();
+            match round {
+                0 => assert_eq!(theirs.recv_into(&mut out).unwrap(), Some(4)),
+                1 => assert_eq!(theirs.recv().unwrap().unwrap().to_vec(), b"last"),
+                _ => assert!(theirs.receiver().try_recv().is_ready()),
+            }
+            assert_eq!(waiting.tokens(), [7], "the end, in round {round}");
+            assert!(theirs.recv().unwrap().is_none());
+            assert!(waiting.set.remove(7));
+        }
+    });
+}
+
 /// What a stream keeps after a call that took only a part is reported, though nobody was told before.
 #[test]
 fn the_rest_of_a_message_is_reported() {
