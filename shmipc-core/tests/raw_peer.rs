@@ -10,11 +10,11 @@ use raw::{Raw, session};
 use shmipc_core::error::PeerMisbehaved::{self, BellFlood, HeadJumped, UnknownStream};
 use shmipc_core::error::{OpenError, RecvError, SendError, SessionError};
 use shmipc_core::handle::{RecvHalf, SendHalf, Session};
-use shmipc_core::layout::HEAD_AT;
+use shmipc_core::layout::{HEAD_AT, TAIL_AT};
 use shmipc_core::link::{self, Sent};
-use shmipc_core::mem::MemoryMut;
+use shmipc_core::mem::{Memory, MemoryMut};
 use shmipc_core::queue::{Flags, Header, Kind};
-use shmipc_core::session::StreamId;
+use shmipc_core::session::{StreamId, footprint};
 use shmipc_core::wire::BELL;
 
 /// The peer says something about a stream, with so many bytes of payload or that value.
@@ -154,6 +154,34 @@ fn records_for_a_stream_that_was_announced() {
     send.finish().unwrap();
     answered(send, recv);
     assert!(!session.is_over());
+}
+
+/// A direction that has ended gets no more credit, not even for the message that it ended with.
+#[test]
+fn no_credit_for_a_direction_that_is_over() {
+    let (session, mut raw) = session();
+    let (send, mut recv) = session.open().unwrap();
+    assert_eq!(send.try_send(b"hello", Flags::none()), Ok(true));
+    let stream = send.id().word();
+    let value = send.inline_max() as u32;
+    let payload = vec![7; value as usize];
+    // An update is due when more than half of the window was taken.
+    let due = session.geometry().stream_window / 2 / footprint(value) as u32 + 1;
+    let mut published = raw.peer.load64(TAIL_AT);
+    for (flags, updates) in [(Flags::none(), 1), (Flags::FIN, 0)] {
+        for number in 1..=due {
+            let flags = if number == due { flags } else { Flags::none() };
+            let header = Header { kind: Kind::Inline, flags, value, stream };
+            assert!(raw.records.grant(header.size()).unwrap());
+            raw.records.put(header, &payload);
+            raw.records.publish();
+            assert!(matches!(recv.poll_recv(None), Poll::Ready(Ok(Some(_)))));
+        }
+        let tail = raw.peer.load64(TAIL_AT);
+        assert_eq!((tail - published) / 16, updates, "{flags:?}");
+        published = tail;
+    }
+    assert!(matches!(recv.poll_recv(None), Poll::Ready(Ok(None))));
 }
 
 /// Rings that nobody asked for: a session that never sleeps bears a hundred thousand.

@@ -147,6 +147,10 @@ fn put_aside_for_another_stream() {
             assert!(received(&mut accepted[0]).is_some());
             serve(&server, || {});
         }
+        // And with the end that comes in one record with the last message.
+        streams[0].finish_with(b"x").unwrap();
+        assert!(received(&mut accepted[0]).is_some());
+        assert!(!server.arm(), "there is an end");
     });
 }
 

@@ -3,20 +3,28 @@
 use std::thread;
 use std::time::Duration;
 
-use shmipc_sync::{Listener, Session};
+use shmipc_sync::{Config, Listener, Session, WaitMode};
+use tests::deadline::{start, until};
 
 /// Nothing here takes long; a hang is a failure.
 const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A session that connected under `config`, and its peer.
+fn pair(name: &str, config: &Config) -> (Session, Session) {
+    let address = format!("@shmipc-test-segments-{name}-{}", std::process::id());
+    let listener = Listener::bind(&address).unwrap();
+    thread::scope(|scope| {
+        let connecting = scope.spawn(|| Session::connect_with(&address, config).unwrap());
+        let accepted = listener.accept_timeout(PATIENCE).unwrap().expect("a session");
+        (connecting.join().unwrap(), accepted)
+    })
+}
 
 /// Half of the arena is full of segments that hold one medium message each. When these have been given
 /// back, a message that fits none of the segments still finds room: unused ones are retired.
 #[test]
 fn unused_segments_make_way_for_a_larger_one() {
-    let address = format!("@shmipc-test-segments-{}", std::process::id());
-    let listener = Listener::bind(&address).unwrap();
-    let connecting = thread::spawn(move || Session::connect(address).unwrap());
-    let reader = listener.accept_timeout(PATIENCE).unwrap().expect("a session");
-    let writer = connecting.join().unwrap();
+    let (writer, reader) = pair("larger", &Config::default());
 
     // Half of the messages are held by the application, half are unread.
     let medium = vec![7; 600 << 10];
@@ -54,4 +62,30 @@ fn unused_segments_make_way_for_a_larger_one() {
     let (sender, receiver) = &mut pairs[1];
     sender.send(&medium).unwrap();
     assert_eq!(receiver.recv_timeout(PATIENCE).unwrap().expect("a medium one").len(), medium.len());
+}
+
+/// A thread that sleeps without a limit sees to it that memory goes back which another thread has asked
+/// for in the meantime, though nothing comes that would wake it.
+#[test]
+fn unused_segments_go_back_while_a_thread_sleeps() {
+    let timeout = Duration::from_millis(20);
+    let config = Config::builder().wait(WaitMode::Block).idle_memory_timeout(timeout).build();
+    let (writer, reader) = pair("asleep", &config.unwrap());
+    let mut asleep = writer.open().unwrap();
+    asleep.send(b"hello").unwrap();
+    let mut other_end = reader.accept().unwrap();
+    assert_eq!(other_end.recv().unwrap().unwrap().to_vec(), b"hello");
+    let before = writer.stats().sleeps;
+    let sleeping = start("a sleeper", move || asleep.recv().unwrap().unwrap().to_vec());
+    until("it sleeps", || writer.stats().sleeps > before);
+    for _ in 0..3 {
+        let mut sender = writer.open().unwrap();
+        sender.finish_with(&[7; 600 << 10]).unwrap();
+        assert!(writer.stats().arena_bytes >= 600 << 10);
+        let mut receiver = reader.accept().unwrap();
+        assert_eq!(receiver.recv().unwrap().unwrap().len(), 600 << 10);
+        until("the memory goes back", || writer.stats().arena_bytes == 0);
+    }
+    other_end.send(b"good morning").unwrap();
+    assert_eq!(sleeping.join(), b"good morning");
 }

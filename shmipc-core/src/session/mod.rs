@@ -93,7 +93,6 @@ impl Effects {
             && self.dropped.is_empty()
             && !self.evict
             && !self.glance
-            && self.failed.is_none()
             && !self.took_bell
             && !self.opened
             && self.misdeed.is_none()

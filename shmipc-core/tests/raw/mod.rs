@@ -25,18 +25,22 @@ pub struct Raw {
 
 /// A session of the client's, and its peer by hand. Both have the default limits.
 pub fn session() -> (Session, Raw) {
-    let [client, server] = established();
-    let records = RecordWriter::new(Arc::clone(&server.own), Arc::clone(&server.peer), &server.out);
-    let raw = Raw { own: server.own, records, peer: server.peer, socket: server.socket };
-    (Session::new(client, &Config::default()).unwrap(), raw)
+    session_with(&Config::default())
 }
 
-fn established() -> [Established; 2] {
+/// The same under a configuration.
+pub fn session_with(config: &Config) -> (Session, Raw) {
+    let [client, server] = established(config);
+    let records = RecordWriter::new(Arc::clone(&server.own), Arc::clone(&server.peer), &server.out);
+    let raw = Raw { own: server.own, records, peer: server.peer, socket: server.socket };
+    (Session::new(client, config).unwrap(), raw)
+}
+
+fn established(config: &Config) -> [Established; 2] {
     let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
     let (a, b) = socketpair(AddressFamily::Unix, SockType::Stream, None, flags).unwrap();
-    let config = Config::default();
     let mut ends = [(Role::Client, a), (Role::Server, b)]
-        .map(|(role, socket)| Exchange::new(role, socket, &config).unwrap());
+        .map(|(role, socket)| Exchange::new(role, socket, config).unwrap());
     while ends.each_mut().map(|end| end.progress().unwrap()) != [Progress::Done; 2] {}
     ends.map(|end| end.finish().unwrap())
 }

@@ -88,6 +88,10 @@ impl Shared {
         drop(tx);
         // If the peer does not read its socket the reservation waits, like for anything else.
         let _ = self.flush_frames(effects);
+        // Who sleeps already does not know of the chores that come with a segment.
+        if self.gate().another_asleep(None) {
+            self.link.kick();
+        }
         Ok(())
     }
 

@@ -63,6 +63,8 @@ pub(crate) struct Shared {
     waiting: AtomicUsize,
     /// Messages in the peer's memory that the application holds.
     held: Held,
+    /// A thread drains what a peer that is gone has left; then it ends the session.
+    ending: AtomicBool,
     over: AtomicBool,
     home: Home,
     /// The files of our segments, for refusing them if the peer hands one back.
@@ -149,6 +151,7 @@ impl Shared {
             drained: AtomicU64::new(0),
             waiting: AtomicUsize::new(0),
             held: Held::default(),
+            ending: AtomicBool::new(false),
             over: AtomicBool::new(false),
             home: Home::here(),
             own_files: Mutex::new(BTreeMap::from([(0, own_file)])),
@@ -408,7 +411,9 @@ impl Shared {
 
     /// The peer is gone: everything it published is delivered first.
     fn end_after_drain(&self, error: SessionError) {
-        if !self.is_over() {
+        // Once: the drive may look at the socket and come here again, for as long as a peer that is
+        // not gone publishes.
+        if !self.is_over() && !self.ending.swap(true, Ordering::AcqRel) {
             self.drive();
             self.end(error);
         }

@@ -96,21 +96,27 @@ impl<O: MemoryMut + Clone, P: Memory + Clone> Rx<O, P> {
         if self.records.is_multiple_of(GLANCE) {
             effects.get_or_insert_default().glance = true;
         }
+        if last {
+            // Before credit is announced: none is for a direction that is over.
+            stream.end = Some(End::Finished);
+        }
         let stream_due = stream.credit.pass(charge(len, window));
         if self.credit.pass(footprint(len)) || stream_due {
             self.announce_credit(key, feeds, effects.get_or_insert_default());
         }
         if last {
-            self.end_with_message(key, feeds, effects.get_or_insert_default());
+            self.ended_with_message(key, feeds, effects.get_or_insert_default());
         }
         Some(payload)
     }
 
+    /// The message that was taken is the last: what [`Rx::deliver`] does about that.
     #[cold]
-    fn end_with_message(&mut self, key: usize, feeds: &impl Feeds<O, P>, effects: &mut Effects) {
+    fn ended_with_message(&mut self, key: usize, feeds: &impl Feeds<O, P>, effects: &mut Effects) {
         if let Some(stream) = self.streams.get_mut(key) {
-            stream.end = Some(End::Finished);
+            effects.wakers.extend(stream.watcher.take());
         }
+        self.put_aside = true;
         self.peer_ended(key, feeds, effects);
     }
 
