@@ -2,8 +2,11 @@
 //! a lock is released.
 
 mod chores;
+mod drive;
+mod end;
 mod frames;
 mod memory;
+mod signal;
 mod socket;
 
 use std::collections::BTreeMap;
@@ -15,17 +18,16 @@ use crossbeam_utils::sync::Unparker;
 use nix::sys::stat::FileStat;
 
 use crate::config::{Config, WaitMode};
-use crate::error::{OsError, PeerMisbehaved, SessionError};
+use crate::error::{OsError, PeerMisbehaved};
 use crate::handshake::Established;
-use crate::layout::{Geometry, RING_AT};
+use crate::layout::Geometry;
 use crate::link::Link;
-use crate::mem::{Home, Memory as _, OwnMapping, PeerMapping, PeerTrust, Raw};
-use crate::notify::event::{Checks, Cursor};
-use crate::notify::leaving;
+use crate::mem::{Home, OwnMapping, PeerMapping, PeerTrust};
+use crate::notify::event::Checks;
 use crate::notify::wait::WaitBook;
 use crate::pool::ReturnWriter;
-use crate::session::{BUDGET, Drained, Effects, Feeds, Payload, Rx, Stats, Tx};
-use crate::wire::{self, Decoder};
+use crate::session::{Effects, Feeds, Rx, Stats, Tx};
+use crate::wire::Decoder;
 
 use super::spin::SpinBudget;
 use frames::Frames;
@@ -173,25 +175,6 @@ impl Shared {
         lock(&self.gate)
     }
 
-    // --- looking and driving -------------------------------------------------------------------
-
-    /// Whether the peer has published records that nobody has drained. Takes no lock.
-    pub(super) fn has_records(&self) -> bool {
-        Raw::new(self.peer.load64(Cursor::Tail.cursor_at())) != self.drained()
-    }
-
-    /// Fetches the lines of the next record while the lock is being taken.
-    #[inline]
-    pub(super) fn will_read(&self) {
-        let next = self.drained.load(Ordering::Relaxed) & u64::from(self.incoming.ring_bytes - 1);
-        self.peer.will_read(RING_AT + next as usize);
-    }
-
-    /// Position up to which the peer's records have been drained.
-    pub(super) fn drained(&self) -> u64 {
-        self.drained.load(Ordering::Acquire)
-    }
-
     /// Whether this process is a fork of the one whose session this is. Asked before anything else:
     /// a child has neither the mappings nor, perhaps, the locks.
     #[inline]
@@ -201,242 +184,6 @@ impl Shared {
 
     pub(super) fn is_over(&self) -> bool {
         self.over.load(Ordering::Acquire)
-    }
-
-    /// Drains the peer's records under the lock `rx`; errors are left in the result for
-    /// [`Shared::complete`].
-    #[inline]
-    pub(super) fn drain(&self, rx: &mut Rx, effects: &mut Effects) -> Result<bool, PeerMisbehaved> {
-        let result = rx.drain(self, None, effects);
-        self.drained.store(rx.drained(), Ordering::Release);
-        result.map(|drained| matches!(drained, Drained::Budget))
-    }
-
-    /// Takes a message straight out of the queue; see [`Rx::take_inline`].
-    #[inline]
-    pub(super) fn take_inline<R>(
-        &self,
-        key: usize,
-        copy: impl FnOnce(&Arc<PeerMapping>, usize, usize) -> Option<R>,
-    ) -> Option<R> {
-        let mut effects = None;
-        let payload = {
-            let mut rx = self.rx();
-            let payload = rx.take_inline(key, self, &mut effects, copy)?;
-            self.drained.store(rx.drained(), Ordering::Release);
-            payload
-        };
-        if let Some(effects) = effects {
-            self.complete(effects, Ok(()));
-        }
-        Some(payload)
-    }
-
-    /// Drains until a record for the stream `key` is found, whose inbox is empty.
-    #[inline]
-    pub(super) fn drain_for(
-        &self,
-        key: usize,
-        rx: &mut Rx,
-        effects: &mut Effects,
-    ) -> Result<Drained, PeerMisbehaved> {
-        let result = rx.drain(self, Some(key), effects);
-        self.drained.store(rx.drained(), Ordering::Release);
-        result
-    }
-
-    /// Drains after which everything published before the first of them has been acted on: a peer that
-    /// publishes without end keeps nobody longer.
-    pub(super) fn drains(&self) -> usize {
-        self.incoming.ring_bytes as usize / 16 / BUDGET + 1
-    }
-
-    /// Drives: drains records and answers reservations that wait. What was published before the call
-    /// has an effect after it.
-    pub(super) fn drive(&self) {
-        let mut effects = Effects::default();
-        let mut result = Ok(true);
-        for _ in 0..self.drains() {
-            result = self.drain(&mut self.rx(), &mut effects);
-            if !matches!(result, Ok(true)) {
-                break;
-            }
-        }
-        let result = result.and_then(|_| self.settle(&mut effects));
-        self.complete(effects, result);
-    }
-
-    /// Answers reservations that wait, if there are any.
-    pub(super) fn settle(&self, effects: &mut Effects) -> Result<(), PeerMisbehaved> {
-        if self.waiting.load(Ordering::Acquire) == 0 {
-            return Ok(());
-        }
-        self.tx().settle(effects)
-    }
-
-    /// Counts reservations that wait.
-    pub(super) fn count_waiting(&self, more: bool) {
-        if more {
-            self.waiting.fetch_add(1, Ordering::AcqRel);
-        } else {
-            self.waiting.fetch_sub(1, Ordering::AcqRel);
-        }
-    }
-
-    /// Does what was left to be done after the locks: hands back, rings, wakes; ends the session if
-    /// the peer broke a rule.
-    #[inline]
-    pub(super) fn complete(&self, effects: Effects, result: Result<impl Sized, PeerMisbehaved>) {
-        if effects.only_moves() && result.is_ok() {
-            self.signal(&effects);
-        } else {
-            self.complete_all(effects, result.err());
-        }
-    }
-
-    fn complete_all(&self, mut effects: Effects, misdeed: Option<PeerMisbehaved>) {
-        for payload in std::mem::take(&mut effects.dropped) {
-            if let Payload::Lent { id, segment, .. } = payload {
-                self.hand_back(id, segment);
-            }
-        }
-        self.signal(&effects);
-        for waker in std::mem::take(&mut effects.wakers) {
-            waker.wake();
-        }
-        if effects.took_bell && self.gate().another_asleep(None) {
-            self.link.kick();
-        }
-        drop(std::mem::take(&mut effects.stale));
-        if effects.evict {
-            self.evict();
-        }
-        if effects.glance {
-            self.glance_now_and_then();
-        }
-        if let Some(error) = effects.failed {
-            self.end(error.into());
-        } else if let Some(misdeed) = misdeed.or(effects.misdeed) {
-            self.end(misdeed.into());
-        }
-        if effects.opened {
-            self.look_whether_peer_leaves();
-        }
-    }
-
-    /// P2 to P4 for everything a call has published: one fence, at most one ring.
-    #[inline]
-    fn signal(&self, effects: &Effects) {
-        let moved = [
-            (Cursor::Tail, effects.tail),
-            (Cursor::Head, effects.head),
-            (Cursor::Returned, effects.returned),
-        ];
-        if moved.iter().any(|(_, position)| position.is_some()) {
-            self.signal_moved(moved);
-        }
-    }
-
-    fn signal_moved(&self, moved: [(Cursor, Option<u64>); 3]) {
-        self.checks.fence(&self.peer);
-        for (cursor, position) in moved {
-            let Some(position) = position else { continue };
-            if self.checks.check(&self.peer, cursor, position) {
-                self.ring();
-                self.checks.rung(cursor, position);
-            }
-        }
-    }
-
-    /// Publishes what was put under the lock, and rings for it after it.
-    #[inline]
-    pub(super) fn publish(&self, mut tx: MutexGuard<'_, Tx>) {
-        let (tail, opened) = (tx.publish(), tx.take_opened());
-        drop(tx);
-        if let Some(tail) = tail {
-            self.signal_tail(tail);
-        }
-        if opened {
-            self.look_whether_peer_leaves();
-        }
-    }
-
-    /// P2 to P4 for records alone.
-    #[inline]
-    fn signal_tail(&self, position: u64) {
-        if self.checks.needs_ring(&self.peer, Cursor::Tail, position) {
-            self.ring();
-            self.checks.rung(Cursor::Tail, position);
-        }
-    }
-
-    #[cold]
-    fn ring(&self) {
-        self.bells_rung.fetch_add(1, Ordering::Relaxed);
-        // A bell that cannot be rung belongs to a peer that is gone; the socket says so.
-        let _ = self.link.ring();
-    }
-
-    // --- going away ----------------------------------------------------------------------------
-
-    /// Leaves, once: the streams that the peer has opened are served, and no others.
-    pub(super) fn leave(&self) {
-        let mut effects = Effects::default();
-        let left = self.rx().leave(&mut self.tx(), &mut effects);
-        let first_time = matches!(left, Ok(true));
-        self.complete(effects, left);
-        if first_time {
-            tracing::debug!("we leave");
-            self.ring();
-        }
-    }
-
-    /// After a stream was opened, and its ring check made (`notify::leaving`, G1).
-    fn look_whether_peer_leaves(&self) {
-        if leaving::is_leaving(&self.peer) {
-            self.drive();
-        }
-    }
-
-    // --- the end -------------------------------------------------------------------------------
-
-    /// Closes the session: the peer reads what was published and learns the code.
-    pub(super) fn close(&self, code: u32) {
-        if self.is_foreign() || self.is_over() {
-            return;
-        }
-        let _ = self.link.send_frame(&wire::close(code), &[]);
-        self.end(SessionError::Closed);
-    }
-
-    /// The peer is gone: everything it published is delivered first.
-    fn end_after_drain(&self, error: SessionError) {
-        // Once: the drive may look at the socket and come here again, for as long as a peer that is
-        // not gone publishes.
-        if !self.is_over() && !self.ending.swap(true, Ordering::AcqRel) {
-            self.drive();
-            self.end(error);
-        }
-    }
-
-    /// Ends the session for everybody, once.
-    pub(super) fn end(&self, error: SessionError) {
-        let mut effects = Effects::default();
-        {
-            let mut rx = self.rx();
-            if self.over.swap(true, Ordering::AcqRel) {
-                return;
-            }
-            tracing::debug!(%error, "session over");
-            rx.finish(error, self, &mut effects);
-            self.tx().end(error, &mut effects);
-        }
-        self.link.shutdown();
-        for waker in effects.wakers {
-            waker.wake();
-        }
-        // Whoever is inside looks at its result.
-        self.link.kick();
     }
 
     /// What the session has done.

@@ -1,0 +1,145 @@
+//! The receiving half of a stream.
+//!
+//! | module | |
+//! |---|---|
+//! | `poll` | what applications ask: the next message, into a buffer or not, or bytes |
+//! | `record` | the next record of the stream, out of its inbox or out of the queue |
+//! | `parts` | records that were taken and are not yet a whole message |
+
+mod parts;
+mod poll;
+mod record;
+
+use std::collections::VecDeque;
+use std::marker::PhantomData;
+use std::sync::Arc;
+
+use crate::session::{Effects, RecvStats, StreamId};
+
+use super::message::{Trust, Untrusted};
+use super::send::Reserving;
+use super::session::Owner;
+use parts::Taken;
+
+/// Receives on one stream; made by [`Session::open`](super::Session::open) and
+/// [`Session::poll_accept`](super::Session::poll_accept).
+///
+/// Dropped before the end of the stream it asks the peer to stop sending.
+pub struct RecvHalf<T: Trust = Untrusted> {
+    pub(super) owner: Arc<Owner>,
+    pub(super) key: usize,
+    pub(super) id: StreamId,
+    /// The peer may not have heard of the stream: tell it before the first wait.
+    announce: Announce,
+    /// Taken out of the inbox and not yet handed to the application: parts of a message that `recv`
+    /// or `read` is in the middle of.
+    taken: VecDeque<Taken>,
+    /// How many they were when they were joined last.
+    joined: usize,
+    /// What was taken would answer the next call: watchers have been told.
+    kept: bool,
+    trust: PhantomData<T>,
+}
+
+#[derive(Debug)]
+enum Announce {
+    Known,
+    Unknown,
+    Asking(Reserving),
+}
+
+impl<T: Trust> RecvHalf<T> {
+    pub(super) fn new(owner: Arc<Owner>, key: usize, id: StreamId, announced: bool) -> Self {
+        let announce = if announced { Announce::Known } else { Announce::Unknown };
+        let (taken, joined, kept) = (VecDeque::new(), 0, false);
+        Self { owner, key, id, announce, taken, joined, kept, trust: PhantomData }
+    }
+
+    /// The stream's id.
+    pub fn id(&self) -> StreamId {
+        self.id
+    }
+
+    /// Whether somebody waits for another stream of the session, or for one to accept: who looks for records
+    /// may have to look for them all.
+    pub fn others_wait(&self) -> bool {
+        let shared = &self.owner.shared;
+        !shared.is_foreign() && shared.rx().others_wait(Some(self.key))
+    }
+
+    /// Counters of what was received.
+    pub fn stats(&self) -> RecvStats {
+        match self.owner.shared.is_foreign() {
+            true => RecvStats::default(),
+            false => self.owner.shared.rx().stats_of(self.key),
+        }
+    }
+
+    /// The same half under another marker.
+    pub(super) fn retrust<U: Trust>(self) -> RecvHalf<U> {
+        // A type with a destructor cannot be taken apart; the old shell is left without a stream.
+        let mut old = self;
+        let mut new = RecvHalf::new(Arc::clone(&old.owner), old.key, old.id, true);
+        std::mem::swap(&mut new.announce, &mut old.announce);
+        std::mem::swap(&mut new.taken, &mut old.taken);
+        new.kept = old.kept;
+        old.key = usize::MAX;
+        new
+    }
+
+    /// Tells watchers whether the next call would find something that was taken already.
+    #[inline]
+    fn set_kept(&mut self, kept: bool) {
+        if self.kept != kept && !self.owner.shared.is_foreign() {
+            self.kept = kept;
+            let shared = &self.owner.shared;
+            let mut effects = Effects::default();
+            shared.rx().set_kept(self.key, kept, &mut effects);
+            shared.complete(effects, Ok(()));
+        }
+    }
+
+    fn promise(&self) -> Option<crate::mem::PeerTrust> {
+        self.owner.shared.promise
+    }
+
+    /// Asks the peer to stop sending, with a code for its application; what is unread is dropped.
+    /// Never waits. The peer's end of the stream can still be received.
+    pub fn stop(&mut self, code: u32) {
+        if self.owner.shared.is_foreign() {
+            return;
+        }
+        self.taken.clear();
+        self.set_kept(false);
+        let shared = &self.owner.shared;
+        let mut effects = Effects::default();
+        {
+            let mut rx = shared.rx();
+            let mut tx = shared.tx();
+            rx.stop_receiver(self.key, code, &mut tx, &mut effects);
+        }
+        shared.complete(effects, Ok(()));
+    }
+}
+
+impl<T: Trust> Drop for RecvHalf<T> {
+    fn drop(&mut self) {
+        if self.owner.shared.is_foreign() || self.key == usize::MAX {
+            return;
+        }
+        let shared = &self.owner.shared;
+        let mut effects = Effects::default();
+        {
+            let mut rx = shared.rx();
+            let mut tx = shared.tx();
+            rx.drop_receiver(self.key, 0, &mut tx, &mut effects);
+        }
+        shared.complete(effects, Ok(()));
+    }
+}
+
+impl<T: Trust> std::fmt::Debug for RecvHalf<T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("RecvHalf").field("id", &self.id).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,169 @@
+//! What applications ask of a receiving half.
+
+use std::sync::Arc;
+use std::task::{Poll, Waker};
+
+use crate::error::{RecvError, SessionError};
+use crate::handle::message::{Message, Part, Trust};
+use crate::mem::{Memory as _, PeerMapping};
+use crate::session::Payload;
+
+use super::RecvHalf;
+use super::parts::Taken;
+use super::record::come_back;
+
+/// Parts taken in one turn at most: a peer that sends without end keeps nobody longer.
+const TURN: usize = 16 << 10;
+
+impl<T: Trust> RecvHalf<T> {
+    /// Receives the next message; `None` after the peer's finish.
+    ///
+    /// Drives the session inline. What has arrived of a message in parts is kept for the next call,
+    /// so a poll that is pending loses nothing.
+    #[inline]
+    pub fn poll_recv(
+        &mut self,
+        waker: Option<&Waker>,
+    ) -> Poll<Result<Option<Message<T>>, RecvError>> {
+        if self.taken.is_empty() && !self.owner.shared.is_foreign() {
+            let copy = |peer: &Arc<PeerMapping>, at, len| Some(peer.read_to_vec(at, len));
+            if let Some(bytes) = self.owner.shared.take_inline(self.key, copy) {
+                let part = Part::Heap(bytes.into_boxed_slice());
+                return Poll::Ready(Ok(Some(Message::new(part, Vec::new(), self.promise()))));
+            }
+        }
+        let polled = self.poll_parts(waker);
+        if self.kept {
+            let whole = self.taken.iter().any(|taken| !taken.more);
+            self.set_kept(whole);
+        }
+        polled
+    }
+
+    /// Takes parts until a message is complete.
+    fn poll_parts(&mut self, waker: Option<&Waker>) -> Poll<Result<Option<Message<T>>, RecvError>> {
+        if self.owner.shared.is_foreign() {
+            // What was taken may lie in memory that this process does not have.
+            return Poll::Ready(Err(SessionError::Forked.into()));
+        }
+        let max = self.owner.shared.incoming.max_message as usize;
+        for _ in 0..TURN {
+            if let Some(last) = self.taken.iter().position(|taken| !taken.more) {
+                match self.assemble(last + 1) {
+                    None => continue,
+                    message => return Poll::Ready(Ok(message)),
+                }
+            }
+            if self.taken.iter().map(Taken::len).sum::<usize>() > max {
+                return Poll::Ready(Err(RecvError::TooLarge { max }));
+            }
+            match self.poll_entry(waker) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                Poll::Ready(Ok(None)) => return Poll::Ready(Ok(self.assemble(self.taken.len()))),
+                Poll::Ready(Ok(Some(entry))) if self.taken.is_empty() && !entry.more => {
+                    let part = self.part(entry);
+                    return Poll::Ready(Ok(Some(Message::new(part, Vec::new(), self.promise()))));
+                }
+                Poll::Ready(Ok(Some(entry))) => self.take(entry),
+            }
+        }
+        come_back(waker)
+    }
+
+    /// Receives the next message into `out` and gives its length; `None` after the peer's finish. Needs
+    /// no memory of its own for a message that travels inside of its record.
+    ///
+    /// A message that is longer than `out` is an error and stays the next message.
+    pub fn poll_recv_into(
+        &mut self,
+        out: &mut [u8],
+        waker: Option<&Waker>,
+    ) -> Poll<Result<Option<usize>, RecvError>> {
+        if self.taken.is_empty() && !self.owner.shared.is_foreign() {
+            let copy = |peer: &Arc<PeerMapping>, at, len| {
+                peer.read(at, out.get_mut(..len)?);
+                Some(len)
+            };
+            if let Some(len) = self.owner.shared.take_inline(self.key, copy) {
+                return Poll::Ready(Ok(Some(len)));
+            }
+            match self.poll_entry(waker) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                Poll::Ready(Ok(None)) => return Poll::Ready(Ok(None)),
+                Poll::Ready(Ok(Some(entry))) => {
+                    match (&entry.payload, out.get_mut(..entry.payload.len())) {
+                        (Payload::Heap(bytes), Some(out)) if !entry.more => {
+                            out.copy_from_slice(bytes);
+                            return Poll::Ready(Ok(Some(bytes.len())));
+                        }
+                        _ => self.take(entry),
+                    }
+                }
+            }
+        }
+        match self.poll_recv(waker) {
+            Poll::Pending => Poll::Pending,
+            Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+            Poll::Ready(Ok(None)) => Poll::Ready(Ok(None)),
+            Poll::Ready(Ok(Some(message))) => {
+                let Some(out) = out.get_mut(..message.len()) else {
+                    let max = out.len();
+                    self.put_back(message);
+                    return Poll::Ready(Err(RecvError::TooLarge { max }));
+                };
+                message.copy_to_slice(out);
+                Poll::Ready(Ok(Some(message.len())))
+            }
+        }
+    }
+
+    /// Reads bytes, ignoring the bounds of messages; 0 after the peer's finish, or if `out` is empty.
+    pub fn poll_read(
+        &mut self,
+        out: &mut [u8],
+        waker: Option<&Waker>,
+    ) -> Poll<Result<usize, RecvError>> {
+        if out.is_empty() {
+            return Poll::Ready(Ok(0));
+        }
+        if self.owner.shared.is_foreign() {
+            return Poll::Ready(Err(SessionError::Forked.into()));
+        }
+        let polled = self.read_parts(out, waker);
+        self.set_kept(self.taken.iter().any(|taken| !taken.is_read()));
+        polled
+    }
+
+    fn read_parts(
+        &mut self,
+        out: &mut [u8],
+        waker: Option<&Waker>,
+    ) -> Poll<Result<usize, RecvError>> {
+        for _ in 0..TURN {
+            let last = self.taken.len() == 1;
+            if let Some(first) = self.taken.front_mut().filter(|first| !(last && first.is_read())) {
+                let count = out.len().min(first.len());
+                first.part.read(first.from, &mut out[..count]);
+                first.from += count;
+                if first.len() == 0 && first.more && count > 0 {
+                    *first = Taken::read();
+                } else if first.len() == 0 {
+                    self.taken.pop_front();
+                }
+                if count > 0 {
+                    return Poll::Ready(Ok(count));
+                }
+                continue;
+            }
+            match self.poll_entry(waker) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                Poll::Ready(Ok(None)) => return Poll::Ready(Ok(0)),
+                Poll::Ready(Ok(Some(entry))) => self.take(entry),
+            }
+        }
+        come_back(waker)
+    }
+}

@@ -1,0 +1,150 @@
+//! The next record of a stream.
+
+use std::sync::Arc;
+use std::task::{Poll, Waker};
+
+use crate::error::{RecvError, SendError, SessionError};
+use crate::handle::message::{Lent, Part, Trust};
+use crate::handle::send::Reserving;
+use crate::session::{Ask, Drained, Effects, End, Entry, Next, Payload};
+
+use super::{Announce, RecvHalf};
+
+impl<T: Trust> RecvHalf<T> {
+    /// The next record of the stream; `None` at its end.
+    #[inline]
+    pub(super) fn poll_entry(
+        &mut self,
+        waker: Option<&Waker>,
+    ) -> Poll<Result<Option<Entry>, RecvError>> {
+        if self.owner.shared.is_foreign() {
+            return Poll::Ready(Err(SessionError::Forked.into()));
+        }
+        let shared = &self.owner.shared;
+        let mut effects = Effects::default();
+        let mut result = Ok(());
+        let mut more = false;
+        let next = {
+            let mut rx = shared.rx();
+            let mut next = rx.take(self.key, &**shared, &mut effects);
+            for _ in 0..shared.drains() {
+                if !matches!(next, Next::Nothing) || result.is_err() {
+                    break;
+                }
+                more = false;
+                match shared.drain_for(self.key, &mut rx, &mut effects) {
+                    Ok(Drained::Entry(entry)) => next = Next::Entry(entry),
+                    Ok(Drained::Budget) => more = true,
+                    Ok(Drained::Empty) => {
+                        next = rx.end_of(self.key);
+                        break;
+                    }
+                    Err(misdeed) => {
+                        next = rx.end_of(self.key);
+                        result = Err(misdeed);
+                    }
+                }
+            }
+            match (next, rx.over) {
+                (Next::Nothing, Some(error)) => Poll::Ready(Err(error.into())),
+                (Next::Nothing, None) => {
+                    if let Some(waker) = waker {
+                        rx.wait(self.key, waker, &mut effects);
+                        rx.publish_head(&mut effects);
+                    }
+                    Poll::Pending
+                }
+                (Next::Entry(entry), _) => Poll::Ready(Ok(Some(entry))),
+                (Next::End(End::Finished), _) => Poll::Ready(Ok(None)),
+                (Next::End(End::Reset(code)), _) => Poll::Ready(Err(RecvError::Reset(code))),
+                (Next::End(End::Unseen), _) => Poll::Ready(Err(RecvError::GoingAway)),
+            }
+        };
+        let failed = result.is_err();
+        shared.complete(effects, result);
+        if next.is_pending() {
+            if failed {
+                // The session has just ended: say so instead of waiting.
+                return self.poll_entry(waker);
+            }
+            if more {
+                let _: Poll<()> = come_back(waker);
+            }
+            if !matches!(self.announce, Announce::Known) {
+                return self.poll_announce(waker);
+            }
+        }
+        next
+    }
+
+    /// Tells the peer of the stream, if it has not heard of it. Pending in any case, or failed.
+    #[cold]
+    pub(super) fn poll_announce(
+        &mut self,
+        waker: Option<&Waker>,
+    ) -> Poll<Result<Option<Entry>, RecvError>> {
+        let owner = &self.owner;
+        let (known, serial) = {
+            let tx = owner.shared.tx();
+            (tx.is_announced(self.key), tx.serial_of(self.key))
+        };
+        if known {
+            self.announce = Announce::Known;
+            return Poll::Pending;
+        }
+        if matches!(self.announce, Announce::Unknown) {
+            self.announce = Announce::Asking(Reserving::new(owner, self.key, serial, Ask::Open));
+        }
+        let Announce::Asking(asking) = &mut self.announce else { return Poll::Pending };
+        let announced = asking.poll_grant(waker).map(|granted| {
+            let mut effects = Effects::default();
+            let announced =
+                granted.and_then(|grant| owner.shared.tx().announce(self.key, grant, &mut effects));
+            owner.shared.complete(effects, Ok(()));
+            announced
+        });
+        match announced {
+            Poll::Pending => Poll::Pending,
+            Poll::Ready(Err(error)) => {
+                // Nobody will ever hear of it; the next call says so again.
+                self.announce = Announce::Unknown;
+                Poll::Ready(Err(match error {
+                    SendError::Session(error) => error.into(),
+                    SendError::GoingAway => RecvError::GoingAway,
+                    error => RecvError::Open(error),
+                }))
+            }
+            Poll::Ready(Ok(())) => {
+                self.announce = Announce::Known;
+                Poll::Pending
+            }
+        }
+    }
+
+    /// Takes over what a record carried: memory of the peer stays there, unless too much is held.
+    #[inline]
+    pub(super) fn part(&self, entry: Entry) -> Part {
+        match entry.payload {
+            Payload::Heap(bytes) => Part::Heap(bytes),
+            Payload::Lent { bytes, id, segment, weight, .. } => {
+                let shared = &self.owner.shared;
+                if shared.may_hold(weight) {
+                    let home = Arc::downgrade(shared);
+                    return Part::Lent(Lent { bytes, id, segment, weight, home });
+                }
+                let copy = bytes.to_vec().into_boxed_slice();
+                shared.hand_back(id, segment);
+                Part::Heap(copy)
+            }
+        }
+    }
+}
+
+/// There is more to do than one turn allows: pending, and to be polled again, so that time-outs are
+/// looked at in between.
+pub(super) fn come_back<R>(waker: Option<&Waker>) -> Poll<R> {
+    if let Some(waker) = waker {
+        waker.wake_by_ref();
+    }
+    Poll::Pending
+}

@@ -1,0 +1,110 @@
+//! What is left to be done when a lock has been released: to hand back, to ring, to wake.
+
+use std::sync::MutexGuard;
+use std::sync::atomic::Ordering;
+
+use crate::error::PeerMisbehaved;
+use crate::notify::event::Cursor;
+use crate::session::{Effects, Payload, Tx};
+
+use super::Shared;
+
+impl Shared {
+    /// Does what was left to be done after the locks: hands back, rings, wakes; ends the session if
+    /// the peer broke a rule.
+    #[inline]
+    pub(in crate::handle) fn complete(
+        &self,
+        effects: Effects,
+        result: Result<impl Sized, PeerMisbehaved>,
+    ) {
+        if effects.only_moves() && result.is_ok() {
+            self.signal(&effects);
+        } else {
+            self.complete_all(effects, result.err());
+        }
+    }
+
+    pub(super) fn complete_all(&self, mut effects: Effects, misdeed: Option<PeerMisbehaved>) {
+        for payload in std::mem::take(&mut effects.dropped) {
+            if let Payload::Lent { id, segment, .. } = payload {
+                self.hand_back(id, segment);
+            }
+        }
+        self.signal(&effects);
+        for waker in std::mem::take(&mut effects.wakers) {
+            waker.wake();
+        }
+        if effects.took_bell && self.gate().another_asleep(None) {
+            self.link.kick();
+        }
+        drop(std::mem::take(&mut effects.stale));
+        if effects.evict {
+            self.evict();
+        }
+        if effects.glance {
+            self.glance_now_and_then();
+        }
+        if let Some(error) = effects.failed {
+            self.end(error.into());
+        } else if let Some(misdeed) = misdeed.or(effects.misdeed) {
+            self.end(misdeed.into());
+        }
+        if effects.opened {
+            self.look_whether_peer_leaves();
+        }
+    }
+
+    /// P2 to P4 for everything a call has published: one fence, at most one ring.
+    #[inline]
+    pub(super) fn signal(&self, effects: &Effects) {
+        let moved = [
+            (Cursor::Tail, effects.tail),
+            (Cursor::Head, effects.head),
+            (Cursor::Returned, effects.returned),
+        ];
+        if moved.iter().any(|(_, position)| position.is_some()) {
+            self.signal_moved(moved);
+        }
+    }
+
+    pub(super) fn signal_moved(&self, moved: [(Cursor, Option<u64>); 3]) {
+        self.checks.fence(&self.peer);
+        for (cursor, position) in moved {
+            let Some(position) = position else { continue };
+            if self.checks.check(&self.peer, cursor, position) {
+                self.ring();
+                self.checks.rung(cursor, position);
+            }
+        }
+    }
+
+    /// Publishes what was put under the lock, and rings for it after it.
+    #[inline]
+    pub(in crate::handle) fn publish(&self, mut tx: MutexGuard<'_, Tx>) {
+        let (tail, opened) = (tx.publish(), tx.take_opened());
+        drop(tx);
+        if let Some(tail) = tail {
+            self.signal_tail(tail);
+        }
+        if opened {
+            self.look_whether_peer_leaves();
+        }
+    }
+
+    /// P2 to P4 for records alone.
+    #[inline]
+    pub(super) fn signal_tail(&self, position: u64) {
+        if self.checks.needs_ring(&self.peer, Cursor::Tail, position) {
+            self.ring();
+            self.checks.rung(Cursor::Tail, position);
+        }
+    }
+
+    #[cold]
+    pub(super) fn ring(&self) {
+        self.bells_rung.fetch_add(1, Ordering::Relaxed);
+        // A bell that cannot be rung belongs to a peer that is gone; the socket says so.
+        let _ = self.link.ring();
+    }
+}

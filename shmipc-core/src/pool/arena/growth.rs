@@ -1,0 +1,153 @@
+//! Segments: created on demand, retired when they are in the way or idle.
+
+use std::collections::BTreeMap;
+
+use offset_allocator::Allocator;
+
+use crate::layout::{EXTENT_ALIGN, FIRST_DEDICATED, FIRST_SEGMENT};
+use crate::mem::ArenaSegment;
+
+use super::{Arena, Plan, Region, Segment, Shortage};
+
+impl Arena {
+    /// Reserves the right to create the segment of `plan`; others wait until it is there or given up.
+    pub fn begin(&mut self, plan: Plan) {
+        self.creating[plan.region as usize] = true;
+    }
+
+    /// Adds the created segment, not yet allocatable, and returns its id.
+    pub fn add(&mut self, plan: Plan, memory: ArenaSegment) -> u32 {
+        let id = self.next_id;
+        self.next_id += 1;
+        self.table.add_segment(id, memory);
+        let space = (plan.region == Region::Small).then(|| {
+            // Each extent can leave a free fragment beside it.
+            let extents = plan.bytes / self.inline_max.max(512) * 2 + 64;
+            Allocator::with_max_allocs(plan.bytes / EXTENT_ALIGN, extents)
+        });
+        let used = BTreeMap::new();
+        let segment = Segment {
+            region: plan.region,
+            bytes: plan.bytes,
+            space,
+            used,
+            acknowledged: false,
+            live: false,
+            touched: true,
+        };
+        self.segments.insert(id, segment);
+        self.bytes[plan.region as usize] += plan.bytes;
+        self.out += 1;
+        self.high_water = self.high_water.max(self.bytes.iter().sum());
+        id
+    }
+
+    /// The announcement of segment `id` is on the socket: records may name it.
+    pub fn announced(&mut self, id: u32) {
+        if let Some(segment) = self.segments.get_mut(&id) {
+            segment.live = true;
+            self.creating[segment.region as usize] = false;
+        }
+    }
+
+    /// The kernel refused the segment of `plan`. True if waiting makes sense, because something can
+    /// come back; until it does, nobody tries again.
+    pub fn refused(&mut self, plan: Plan) -> bool {
+        self.give_up(plan);
+        self.refused = self.out > 0;
+        self.refused
+    }
+
+    /// The segment of `plan` is not created.
+    pub fn give_up(&mut self, plan: Plan) {
+        self.creating[plan.region as usize] = false;
+    }
+
+    pub(super) fn shortage(&mut self, len: u32, region: Region) -> Shortage {
+        let dedicated = len.next_power_of_two().max(FIRST_DEDICATED);
+        if !self.creating[Region::Dedicated as usize] && region == Region::Dedicated {
+            self.make_room(dedicated);
+        }
+        let full = self.segments.len() >= self.max_segments as usize;
+        if full || self.refused || self.out + 2 > self.max_lent {
+            return Shortage::Wait(region);
+        }
+        let half = self.arena_max / 2;
+        let room = |region: Region| half - self.bytes[region as usize];
+        let grow = |region: Region, bytes: u32| Shortage::Grow(Plan { region, bytes });
+        if region == Region::Small {
+            let next = self.next_small();
+            if self.creating[Region::Small as usize] {
+                return Shortage::Growing(region);
+            }
+            if next <= room(Region::Small) {
+                return grow(Region::Small, next);
+            }
+        }
+        if self.creating[Region::Dedicated as usize] {
+            return Shortage::Growing(region);
+        }
+        if dedicated <= room(Region::Dedicated) {
+            return grow(Region::Dedicated, dedicated);
+        }
+        Shortage::Wait(region)
+    }
+
+    /// Retires segments of the dedicated region that are free and too small, if a segment of `bytes`
+    /// then has room: only the owner retires, and only what the reader has acknowledged.
+    pub(super) fn make_room(&mut self, bytes: u32) {
+        let half = self.arena_max / 2;
+        let used = self.bytes[Region::Dedicated as usize];
+        let crowded = self.segments.len() >= self.max_segments as usize;
+        let mut lacking = (used + bytes).saturating_sub(half).max(u32::from(crowded));
+        if lacking == 0 {
+            return;
+        }
+        let idle = self.idle(|segment| segment.region == Region::Dedicated);
+        if idle.iter().map(|(_, bytes)| bytes).sum::<u32>() < lacking {
+            return;
+        }
+        for (id, bytes) in idle {
+            if lacking == 0 {
+                break;
+            }
+            lacking = lacking.saturating_sub(bytes);
+            self.retire(id);
+        }
+    }
+
+    /// Retires what no extent was held of since the last sweep. Ids are in
+    /// [`take_retired`](Self::take_retired).
+    pub fn sweep(&mut self) {
+        for (id, _) in self.idle(|segment| !segment.touched) {
+            self.retire(id);
+        }
+        self.segments.values_mut().for_each(|segment| segment.touched = false);
+    }
+
+    /// Segments that could be retired, with their bytes.
+    pub(super) fn idle(&self, which: impl Fn(&Segment) -> bool) -> Vec<(u32, u32)> {
+        let idle = self.segments.iter().filter(|(_, s)| s.is_idle() && which(s));
+        idle.map(|(&id, s)| (id, s.bytes)).collect()
+    }
+
+    pub(super) fn retire(&mut self, id: u32) {
+        let unused = self.table.remove_segment(id);
+        debug_assert!(unused, "allocator and table agree");
+        if let Some(segment) = self.segments.remove(&id) {
+            self.bytes[segment.region as usize] -= segment.bytes;
+        }
+        self.retired.push(id);
+    }
+
+    /// Segments retired since the last call: the reader is to be told before it hears of another one.
+    pub fn take_retired(&mut self) -> Vec<u32> {
+        std::mem::take(&mut self.retired)
+    }
+
+    /// Size of the next small segment: double the largest.
+    pub(super) fn next_small(&self) -> u32 {
+        let small = self.segments.values().filter(|s| s.region == Region::Small);
+        small.map(|s| s.bytes.saturating_mul(2)).max().unwrap_or(FIRST_SEGMENT)
+    }
+}
