@@ -269,11 +269,10 @@ impl Arena {
         let room = |region: Region| half - self.bytes[region as usize];
         let grow = |region: Region, bytes: u32| Shortage::Grow(Plan { region, bytes });
         if region == Region::Small {
-            let next = self.next_small();
             if self.creating[Region::Small as usize] {
                 return Shortage::Growing(region);
             }
-            if next <= room(Region::Small) {
+            if let Some(next) = self.next_small(room(Region::Small)) {
                 return grow(Region::Small, next);
             }
         }
@@ -343,10 +342,14 @@ impl Arena {
         std::mem::take(&mut self.retired)
     }
 
-    /// Size of the next small segment: double the largest.
-    fn next_small(&self) -> u32 {
-        let small = self.segments.values().filter(|s| s.region == Region::Small);
-        small.map(|s| s.bytes.saturating_mul(2)).max().unwrap_or(FIRST_SEGMENT)
+    /// Size of the next small segment: double the largest, or else the largest that fits and that no
+    /// other has, since [`sweep`](Self::sweep) may have left any of them. No two are alike, so they are few.
+    fn next_small(&self, room: u32) -> Option<u32> {
+        let small = || self.segments.values().filter(|s| s.region == Region::Small);
+        let double = small().map(|s| s.bytes.saturating_mul(2)).max().unwrap_or(FIRST_SEGMENT);
+        std::iter::successors(Some(double), |size| Some(size / 2))
+            .take_while(|size| *size >= FIRST_SEGMENT)
+            .find(|&size| size <= room && small().all(|s| s.bytes != size))
     }
 
     fn free(&mut self, range: Range) {
