@@ -242,6 +242,30 @@ fn without_that_way_it_would_wait_for_ever() {
     assert!(!small_finds_room(false));
 }
 
+/// A whole segment for a small message is the last resort: when its own region cannot grow, be it that
+/// the kernel refuses.
+#[test]
+fn a_small_message_takes_a_whole_segment_only_for_want_of_another() {
+    let mut owner = Owner::new(ARENA / 8, Acknowledged::Mapped, true);
+    let small = FIRST_SEGMENT / 4;
+    let cancelled = owner.hold(FIRST_DEDICATED).unwrap();
+    owner.arena.release(cancelled);
+    let Err(Shortage::Grow(plan)) = owner.arena.hold(small) else { panic!("it may grow") };
+    assert_eq!(plan.region, Region::Small);
+    owner.arena.begin(plan);
+    assert!(owner.arena.refused(plan), "there is the other region");
+    // Nothing is to come back: who needs more than there is asks the kernel.
+    assert!(matches!(owner.arena.hold(ARENA / 8), Err(Shortage::Grow(_))));
+    let extent = owner.arena.hold(small).unwrap();
+    let lent = owner.lend(extent);
+    assert_eq!(owner.segments[&lent.segment].region, Region::Dedicated);
+    assert!(matches!(owner.arena.hold(ARENA / 8), Err(Shortage::Wait(_))), "now something is");
+    owner.returned(&lent);
+    let extent = owner.hold(small).unwrap();
+    let lent = owner.lend(extent);
+    assert_eq!(owner.segments[&lent.segment].region, Region::Small);
+}
+
 /// Which segment an idle time leaves is chance. Small messages have as much room after it as before.
 #[test]
 fn small_messages_have_the_same_room_after_an_idle_time() {
