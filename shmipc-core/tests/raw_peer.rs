@@ -5,13 +5,15 @@ mod raw;
 
 use std::os::fd::AsFd;
 use std::task::Poll;
+use std::time::Duration;
 
 use raw::{Raw, session};
 use shmipc_core::error::PeerMisbehaved::{self, BellFlood, HeadJumped, UnknownStream};
 use shmipc_core::error::{OpenError, RecvError, SendError, SessionError};
 use shmipc_core::handle::{RecvHalf, SendHalf, Session};
+use shmipc_core::handshake::Role;
 use shmipc_core::layout::{HEAD_AT, TAIL_AT};
-use shmipc_core::link::{self, Sent};
+use shmipc_core::link::{self, Sent, wait_ready};
 use shmipc_core::mem::{Memory, MemoryMut};
 use shmipc_core::queue::{Flags, Header, Kind};
 use shmipc_core::session::{StreamId, footprint};
@@ -182,6 +184,34 @@ fn no_credit_for_a_direction_that_is_over() {
         published = tail;
     }
     assert!(matches!(recv.poll_recv(None), Poll::Ready(Ok(None))));
+}
+
+/// An event loop that goes wakes those who stay for what has come, instead of driving until nothing comes:
+/// a peer may publish without end.
+#[test]
+fn an_event_loop_that_goes() {
+    let (session, mut raw) = session();
+    let driver = session.driver();
+    let readable = || wait_ready(driver.as_fd(), true, false, Some(Duration::ZERO)).unwrap();
+    driver.try_drive();
+    assert!(driver.arm());
+    driver.leave();
+    assert!(!readable(), "nothing has come");
+    let opens = Header {
+        kind: Kind::Open,
+        flags: Flags::OPEN,
+        value: 0,
+        stream: StreamId::new(Role::Server, 0, 1).word(),
+    };
+    // As if the one that goes had taken the ring for it.
+    assert!(raw.records.grant(opens.size()).unwrap());
+    raw.records.put(opens, &[]);
+    raw.records.publish();
+    driver.leave();
+    assert!(readable(), "a stream has come");
+    driver.try_drive();
+    assert!(driver.arm() && !readable());
+    assert!(session.poll_accept(None).is_ready());
 }
 
 /// Rings that nobody asked for: a session that never sleeps bears a hundred thousand.

@@ -71,10 +71,7 @@ impl Stop {
                 }
             }
         }
-        // What this thread took may have been meant for another event loop.
-        while !session.arm() {
-            session.try_drive();
-        }
+        session.leave();
     }
 }
 

@@ -33,8 +33,8 @@ use super::waiting::{arm_at_drained, news_since};
 /// A loop that remembers readiness (edge-triggered epoll, tokio) clears it before `try_drive`, not after:
 /// what comes in between is then seen twice, not never.
 ///
-/// A session has one place for event loops. Several loops may share it, if each that was woken arms again
-/// before it goes.
+/// A session has one place for event loops. Several loops may share it, if each that goes
+/// [leaves](Self::leave) it.
 #[derive(Clone, Debug)]
 pub struct Driver {
     shared: Arc<Shared>,
@@ -92,6 +92,14 @@ impl Driver {
             gate.post_outside().then(|| arm_at_drained(shared))
         };
         !news_since(shared, armed)
+    }
+
+    /// For a loop that goes and shares the descriptor with others, one of which may have been meant by what
+    /// this one took: if there is something to drive for, they are woken. Never blocks.
+    pub fn leave(&self) {
+        if !self.arm() {
+            self.shared.link.kick();
+        }
     }
 
     /// When [`try_drive`](Self::try_drive) is to be called although the descriptor is not readable: to

@@ -7,6 +7,8 @@
 //! * At most one thread fewer than the CPUs of this process spins at a time, but one may in any case: a
 //!   process that is pinned to one CPU leaves the others to its peer.
 //! * Nobody spins while the peer's waiting or working thread was last seen on the same CPU.
+//! * Whoever spins and drains something for a thread that sleeps leaves it the CPU, if the session has at
+//!   least as many waiting threads as this process has CPUs.
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
@@ -90,7 +92,7 @@ impl Shared {
 static SPINNING: AtomicUsize = AtomicUsize::new(0);
 
 /// CPUs that this process may use, by affinity and quota.
-fn cpus() -> usize {
+pub(super) fn cpus() -> usize {
     static CPUS: OnceLock<usize> = OnceLock::new();
     *CPUS.get_or_init(|| std::thread::available_parallelism().map_or(1, usize::from))
 }
@@ -107,6 +109,8 @@ pub struct Spinner<'a> {
     /// A millisecond has passed since the last look at everything.
     ticked: bool,
     deadline: Option<Instant>,
+    /// Threads woken before the spin began.
+    woken: u64,
 }
 
 impl<'a> Spinner<'a> {
@@ -114,7 +118,8 @@ impl<'a> Spinner<'a> {
     pub(super) fn new(shared: &'a Shared, deadline: Option<Instant>) -> Self {
         let forever = shared.wait_mode == WaitMode::Spin;
         let (until, looks, counted, ticked) = (None, 0, false, false);
-        let mut spinner = Self { shared, until, looks, forever, counted, ticked, deadline };
+        let woken = shared.woken.load(Ordering::Relaxed);
+        let mut spinner = Self { shared, until, looks, forever, counted, ticked, deadline, woken };
         spinner.counted = forever || (shared.wait_mode == WaitMode::Adaptive && spinner.admit());
         if !spinner.counted {
             spinner.looks = u32::MAX;
@@ -143,7 +148,7 @@ impl<'a> Spinner<'a> {
     /// Whether to look once more.
     #[inline]
     pub fn again(&mut self) -> bool {
-        if !self.counted {
+        if !self.counted || self.shared.woken.load(Ordering::Relaxed) != self.woken {
             return false;
         }
         std::hint::spin_loop();

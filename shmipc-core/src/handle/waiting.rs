@@ -13,7 +13,7 @@ use crate::notify::event::{self, Cursor};
 use crate::notify::wait::{Pass, PlaceId, Post, Wake};
 
 use super::shared::Shared;
-use super::spin::show_cpu;
+use super::spin::{cpus, show_cpu};
 
 /// A thread's place among those that wait in a session; leaves it on drop, also in a panic (X).
 ///
@@ -49,7 +49,12 @@ impl std::task::Wake for Told {
     fn wake_by_ref(self: &Arc<Self>) {
         self.flag.store(true, Ordering::Release);
         let gate = self.shared.gate();
-        match gate_wake(gate, self.me) {
+        let crowded = gate.len() >= cpus();
+        let action = gate_wake(gate, self.me);
+        if crowded && !matches!(action, Action::Nothing) {
+            self.shared.woken.fetch_add(1, Ordering::Relaxed);
+        }
+        match action {
             Action::Kick => self.shared.link.kick(),
             Action::Token(unparker) => unparker.unpark(),
             Action::Nothing => {}

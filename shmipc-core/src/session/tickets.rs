@@ -61,10 +61,12 @@ impl Tickets {
         &mut self.all[id]
     }
 
-    /// Ends a ticket; gives its state back.
+    /// Ends a ticket, whose waker was taken; gives its state back.
     pub(crate) fn remove(&mut self, id: TicketId) -> State {
         self.order.retain(|&other| other != id);
-        self.all.remove(id).state
+        let ticket = self.all.remove(id);
+        debug_assert!(ticket.waker.is_none(), "it would be dropped under the lock");
+        ticket.state
     }
 
     /// Takes a ticket out of the queue, answered.

@@ -34,22 +34,27 @@ impl Shared {
     /// Whether the application may hold one more extent: a quarter of the arena and of the cap are
     /// its own, beyond that messages are delivered as copies.
     pub(in crate::handle) fn may_hold(&self, weight: u32) -> bool {
-        let bytes = self.held.bytes.load(Ordering::Relaxed);
-        let count = self.held.count.load(Ordering::Relaxed);
-        if bytes >= u64::from(self.incoming.arena_max / 4) || count >= self.incoming.max_lent / 4 {
+        // Counted before it is judged, so that threads which ask at the same time do not all pass.
+        let bytes = self.held.bytes.fetch_add(u64::from(weight), Ordering::Relaxed);
+        let count = self.held.count.fetch_add(1, Ordering::Relaxed);
+        let may =
+            bytes < u64::from(self.incoming.arena_max / 4) && count < self.incoming.max_lent / 4;
+        if !may {
+            self.forget_held(weight);
             self.copies_forced.fetch_add(1, Ordering::Relaxed);
-            return false;
         }
-        self.held.bytes.fetch_add(u64::from(weight), Ordering::Relaxed);
-        self.held.count.fetch_add(1, Ordering::Relaxed);
-        true
+        may
+    }
+
+    fn forget_held(&self, weight: u32) {
+        self.held.bytes.fetch_sub(u64::from(weight), Ordering::Relaxed);
+        self.held.count.fetch_sub(1, Ordering::Relaxed);
     }
 
     /// The application holds an extent no more.
     pub(in crate::handle) fn let_go(&self, id: u32, segment: u32, weight: u32) {
         if !self.is_foreign() {
-            self.held.bytes.fetch_sub(u64::from(weight), Ordering::Relaxed);
-            self.held.count.fetch_sub(1, Ordering::Relaxed);
+            self.forget_held(weight);
             self.hand_back(id, segment);
         }
     }

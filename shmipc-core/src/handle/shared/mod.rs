@@ -73,6 +73,8 @@ pub(crate) struct Shared {
     own_files: Mutex<BTreeMap<u32, FileStat>>,
     bells_rung: AtomicU64,
     pub(super) sleeps: AtomicU64,
+    /// Threads woken that need the CPU of one that spins.
+    pub(super) woken: AtomicU64,
     copies_forced: AtomicU64,
     began: Instant,
     /// Milliseconds from `began` to the last glance.
@@ -159,6 +161,7 @@ impl Shared {
             own_files: Mutex::new(BTreeMap::from([(0, own_file)])),
             bells_rung: AtomicU64::new(0),
             sleeps: AtomicU64::new(0),
+            woken: AtomicU64::new(0),
             copies_forced: AtomicU64::new(0),
             began: Instant::now(),
             glanced: AtomicU64::new(0),

@@ -50,11 +50,12 @@ impl Arena {
         }
     }
 
-    /// The kernel refused the segment of `plan`. True if waiting makes sense, because something can
-    /// come back; until it does, nobody tries again.
+    /// The kernel refused the segment of `plan`. True if asking again makes sense, because something can
+    /// come back, until which nobody tries to grow; or because the other region will do.
     pub fn refused(&mut self, plan: Plan) -> bool {
         self.give_up(plan);
-        self.refused = self.out > 0;
+        let other = plan.region == Region::Small && self.bytes[Region::Dedicated as usize] > 0;
+        self.refused = self.out > 0 || other;
         self.refused
     }
 
@@ -68,29 +69,42 @@ impl Arena {
         if !self.creating[Region::Dedicated as usize] && region == Region::Dedicated {
             self.make_room(dedicated);
         }
-        let full = self.segments.len() >= self.max_segments as usize;
-        if full || self.refused || self.out + 2 > self.max_lent {
+        if !self.may_grow() {
             return Shortage::Wait(region);
         }
-        let half = self.arena_max / 2;
-        let room = |region: Region| half - self.bytes[region as usize];
         let grow = |region: Region, bytes: u32| Shortage::Grow(Plan { region, bytes });
         if region == Region::Small {
-            let next = self.next_small();
             if self.creating[Region::Small as usize] {
                 return Shortage::Growing(region);
             }
-            if next <= room(Region::Small) {
+            if let Some(next) = self.next_small() {
                 return grow(Region::Small, next);
             }
         }
         if self.creating[Region::Dedicated as usize] {
             return Shortage::Growing(region);
         }
-        if dedicated <= room(Region::Dedicated) {
+        if dedicated <= self.room(Region::Dedicated) {
             return grow(Region::Dedicated, dedicated);
         }
         Shortage::Wait(region)
+    }
+
+    /// Whether there may be one more segment, of whatever size.
+    pub(super) fn may_grow(&self) -> bool {
+        let full = self.segments.len() >= self.max_segments as usize;
+        let in_vain = self.refused && self.out > 0;
+        !full && !in_vain && self.out + 2 <= self.max_lent
+    }
+
+    pub(super) fn may_grow_small(&self) -> bool {
+        let begun = self.creating[Region::Small as usize];
+        !self.refused && self.may_grow() && (begun || self.next_small().is_some())
+    }
+
+    /// Bytes that a region can grow by.
+    pub(super) fn room(&self, region: Region) -> u32 {
+        self.arena_max / 2 - self.bytes[region as usize]
     }
 
     /// Retires segments of the dedicated region that are free and too small, if a segment of `bytes`
@@ -145,9 +159,14 @@ impl Arena {
         std::mem::take(&mut self.retired)
     }
 
-    /// Size of the next small segment: double the largest.
-    pub(super) fn next_small(&self) -> u32 {
-        let small = self.segments.values().filter(|s| s.region == Region::Small);
-        small.map(|s| s.bytes.saturating_mul(2)).max().unwrap_or(FIRST_SEGMENT)
+    /// Size of the next small segment: double the largest, or else the largest that fits and that no
+    /// other has, since [`sweep`](Self::sweep) may have left any of them. No two are alike, so they are few.
+    pub(super) fn next_small(&self) -> Option<u32> {
+        let room = self.room(Region::Small);
+        let small = || self.segments.values().filter(|s| s.region == Region::Small);
+        let double = small().map(|s| s.bytes.saturating_mul(2)).max().unwrap_or(FIRST_SEGMENT);
+        std::iter::successors(Some(double), |size| Some(size / 2))
+            .take_while(|size| *size >= FIRST_SEGMENT)
+            .find(|&size| size <= room && small().all(|s| s.bytes != size))
     }
 }

@@ -116,10 +116,13 @@ impl Arena {
         if self.out >= self.max_lent {
             return Err(Shortage::Wait(region));
         }
-        let found = self.find(len, region).or_else(|| match region {
-            Region::Small => self.find(len, Region::Dedicated),
-            Region::Dedicated => None,
-        });
+        let found = match self.find(len, region) {
+            // A whole segment for a small extent is the last resort.
+            None if region == Region::Small && !self.may_grow_small() => {
+                self.find(len, Region::Dedicated)
+            }
+            found => found,
+        };
         match found {
             Some(range) => {
                 self.out += 1;

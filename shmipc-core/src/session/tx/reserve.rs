@@ -143,7 +143,9 @@ impl<O: MemoryMut + Clone, P: Memory + Clone> Tx<O, P> {
 
     /// Leaves the queue, giving back what was granted.
     pub(crate) fn cancel(&mut self, id: TicketId, effects: &mut Effects) {
-        let stream = self.tickets.get(id).stream;
+        let ticket = self.tickets.get(id);
+        let stream = ticket.stream;
+        effects.stale.extend(ticket.waker.take());
         match self.tickets.remove(id) {
             State::Granted(grant) => self.ungrant(stream, grant, effects),
             State::Grow(plan) => {

@@ -63,10 +63,7 @@ impl Owner {
         let (segment, _) = mem::create_arena(c"shmipc-test", plan.bytes as usize).unwrap();
         self.arena.begin(plan);
         let id = self.arena.add(plan, segment);
-        for retired in self.arena.take_retired() {
-            self.live.remove(&retired);
-            self.unread.insert(retired);
-        }
+        self.tell_retired();
         self.segments.insert(id, plan);
         self.live.insert(id);
         self.unread.insert(id);
@@ -76,6 +73,34 @@ impl Owner {
         }
         if self.rule == Acknowledged::AtOnce || self.rule == Acknowledged::Mapped && self.reads {
             self.acknowledge(id);
+        }
+    }
+
+    fn tell_retired(&mut self) {
+        for retired in self.arena.take_retired() {
+            self.live.remove(&retired);
+            self.unread.insert(retired);
+        }
+    }
+
+    /// Retires what is not used.
+    fn sweep(&mut self) {
+        self.arena.sweep();
+        self.arena.sweep();
+        self.tell_retired();
+    }
+
+    /// Lends extents until they lie in segments of their own.
+    fn fill_small(&mut self) -> Vec<Lent> {
+        let mut lent = Vec::new();
+        loop {
+            let extent = self.hold(FIRST_SEGMENT / 4).expect("the dedicated region is free");
+            let extent = self.lend(extent);
+            if self.segments[&extent.segment].region == Region::Dedicated {
+                self.returned(&extent);
+                return lent;
+            }
+            lent.push(extent);
         }
     }
 
@@ -215,6 +240,46 @@ fn a_small_message_that_is_fragmented_out_finds_room_in_the_dedicated_region() {
 #[test]
 fn without_that_way_it_would_wait_for_ever() {
     assert!(!small_finds_room(false));
+}
+
+/// A whole segment for a small message is the last resort: when its own region cannot grow, be it that
+/// the kernel refuses.
+#[test]
+fn a_small_message_takes_a_whole_segment_only_for_want_of_another() {
+    let mut owner = Owner::new(ARENA / 8, Acknowledged::Mapped, true);
+    let small = FIRST_SEGMENT / 4;
+    let cancelled = owner.hold(FIRST_DEDICATED).unwrap();
+    owner.arena.release(cancelled);
+    let Err(Shortage::Grow(plan)) = owner.arena.hold(small) else { panic!("it may grow") };
+    assert_eq!(plan.region, Region::Small);
+    owner.arena.begin(plan);
+    assert!(owner.arena.refused(plan), "there is the other region");
+    // Nothing is to come back: who needs more than there is asks the kernel.
+    assert!(matches!(owner.arena.hold(ARENA / 8), Err(Shortage::Grow(_))));
+    let extent = owner.arena.hold(small).unwrap();
+    let lent = owner.lend(extent);
+    assert_eq!(owner.segments[&lent.segment].region, Region::Dedicated);
+    assert!(matches!(owner.arena.hold(ARENA / 8), Err(Shortage::Wait(_))), "now something is");
+    owner.returned(&lent);
+    let extent = owner.hold(small).unwrap();
+    let lent = owner.lend(extent);
+    assert_eq!(owner.segments[&lent.segment].region, Region::Small);
+}
+
+/// Which segment an idle time leaves is chance. Small messages have as much room after it as before.
+#[test]
+fn small_messages_have_the_same_room_after_an_idle_time() {
+    for survivor in 1..=2 {
+        let mut owner = Owner::new(ARENA / 8, Acknowledged::Mapped, true);
+        let before = owner.fill_small();
+        let (kept, returned): (Vec<_>, Vec<_>) =
+            before.iter().partition(|lent| lent.segment == survivor);
+        assert!(!kept.is_empty() && !returned.is_empty());
+        returned.iter().for_each(|lent| owner.returned(lent));
+        owner.sweep();
+        assert_eq!(owner.live, BTreeSet::from([survivor]));
+        assert_eq!(kept.len() + owner.fill_small().len(), before.len(), "{survivor} has stayed");
+    }
 }
 
 // --- retiring --------------------------------------------------------------------------------------

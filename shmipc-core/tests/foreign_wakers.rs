@@ -1,0 +1,92 @@
+//! A waker is foreign code: it may use the session when it is called, and when it is dropped. So neither
+//! happens while a lock is held.
+
+mod raw;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc;
+use std::task::{Wake, Waker};
+use std::thread;
+use std::time::Duration;
+
+use shmipc_core::handle::{SendHalf, Session};
+use shmipc_core::queue::Flags;
+
+/// Uses the session in its destructor.
+struct Curious {
+    session: Session,
+    dropped: Arc<AtomicUsize>,
+}
+
+impl Wake for Curious {
+    fn wake(self: Arc<Self>) {
+        self.session.stats();
+    }
+}
+
+impl Drop for Curious {
+    fn drop(&mut self) {
+        self.session.stats();
+        self.dropped.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// Plays a case with wakers that the session alone keeps, and expects so many of them dropped after it.
+#[track_caller]
+fn case(drops: usize, play: impl FnOnce(&Session, &dyn Fn() -> Waker) + Send + 'static) {
+    let (done, waiting) = mpsc::channel();
+    thread::spawn(move || {
+        let (session, _raw) = raw::session();
+        let dropped = Arc::new(AtomicUsize::new(0));
+        let waker = || {
+            Waker::from(Arc::new(Curious {
+                session: session.clone(),
+                dropped: Arc::clone(&dropped),
+            }))
+        };
+        play(&session, &waker);
+        let _ = done.send(dropped.load(Ordering::Relaxed));
+        session.close(0);
+    });
+    let dropped = waiting.recv_timeout(Duration::from_secs(60)).expect("a lock is held");
+    assert_eq!(dropped, drops);
+}
+
+/// The queue is so full that the next message needs room.
+fn fill(send: &SendHalf) {
+    while send.try_send(&[1; 1000], Flags::none()).unwrap() {}
+}
+
+#[test]
+fn of_a_reservation_that_is_given_up() {
+    case(2, |session, waker| {
+        let (send, _recv) = session.open().unwrap();
+        fill(&send);
+        let mut reserving = send.reserve(1000).unwrap();
+        assert!(reserving.poll(Some(&waker())).is_pending());
+        assert!(reserving.poll(Some(&waker())).is_pending(), "and the first is replaced");
+        drop(reserving);
+    });
+}
+
+#[test]
+fn of_a_half_that_is_dropped() {
+    case(3, |session, waker| {
+        let (send, mut recv) = session.open().unwrap();
+        assert!(recv.poll_recv(Some(&waker())).is_pending());
+        assert!(recv.poll_recv(Some(&waker())).is_pending(), "and the first is replaced");
+        let _ = recv.watch().poll(&waker());
+        drop((send, recv));
+    });
+}
+
+#[test]
+fn of_those_who_wait_for_streams() {
+    case(3, |session, waker| {
+        assert!(session.poll_accept(Some(&waker())).is_pending());
+        assert!(session.poll_drained(Some(&waker())).is_pending());
+        assert!(session.poll_closed(Some(&waker())).is_pending());
+        session.close(0);
+    });
+}
