@@ -14,8 +14,9 @@
 //! It drives the session inline: whoever looks for something drains the peer's records for all.
 //!
 //! # Invariants
-//! * **H1** Locks are process-local and taken in the order rx → tx → returns; the gate is taken with
-//!   none of them held. Nobody sleeps, rings, wakes or runs foreign code while holding one.
+//! * **H1** Locks are process-local and taken in the order rx → socket → tx → returns, frames, own files (of
+//!   these one at a time); the gate is taken with none of them held. Nobody sleeps, rings, wakes or runs
+//!   foreign code while holding one.
 //! * **H2** A poll stores its waker in the section in which it finds nothing; whoever delivers takes
 //!   the waker in the section in which it delivers, and calls it after.
 //! * **H3** Whatever a call publishes is seen or rung for when it returns (`notify`, N1).

@@ -96,7 +96,7 @@ impl Shared {
         self.complete(effects, result);
     }
 
-    /// Answers reservations that wait, if there are any.
+    /// Answers those who wait for something that is not a record, if there are any.
     pub(in crate::handle) fn settle(&self, effects: &mut Effects) -> Result<(), PeerMisbehaved> {
         if self.waiting.load(Ordering::Acquire) == 0 {
             return Ok(());
@@ -104,7 +104,7 @@ impl Shared {
         self.tx().settle(effects)
     }
 
-    /// Counts reservations that wait.
+    /// Counts those who wait for something that is not a record.
     pub(in crate::handle) fn count_waiting(&self, more: bool) {
         if more {
             self.waiting.fetch_add(1, Ordering::AcqRel);

@@ -61,7 +61,7 @@ pub(crate) struct Shared {
     pub(super) spin: SpinBudget,
     /// Position up to which the peer's records have been drained, for looks without the lock.
     drained: AtomicU64,
-    /// Reservations that wait: only then do drives look at head and returns.
+    /// Reservations that wait, and calls that wait for a place: only then do drives look at head and returns.
     waiting: AtomicUsize,
     /// Messages in the peer's memory that the application holds.
     held: Held,
