@@ -1,0 +1,162 @@
+//! The server's side.
+
+use std::future::poll_fn;
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use futures_core::Stream;
+use shmipc_async::{Config, ListenError, Listener};
+use tokio::net::{TcpListener, UnixListener};
+use tokio::time::{Sleep, sleep};
+
+use crate::sessions::Sessions;
+use crate::{Address, BindError, Connection, socket};
+
+/// How long a listener that has no descriptors left waits for some.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// The connections that clients make to one address, as a `Stream` for `serve_with_incoming`, a listener for
+/// `axum::serve`, or one by one.
+///
+/// Over shared memory these are the streams of all sessions. Nothing that one client does ends it.
+#[derive(Debug)]
+pub struct Incoming {
+    source: Source,
+    address: Address,
+}
+
+#[derive(Debug)]
+enum Source {
+    Shm(Sessions),
+    Unix(UnixListener, Option<Pin<Box<Sleep>>>),
+    Tcp(TcpListener, Option<Pin<Box<Sleep>>>),
+    /// It has failed.
+    Over,
+}
+
+impl Incoming {
+    /// Listens at `address`, over shared memory with the default configuration.
+    ///
+    /// A socket file that a dead server has left is replaced. Of two servers that start at the same time only
+    /// `shm:` gives the path to exactly one.
+    ///
+    /// # Errors
+    /// [`BindError`].
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime with I/O and time enabled.
+    pub async fn bind(address: &Address) -> Result<Self, BindError> {
+        Self::bind_with(address, Config::default()).await
+    }
+
+    /// Listens at `address`, over shared memory with this configuration.
+    ///
+    /// # Errors
+    /// As [`bind`](Self::bind).
+    ///
+    /// # Panics
+    /// As [`bind`](Self::bind).
+    pub async fn bind_with(address: &Address, config: Config) -> Result<Self, BindError> {
+        let failed = |error| BindError::Socket { address: address.clone(), error };
+        let mut bound = address.clone();
+        let source = match address {
+            Address::Shm(path) => {
+                Source::Shm(Sessions::new(Listener::builder().config(config).bind(path)?))
+            }
+            Address::Unix(path) => {
+                Source::Unix(socket::bind_unix(path).await.map_err(failed)?, None)
+            }
+            Address::Http(authority) => {
+                let listener = socket::bind_tcp(authority).await.map_err(failed)?;
+                let local = listener.local_addr().map_err(failed)?;
+                // Also of port 0, which is any.
+                let local = local.to_string().parse().expect("a socket address is an authority");
+                bound = Address::Http(local);
+                Source::Tcp(listener, None)
+            }
+        };
+        Ok(Self { source, address: bound })
+    }
+
+    /// The streams of the sessions of a listener that was made elsewhere; `address` is what
+    /// [`address`](Self::address) gives.
+    pub fn from_listener(listener: Listener, address: Address) -> Self {
+        Self { source: Source::Shm(Sessions::new(listener)), address }
+    }
+
+    /// Where it listens; the port that was found for port 0.
+    pub fn address(&self) -> &Address {
+        &self.address
+    }
+
+    /// The next connection. Cancel safe.
+    ///
+    /// # Errors
+    /// [`ListenError`]: the listener is finished. Never because of one client.
+    pub async fn accept(&mut self) -> Result<Connection, ListenError> {
+        poll_fn(|cx| self.poll_accept(cx)).await
+    }
+
+    /// As [`accept`](Self::accept).
+    ///
+    /// # Errors
+    /// As there.
+    pub fn poll_accept(&mut self, cx: &mut Context<'_>) -> Poll<Result<Connection, ListenError>> {
+        match &mut self.source {
+            Source::Shm(sessions) => {
+                let accepted = ready!(sessions.poll_accept(cx));
+                if accepted.is_err() {
+                    self.source = Source::Over;
+                }
+                Poll::Ready(accepted)
+            }
+            Source::Unix(listener, pause) => poll_socket(cx, pause, |cx| {
+                listener.poll_accept(cx).map_ok(|(socket, _)| Connection::unix(socket))
+            })
+            .map(Ok),
+            Source::Tcp(listener, pause) => poll_socket(cx, pause, |cx| {
+                listener.poll_accept(cx).map_ok(|(socket, _)| Connection::tcp(socket))
+            })
+            .map(Ok),
+            Source::Over => Poll::Ready(Err(ListenError::Closed)),
+        }
+    }
+}
+
+/// The next connection of a socket. One that has failed already is passed over; a lack of descriptors is
+/// waited out.
+fn poll_socket(
+    cx: &mut Context<'_>,
+    pause: &mut Option<Pin<Box<Sleep>>>,
+    mut accept: impl FnMut(&mut Context<'_>) -> Poll<io::Result<io::Result<Connection>>>,
+) -> Poll<Connection> {
+    loop {
+        if let Some(sleeping) = pause {
+            ready!(sleeping.as_mut().poll(cx));
+            *pause = None;
+        }
+        match ready!(accept(cx)) {
+            Ok(Ok(connection)) => return Poll::Ready(connection),
+            Ok(Err(error)) => tracing::debug!(%error, "a client is gone before it was accepted"),
+            Err(error) => {
+                tracing::warn!(%error, "cannot accept a client");
+                *pause = Some(Box::pin(sleep(PAUSE)));
+            }
+        }
+    }
+}
+
+/// Ends after an error.
+impl Stream for Incoming {
+    type Item = Result<Connection, ListenError>;
+
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let this = self.get_mut();
+        match this.source {
+            Source::Over => Poll::Ready(None),
+            _ => this.poll_accept(cx).map(Some),
+        }
+    }
+}
