@@ -1,0 +1,83 @@
+//! Servers of the tests of HTTP and gRPC. Each serves at the address that it is given until its standard
+//! input is closed, and then ends in good order.
+
+use std::convert::Infallible;
+use std::io::Write;
+
+use axum::Router;
+use axum::extract::ConnectInfo;
+use axum::routing::get;
+use bytes::Bytes;
+use examples_grpc::EchoServer;
+use http_body_util::Full;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use shmipc_http::{Incoming, Peer};
+use tests::child::die_with_parent;
+use tokio::io::AsyncReadExt;
+
+fn main() {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let [role, address] = &arguments[..] else { panic!("unknown role: {arguments:?}") };
+    die_with_parent();
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    runtime.block_on(async {
+        let address = address.parse().expect("an address");
+        let incoming = Incoming::bind(&address).await.expect("the address is free");
+        println!("listening {}", incoming.address());
+        std::io::stdout().flush().expect("the test listens");
+        match role.as_str() {
+            "tonic" => tonic(incoming).await,
+            "axum" => axum(incoming).await,
+            "hyper" => hyper(incoming).await,
+            _ => panic!("unknown role: {role}"),
+        }
+    });
+    runtime.shutdown_background();
+}
+
+async fn hung_up() {
+    let _ = tokio::io::stdin().read_to_end(&mut Vec::new()).await;
+}
+
+async fn tonic(incoming: Incoming) {
+    let router = tonic::transport::Server::builder().add_service(EchoServer);
+    router.serve_with_incoming_shutdown(incoming, hung_up()).await.expect("served");
+}
+
+/// Answers with the process id of the client, or that it is remote.
+async fn axum(incoming: Incoming) {
+    let app = Router::new().route("/whoami", get(whoami));
+    let app = app.into_make_service_with_connect_info::<Peer>();
+    axum::serve(incoming, app).with_graceful_shutdown(hung_up()).await.expect("served");
+}
+
+async fn whoami(ConnectInfo(peer): ConnectInfo<Peer>) -> String {
+    who(peer)
+}
+
+fn who(peer: Peer) -> String {
+    match peer {
+        Peer::Process(cred) => format!("process {}", cred.pid),
+        Peer::Remote(address) => format!("remote {}", address.ip()),
+    }
+}
+
+/// The same by hyper alone.
+async fn hyper(mut incoming: Incoming) {
+    let serve = async {
+        while let Ok(connection) = incoming.accept().await {
+            let peer = connection.peer();
+            let service = service_fn(move |_| async move {
+                let body = Full::new(Bytes::from(who(peer)));
+                Ok::<_, Infallible>(hyper::Response::new(body))
+            });
+            tokio::spawn(http1::Builder::new().serve_connection(TokioIo::new(connection), service));
+        }
+    };
+    tokio::select! {
+        () = serve => panic!("the listener has ended"),
+        () = hung_up() => {}
+    }
+}
