@@ -21,7 +21,7 @@ pub struct Connection {
 
 #[derive(Debug)]
 enum Carrier {
-    Shm(Stream),
+    Shm(Box<Stream>),
     Unix(UnixStream),
     Tcp(TcpStream),
 }
@@ -40,7 +40,7 @@ pub enum Peer {
 impl Connection {
     /// A connection over a stream of a session with `peer`.
     pub fn new(stream: Stream, peer: PeerCred) -> Self {
-        Self { carrier: Carrier::Shm(stream), peer: Peer::Process(peer) }
+        Self { carrier: Carrier::Shm(Box::new(stream)), peer: Peer::Process(peer) }
     }
 
     pub(crate) fn unix(socket: UnixStream) -> io::Result<Self> {

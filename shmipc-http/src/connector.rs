@@ -1,6 +1,6 @@
 //! The client's side.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -73,7 +73,7 @@ impl Connector {
 }
 
 impl Shm {
-    async fn connect(&self, path: &PathBuf) -> Result<Connection, ConnectError> {
+    async fn connect(&self, path: &Path) -> Result<Connection, ConnectError> {
         let (session, stream) = match self.open(path).await {
             // It ended after we had looked; the next one is new.
             Err(ConnectError::Stream(OpenError::GoingAway | OpenError::Session(_))) => {
