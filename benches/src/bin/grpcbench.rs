@@ -19,7 +19,8 @@ use examples_grpc::{EchoClient, EchoServer};
 use futures_util::future::join_all;
 use hdrhistogram::Histogram;
 use hyper_util::rt::TokioIo;
-use shmipc_http::{Address, Incoming, grpc};
+use shmipc_core::config::{Config, WaitMode};
+use shmipc_http::{Address, Connector, Incoming, grpc};
 use tokio::runtime::{Builder, Runtime};
 use tonic::transport::{Channel, Endpoint, Server};
 
@@ -37,6 +38,9 @@ struct Arguments {
     /// Runtimes, of clients and servers.
     #[arg(long, value_delimiter = ',', default_value = "current,multi")]
     runtime: Vec<Kind>,
+    /// How a session waits: adaptive, spin or block.
+    #[arg(long, default_value = "adaptive", value_parser = wait_mode)]
+    wait: WaitMode,
     /// Blocks of each transport.
     #[arg(long, default_value_t = 10)]
     blocks: usize,
@@ -68,15 +72,15 @@ impl Kind {
 fn main() -> Result<()> {
     let arguments = Arguments::parse();
     match &arguments.serve {
-        Some(address) => serve(address, arguments.runtime[0]),
+        Some(address) => serve(address, arguments.runtime[0], arguments.wait),
         None => arguments.runtime.iter().try_for_each(|kind| measure(&arguments, *kind)),
     }
 }
 
-fn serve(address: &Address, kind: Kind) -> Result<()> {
+fn serve(address: &Address, kind: Kind, wait: WaitMode) -> Result<()> {
     let runtime = kind.start()?;
     runtime.block_on(async {
-        let incoming = Incoming::bind(address).await?;
+        let incoming = Incoming::bind_with(address, config(wait)?).await?;
         println!("{}", incoming.address());
         std::io::stdout().flush()?;
         tokio::spawn(Server::builder().add_service(EchoServer).serve_with_incoming(incoming));
@@ -86,14 +90,28 @@ fn serve(address: &Address, kind: Kind) -> Result<()> {
     })
 }
 
+fn wait_mode(mode: &str) -> std::result::Result<WaitMode, String> {
+    match mode {
+        "adaptive" => Ok(WaitMode::Adaptive),
+        "spin" => Ok(WaitMode::Spin),
+        "block" => Ok(WaitMode::Block),
+        _ => Err("adaptive, spin or block".to_owned()),
+    }
+}
+
+fn config(wait: WaitMode) -> Result<Config> {
+    Ok(Config::builder().wait(wait).build()?)
+}
+
 /// A process that serves; killed when dropped.
 struct Process(Child);
 
 impl Process {
-    fn start(address: &str, kind: Kind) -> Result<(Self, Address)> {
+    fn start(address: &str, kind: Kind, wait: WaitMode) -> Result<(Self, Address)> {
         let kind = kind.to_possible_value().ok_or("no name")?;
         let mut child = Command::new(std::env::current_exe()?)
             .args(["--serve", address, "--runtime", kind.get_name()])
+            .args(["--wait", &format!("{wait:?}").to_lowercase()])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()?;
@@ -123,13 +141,16 @@ struct Arm {
 fn measure(arguments: &Arguments, kind: Kind) -> Result<()> {
     let directory = tempfile::tempdir()?;
     let path = |name: &str| directory.path().join(name).display().to_string();
-    let (_shm_server, shm) = Process::start(&format!("shm:{}", path("shm")), kind)?;
-    let (_uds_server, uds) = Process::start(&format!("unix:{}", path("uds")), kind)?;
+    let (_shm_server, shm) = Process::start(&format!("shm:{}", path("shm")), kind, arguments.wait)?;
+    let (_uds_server, uds) =
+        Process::start(&format!("unix:{}", path("uds")), kind, arguments.wait)?;
     let runtime = kind.start()?;
     runtime.block_on(async {
         let arm = |name, channel| Arm { name, client: EchoClient::new(channel), blocks: vec![] };
+        let connector = Connector::with_config(&shm, config(arguments.wait)?);
+        let connected = grpc::endpoint(&shm).connect_with_connector(connector).await?;
         let mut arms = [
-            arm("tonic-shm", grpc::connect(&shm).await?),
+            arm("tonic-shm", connected),
             arm("tonic-uds", grpc::connect(&uds).await?),
             arm("tonic-duplex", duplex().await?),
         ];
