@@ -18,11 +18,13 @@ use crate::poll::poll;
 pub struct RecvStream<T: Trust = Untrusted> {
     session: Session,
     core: RecvHalf<T>,
+    /// Whether a poll that finds nothing looks longer.
+    looks: bool,
 }
 
 impl RecvStream {
     pub(crate) fn new(session: &Session, core: RecvHalf) -> Self {
-        Self { session: session.clone(), core }
+        Self { session: session.clone(), core, looks: true }
     }
 
     /// The same half with zero-copy reading, if the configuration carries the promise
@@ -32,10 +34,10 @@ impl RecvStream {
     /// The half itself, of a session without the promise.
     #[expect(clippy::result_large_err, reason = "the half itself comes back")]
     pub fn into_trusted(self) -> Result<RecvStream<Trusted>, Self> {
-        let Self { session, core } = self;
+        let Self { session, core, looks } = self;
         match core.into_trusted() {
-            Ok(core) => Ok(RecvStream { session, core }),
-            Err(core) => Err(Self { session, core }),
+            Ok(core) => Ok(RecvStream { session, core, looks }),
+            Err(core) => Err(Self { session, core, looks }),
         }
     }
 }
@@ -43,8 +45,8 @@ impl RecvStream {
 impl RecvStream<Trusted> {
     /// The same half without zero-copy reading, for code that takes any.
     pub fn into_untrusted(self) -> RecvStream {
-        let Self { session, core } = self;
-        RecvStream { session, core: core.into_untrusted() }
+        let Self { session, core, looks } = self;
+        RecvStream { session, core: core.into_untrusted(), looks }
     }
 }
 
@@ -76,8 +78,8 @@ impl<T: Trust> RecvStream<T> {
         &mut self,
         cx: &mut Context<'_>,
     ) -> Poll<Result<Option<Message<T>>, RecvError>> {
-        let Self { session, core } = self;
-        poll(session, cx, core, RecvHalf::others_wait, RecvHalf::poll_recv)
+        let Self { session, core, looks } = self;
+        poll(session, cx, core, |core| !*looks || core.others_wait(), RecvHalf::poll_recv)
     }
 
     /// Receives the next message into `out` and gives its length; `None` after the peer's finish. The
@@ -87,10 +89,14 @@ impl<T: Trust> RecvStream<T> {
     /// [`RecvError::TooLarge`] for a message longer than `out`, which stays the next message.
     pub async fn recv_into(&mut self, out: &mut [u8]) -> Result<Option<usize>, RecvError> {
         poll_fn(|cx| {
-            let Self { session, core } = self;
-            poll(session, cx, core, RecvHalf::others_wait, |core, waker| {
-                core.poll_recv_into(out, waker)
-            })
+            let Self { session, core, looks } = self;
+            poll(
+                session,
+                cx,
+                core,
+                |core| !*looks || core.others_wait(),
+                |core, waker| core.poll_recv_into(out, waker),
+            )
         })
         .await
     }
@@ -106,6 +112,13 @@ impl<T: Trust> RecvStream<T> {
             self.session.glance();
         }
         polled
+    }
+
+    /// Whether a poll that finds nothing looks a little longer before it is pending, as it does at first. Not
+    /// good for a task that feeds others of its thread, such as an HTTP/2 connection: they would wait for
+    /// the end of the look. The session's driver looks then, after they have run.
+    pub fn look_longer(&mut self, look: bool) {
+        self.looks = look;
     }
 
     /// Asks the peer to stop sending, with a code for its application. Never waits.
@@ -141,11 +154,15 @@ impl<T: Trust> AsyncRead for RecvStream<T> {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let Self { session, core } = self.get_mut();
+        let Self { session, core, looks } = self.get_mut();
         let out = buf.initialize_unfilled();
-        let read = poll(session, cx, core, RecvHalf::others_wait, |core, waker| {
-            core.poll_read(out, waker)
-        });
+        let read = poll(
+            session,
+            cx,
+            core,
+            |core| !*looks || core.others_wait(),
+            |core, waker| core.poll_read(out, waker),
+        );
         read.map(|read| {
             buf.advance(read?);
             Ok(())

@@ -39,7 +39,9 @@ pub enum Peer {
 
 impl Connection {
     /// A connection over a stream of a session with `peer`.
-    pub fn new(stream: Stream, peer: PeerCred) -> Self {
+    pub fn new(mut stream: Stream, peer: PeerCred) -> Self {
+        // What was read may be for a task that has yet to run.
+        stream.receiver().look_longer(false);
         Self { carrier: Carrier::Shm(Box::new(stream)), peer: Peer::Process(peer) }
     }
 
