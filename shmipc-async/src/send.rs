@@ -60,6 +60,8 @@ impl SendStream {
     /// # Errors
     /// [`SendError`]; [`SendError::TooLarge`] at once for what can never fit.
     pub async fn reserve(&mut self, len: usize) -> Result<Reservation, SendError> {
+        // A write that was given up waits no more, and keeps nothing.
+        self.waiting = None;
         let mut reserving = self.core.reserve(len)?;
         poll_fn(|cx| poll_room(&self.session, &mut reserving, cx)).await
     }
@@ -131,13 +133,19 @@ impl SendStream {
                 return Poll::Ready(Ok(len));
             }
         }
-        let waiting = match &mut self.waiting {
-            Some(waiting) => waiting,
-            None => self.waiting.insert(self.core.reserve(len)?),
+        let mut reservation = loop {
+            let waiting = match &mut self.waiting {
+                Some(waiting) => waiting,
+                None => self.waiting.insert(self.core.reserve(len)?),
+            };
+            let reserved = ready!(poll_room(&self.session, waiting, cx));
+            self.waiting = None;
+            let reservation = reserved?;
+            // One for a flush that was given up has no room for a write.
+            if len == 0 || !reservation.is_empty() {
+                break reservation;
+            }
         };
-        let reserved = ready!(poll_room(&self.session, waiting, cx));
-        self.waiting = None;
-        let mut reservation = reserved?;
         // It was made for what a call before this one had to write.
         let len = len.min(reservation.len());
         gather(buffers, &mut reservation[..len]);

@@ -46,6 +46,14 @@ fn main() {
         ["leave", path] => leave(path),
         ["leave-when-told", path] => leave_when_told(path),
         ["idle", path, count] => idle(path, count.parse().expect("a number")),
+        ["idle-streams", path, runtime, count] => {
+            let count = count.parse().expect("a number");
+            match runtime {
+                CurrentThread::NAME => idle_streams::<CurrentThread>(path, count),
+                MultiThread::NAME => idle_streams::<MultiThread>(path, count),
+                _ => panic!("unknown runtime: {runtime}"),
+            }
+        }
         ["receive", path, mode] => receive(path, mode),
         ["crowd", path, sessions, rounds] => {
             crowd(path, sessions.parse().expect("a number"), rounds.parse().expect("a number"));
@@ -247,6 +255,27 @@ fn receive(path: &str, mode: &str) {
     say("receiving");
     // The time limit is that of a test that has forgotten us.
     let _ = stream.recv_timeout(Duration::from_secs(600));
+}
+
+/// Connects, and has a task for each of `count` streams that says one thing and waits for another.
+fn idle_streams<K: Kind>(path: &str, count: usize) {
+    let runtime = K::start().expect("a runtime");
+    runtime.block_on(async {
+        let config = Setup::new(Size::Many).config();
+        let session = shmipc_async::Session::connect_with(path, &config).await.expect("connected");
+        let mut tasks = Vec::new();
+        for _ in 0..count {
+            let mut stream = session.open().expect("a stream");
+            stream.send(b"hello").await.expect("sent");
+            tasks.push(tokio::spawn(async move { stream.recv().await.map(drop) }));
+        }
+        // Each has been polled once when the last one has.
+        tokio::task::yield_now().await;
+        say("receiving");
+        for task in tasks {
+            let _ = task.await;
+        }
+    });
 }
 
 /// Connects `sessions` times with a stream each, and has requests answered in another order each round.
