@@ -93,12 +93,16 @@ impl<T: Trust> RecvHalf<T> {
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
                 Poll::Ready(Ok(None)) => return Poll::Ready(Ok(None)),
                 Poll::Ready(Ok(Some(entry))) => {
-                    match (&entry.payload, out.get_mut(..entry.payload.len())) {
-                        (Payload::Heap(bytes), Some(out)) if !entry.more => {
-                            out.copy_from_slice(bytes);
-                            return Poll::Ready(Ok(Some(bytes.len())));
+                    match entry {
+                        Entry { payload: Payload::Heap(bytes), more: false }
+                            if bytes.len() <= out.len() =>
+                        {
+                            let len = bytes.len();
+                            out[..len].copy_from_slice(&bytes);
+                            self.owner.shared.rx().reuse(bytes);
+                            return Poll::Ready(Ok(Some(len)));
                         }
-                        _ => self.take(entry),
+                        entry => self.take(entry),
                     }
                 }
             }
