@@ -42,6 +42,7 @@
 
 #![forbid(unsafe_code)]
 
+mod client;
 mod connect;
 mod driver;
 mod fd;
@@ -52,12 +53,14 @@ mod send;
 mod session;
 mod stream;
 
+pub use client::Client;
 pub use listener::{Listener, ListenerBuilder};
 pub use recv::{Messages, RecvStream};
 pub use send::{Batch, SendStream};
 pub use session::Session;
 pub use stream::Stream;
 
+pub use shmipc_core::client::CallError;
 pub use shmipc_core::config::{
     Authorizer, BellKind, Config, ConfigBuilder, Limits, PeerCred, WaitMode,
 };

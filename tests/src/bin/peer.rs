@@ -43,6 +43,7 @@ fn main() {
         ["silent-after-fork", path] => silent_after_fork(path),
         ["listen", path] => listen(path),
         ["echo", path] => echo(path),
+        ["answer", path, requests] => answer(path, requests.parse().expect("a number")),
         ["leave", path] => leave(path),
         ["leave-when-told", path] => leave_when_told(path),
         ["idle", path, count] => idle(path, count.parse().expect("a number")),
@@ -329,4 +330,35 @@ fn left_alone(path: &str, drives: bool) {
     }
     say("received");
     hold();
+}
+
+/// Answers requests on streams of their own, and says of each that it has seen it, until the test hangs up
+/// or kills us; leaves each session after `requests` of them and goes on with the next.
+fn answer(path: &str, requests: usize) {
+    let listener = Listener::bind(path).expect("the path is free");
+    say("listening");
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            while let Ok(session) = listener.accept() {
+                scope.spawn(move || {
+                    let mut served = 0;
+                    while let Ok(mut stream) = session.accept() {
+                        if let Ok(Some(request)) = stream.recv() {
+                            say(&format!("seen {}", String::from_utf8_lossy(&request.to_vec())));
+                            let _ = stream.sender().finish_with(&request.to_vec());
+                            // The client ends its direction with the request.
+                            let _ = stream.recv();
+                        }
+                        served += 1;
+                        if served == requests {
+                            session.leave();
+                        }
+                    }
+                    let _ = session.drained_timeout(PATIENCE);
+                });
+            }
+        });
+        hold();
+        std::process::exit(0);
+    });
 }

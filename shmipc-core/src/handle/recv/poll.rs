@@ -6,7 +6,7 @@ use std::task::{Poll, Waker};
 use crate::error::{RecvError, SessionError};
 use crate::handle::message::{Message, Part, Trust};
 use crate::mem::{Memory as _, PeerMapping};
-use crate::session::Payload;
+use crate::session::{Entry, Payload};
 
 use super::RecvHalf;
 use super::parts::Taken;
