@@ -38,7 +38,7 @@
 //! # Time-outs
 //!
 //! No operation has a time-out of its own: `tokio::time::timeout` may be put around every method that is
-//! called cancel safe here, which all are.
+//! called cancel safe here, which all are but [`Client::call`].
 
 #![forbid(unsafe_code)]
 

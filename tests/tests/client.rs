@@ -184,13 +184,13 @@ fn without_a_server<C: Client>() {
 
 macro_rules! in_both_flavours {
     ($($case:ident)*) => {
-        mod blocking {
+        mod in_threads {
             $(#[test]
             fn $case() {
                 super::$case::<super::Blocking>();
             })*
         }
-        mod tokio {
+        mod in_tasks {
             $(#[test]
             fn $case() {
                 super::$case::<super::Tokio>();
@@ -200,3 +200,22 @@ macro_rules! in_both_flavours {
 }
 
 in_both_flavours! { while_the_server_leaves while_servers_are_killed without_a_server }
+
+/// A call that is given up while it connects leaves that to the next one.
+#[test]
+fn a_call_that_is_given_up_lets_others_connect() {
+    within("given up", || {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("socket");
+        let Tokio(client, runtime) = Client::new(&path);
+        runtime.block_on(async {
+            let moment = Duration::from_millis(10);
+            let given_up = tokio::time::timeout(moment, client.call(b"x", soon())).await;
+            assert!(given_up.is_err(), "there is no server");
+        });
+        let server = serve(&path, usize::MAX);
+        let reply = runtime.block_on(client.call(b"hello", soon()));
+        assert_eq!(reply.unwrap().to_vec(), b"hello");
+        server.succeed();
+    });
+}

@@ -92,19 +92,17 @@ impl<T: Trust> RecvHalf<T> {
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
                 Poll::Ready(Ok(None)) => return Poll::Ready(Ok(None)),
-                Poll::Ready(Ok(Some(entry))) => {
-                    match entry {
-                        Entry { payload: Payload::Heap(bytes), more: false }
-                            if bytes.len() <= out.len() =>
-                        {
-                            let len = bytes.len();
-                            out[..len].copy_from_slice(&bytes);
-                            self.owner.shared.rx().reuse(bytes);
-                            return Poll::Ready(Ok(Some(len)));
-                        }
-                        entry => self.take(entry),
+                Poll::Ready(Ok(Some(entry))) => match entry {
+                    Entry { payload: Payload::Heap(bytes), more: false }
+                        if bytes.len() <= out.len() =>
+                    {
+                        let len = bytes.len();
+                        out[..len].copy_from_slice(&bytes);
+                        self.owner.shared.rx().reuse(bytes);
+                        return Poll::Ready(Ok(Some(len)));
                     }
-                }
+                    entry => self.take(entry),
+                },
             }
         }
         match self.poll_recv(waker) {
