@@ -196,7 +196,7 @@ async fn publisher(choice: Choice, path: &Path) -> Result<(), Box<dyn Error>> {
             outbox.push(&message, choice).await;
         }
         // A publisher with something to do between its messages.
-        sleep(Duration::ZERO).await;
+        sleep(Duration::from_millis(1)).await;
     }
     let published = start.elapsed();
     for (outbox, _) in &subscribers {

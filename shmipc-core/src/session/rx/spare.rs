@@ -12,7 +12,7 @@ impl Spare {
     /// A piece of that many bytes, with any contents.
     pub(super) fn take(&mut self, len: usize) -> Option<Box<[u8]>> {
         let index = self.0.iter().position(|piece| piece.len() == len)?;
-        Some(self.0.swap_remove(index))
+        Some(self.0.remove(index))
     }
 
     /// Keeps a piece that nobody needs.
@@ -21,8 +21,8 @@ impl Spare {
             return;
         }
         if self.0.len() == PIECES {
-            // Sizes that nobody asks for any more go first or last.
-            self.0.swap_remove(0);
+            // Nobody has asked for the oldest.
+            self.0.remove(0);
         }
         self.0.push(piece);
     }
