@@ -25,7 +25,8 @@ const WRITE_PIECE: usize = 64 << 10;
 pub struct SendStream {
     session: Session,
     core: SendHalf,
-    /// Room that a pending write or flush waits for.
+    /// Room that a pending write or flush waits for. Who sends in another way has given that one up, and is
+    /// not to wait behind it.
     waiting: Option<Reserving>,
     /// The messages of a batch in the making.
     staged: Staged,
@@ -60,6 +61,7 @@ impl SendStream {
     /// # Errors
     /// [`SendError`]; [`SendError::TooLarge`] at once for what can never fit.
     pub async fn reserve(&mut self, len: usize) -> Result<Reservation, SendError> {
+        self.waiting = None;
         let mut reserving = self.core.reserve(len)?;
         poll_fn(|cx| poll_room(&self.session, &mut reserving, cx)).await
     }
@@ -83,6 +85,7 @@ impl SendStream {
     }
 
     async fn send_flags(&mut self, data: &[u8], flags: Flags) -> Result<(), SendError> {
+        self.waiting = None;
         // A sender that never has to wait leaves the runtime to others now and then, too; nothing is awaited
         // between the sending and the answer.
         tokio::task::consume_budget().await;
@@ -96,6 +99,7 @@ impl SendStream {
 
     /// Collects small messages, to be sent with one publication and at most one ring.
     pub fn batch(&mut self) -> Batch<'_> {
+        self.waiting = None;
         self.staged.clear();
         Batch { stream: self }
     }
@@ -131,13 +135,19 @@ impl SendStream {
                 return Poll::Ready(Ok(len));
             }
         }
-        let waiting = match &mut self.waiting {
-            Some(waiting) => waiting,
-            None => self.waiting.insert(self.core.reserve(len)?),
+        let mut reservation = loop {
+            let waiting = match &mut self.waiting {
+                Some(waiting) => waiting,
+                None => self.waiting.insert(self.core.reserve(len)?),
+            };
+            let reserved = ready!(poll_room(&self.session, waiting, cx));
+            self.waiting = None;
+            let reservation = reserved?;
+            // One for a flush that was given up has no room for a write.
+            if len == 0 || !reservation.is_empty() {
+                break reservation;
+            }
         };
-        let reserved = ready!(poll_room(&self.session, waiting, cx));
-        self.waiting = None;
-        let mut reservation = reserved?;
         // It was made for what a call before this one had to write.
         let len = len.min(reservation.len());
         gather(buffers, &mut reservation[..len]);
@@ -211,7 +221,9 @@ fn gather(buffers: &[io::IoSlice<'_>], out: &mut [u8]) {
 }
 
 /// Writes are published before they complete, as parts of one message that a flush or a shutdown ends. A
-/// peer that reads bytes does not have to wait for either. Cancel safe: a pending write has sent nothing.
+/// peer that reads bytes does not have to wait for either. Cancel safe: a pending write has sent nothing. It keeps
+/// its turn, and with it room that it was granted, for the next write, until the half is dropped, ended, or sends
+/// in another way.
 impl AsyncWrite for SendStream {
     fn poll_write(
         self: Pin<&mut Self>,

@@ -22,7 +22,7 @@ use crate::poll::{poll, poll_once};
 /// with [`SessionError::RuntimeGone`] if the runtime it was made on shuts down.
 #[derive(Clone, Debug)]
 pub struct Session {
-    core: Core,
+    pub(crate) core: Core,
 }
 
 impl Session {

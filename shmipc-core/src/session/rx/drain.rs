@@ -105,7 +105,14 @@ impl<O: MemoryMut + Clone, P: Memory + Clone> Rx<O, P> {
         let key = self.find(id, opens, feeds, effects)?;
         match header.kind {
             Kind::Inline => {
-                let payload = Payload::Heap(self.reader.payload(record).into_boxed_slice());
+                let bytes = match self.spare.take(record.header.value as usize) {
+                    Some(mut bytes) => {
+                        self.reader.copy_payload(record, &mut bytes);
+                        bytes
+                    }
+                    None => self.reader.payload(record).into_boxed_slice(),
+                };
+                let payload = Payload::Heap(bytes);
                 return self.deliver(key, payload, header.flags, feeds, want, effects);
             }
             Kind::Extent => {

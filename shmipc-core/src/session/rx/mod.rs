@@ -5,6 +5,7 @@
 mod drain;
 mod evict;
 mod leaving;
+mod spare;
 mod streams;
 mod watch;
 
@@ -26,6 +27,7 @@ pub use watch::Readiness;
 use super::{Effects, RecvCredit, StreamId, Tx};
 use crate::wire::SegmentClass;
 use evict::Unread;
+use spare::Spare;
 
 /// Payload that nobody has read.
 #[derive(Debug)]
@@ -149,6 +151,7 @@ pub(crate) struct Rx<O = Arc<OwnMapping>, P = Arc<PeerMapping>> {
     end_wakers: Vec<Waker>,
     segments: BTreeMap<u32, (Arc<PeerMapping>, SegmentClass)>,
     unread: Unread,
+    spare: Spare,
     /// Streams with somebody to be woken.
     waiting: usize,
     /// The id of the segment announced last.
@@ -190,6 +193,7 @@ impl<O: MemoryMut + Clone, P: Memory + Clone> Rx<O, P> {
             end_wakers: Vec::new(),
             segments: BTreeMap::new(),
             unread: Unread::default(),
+            spare: Spare::default(),
             waiting: 0,
             last_segment: 0,
             credit: RecvCredit::session(incoming.unread_max),

@@ -120,6 +120,11 @@ impl<O: MemoryMut + Clone, P: Memory + Clone> Rx<O, P> {
         self.peer_ended(key, feeds, effects);
     }
 
+    /// Takes memory back that was handed out with a message, for the next of its size.
+    pub(crate) fn reuse(&mut self, payload: Box<[u8]>) {
+        self.spare.keep(payload);
+    }
+
     /// Counters of a stream.
     pub(crate) fn stats_of(&self, key: usize) -> RecvStats {
         let Some(stream) = self.streams.get(key) else { return RecvStats::default() };
