@@ -153,7 +153,11 @@ impl Outbox {
                         () = gone => continue,
                     };
                     if !sent {
-                        self.when(|kept| Some(kept.disconnected = true)).await;
+                        self.when(|kept| {
+                            kept.disconnected = true;
+                            Some(())
+                        })
+                        .await;
                     }
                 }
                 Ok(None) => {
@@ -200,7 +204,12 @@ async fn publisher(choice: Choice, path: &Path) -> Result<(), Box<dyn Error>> {
     }
     let published = start.elapsed();
     for (outbox, _) in &subscribers {
-        outbox.when(|kept| Some(kept.complete = true)).await;
+        outbox
+            .when(|kept| {
+                kept.complete = true;
+                Some(())
+            })
+            .await;
     }
     for (number, (outbox, sending)) in subscribers.into_iter().enumerate() {
         let outcome = sending.await?;

@@ -39,6 +39,12 @@ pub enum Turn<S> {
     Pause(Instant),
 }
 
+impl<S: Clone> Default for Line<S> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl<S: Clone> Line<S> {
     /// Without a session.
     pub fn new() -> Self {
