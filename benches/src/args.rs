@@ -20,8 +20,8 @@ pub(crate) enum Command {
     Latency(Options),
     /// One way: `--batch` messages a publication, checked by the receiver.
     Throughput(Options),
-    /// Ping-pongs side by side: a thread of each process and a link (shm-sync: a stream of the one
-    /// session) for each.
+    /// Ping-pongs side by side: a thread of each process (uds-async, shm-async: a task) and a link (shmipc:
+    /// a stream of the one session) for each.
     Parallel {
         #[command(flatten)]
         options: Options,
@@ -30,6 +30,8 @@ pub(crate) enum Command {
         #[arg(long, value_delimiter = ',', default_value = "1,8", value_parser = positive)]
         streams: Vec<usize>,
     },
+    /// How late a timer task is whose runtime has a ping-pong to do; durations are those of the timer.
+    Timers(Options),
     /// How long after a `SIGKILL` of the peer a call of shm-sync fails.
     Kills(Kills),
     /// The other process; the driver starts it.
@@ -58,7 +60,7 @@ pub(crate) enum Command {
 
 #[derive(Clone, Debug, Args)]
 pub(crate) struct Options {
-    /// What to measure [default: all; parallel: uds,shm-sync].
+    /// What to measure [default: all; parallel: uds,shm-sync; timers: uds-async,shm-async].
     #[arg(long, value_delimiter = ',', value_enum)]
     pub(crate) transport: Vec<Transport>,
 
@@ -66,15 +68,15 @@ pub(crate) struct Options {
     #[arg(long, value_delimiter = ',', default_value = "64,4k,64k,1M")]
     pub(crate) size: Vec<Size>,
 
-    /// How shm-sync waits (the controls wait in the one way that is theirs).
+    /// How shmipc waits (the controls wait in the one way that is theirs).
     #[arg(long, value_enum, default_value_t = Wait::Adaptive)]
     pub(crate) wait: Wait,
 
-    /// Whether shm-sync copies out (untrusted) or reads in place (trusted).
+    /// Whether shmipc copies out (untrusted) or reads in place (trusted).
     #[arg(long, value_enum, default_value_t = Trust::Untrusted)]
     pub(crate) trust: Trust,
 
-    /// How shm-sync wakes a sleeping peer.
+    /// How shmipc wakes a sleeping peer.
     #[arg(long, value_enum, default_value_t = Bell::Socket)]
     pub(crate) bell: Bell,
 
@@ -98,13 +100,21 @@ pub(crate) struct Options {
     #[arg(long, value_enum, default_value_t = Touch::All)]
     pub(crate) touch: Touch,
 
-    /// Further threads in each process waiting on idle streams of the same shm-sync session.
+    /// Further threads (shm-async: tasks) in each process waiting on idle streams of the same session.
     #[arg(long, default_value_t = 0)]
     pub(crate) parked: usize,
 
-    /// Further streams of the same shm-sync session, open on both sides and not used.
+    /// Further streams of the same session, open on both sides and not used.
     #[arg(long, value_delimiter = ',', default_value = "0")]
     pub(crate) open: Vec<usize>,
+
+    /// Bytes of the queue of records of a shmipc session [default: the library's].
+    #[arg(long)]
+    pub(crate) ring: Option<Size>,
+
+    /// The tokio runtime of uds-async and shm-async in both processes.
+    #[arg(long, value_delimiter = ',', value_enum, default_value = "current")]
+    pub(crate) runtime: Vec<Runtime>,
 
     /// One JSON object a line on standard output.
     #[arg(long)]
@@ -159,8 +169,15 @@ macro_rules! words {
 
 words!(
     /// Which benchmark.
-    Bench { Latency = "latency", Throughput = "throughput", Parallel = "parallel" }
+    Bench { Latency = "latency", Throughput = "throughput", Parallel = "parallel", Timers = "timers" }
 );
+
+impl Bench {
+    /// Its figure is a duration, not a rate.
+    pub(crate) fn is_about_durations(self) -> bool {
+        matches!(self, Self::Latency | Self::Timers)
+    }
+}
 
 words!(
     /// What carries the messages.
@@ -181,12 +198,19 @@ words!(
         ShmSync = "shm-sync",
         /// shmipc, blocking flavour, a stream opened, used once and closed for each round trip.
         ShmStreams = "shm-streams",
+        /// A Unix stream socket of tokio.
+        UdsAsync = "uds-async",
+        /// shmipc, tokio flavour.
+        ShmAsync = "shm-async",
     }
 );
 
 impl Transport {
     /// What `parallel` compares unless told otherwise.
     pub(crate) const SIDE_BY_SIDE: &[Self] = &[Self::Uds, Self::ShmSync];
+
+    /// What has tasks, and a runtime.
+    pub(crate) const ON_TOKIO: &[Self] = &[Self::UdsAsync, Self::ShmAsync];
 
     /// Transports of one family differ in how one thing is used.
     pub(crate) fn family(self) -> Self {
@@ -197,6 +221,21 @@ impl Transport {
 words!(
     /// How a process waits for a message.
     Wait { Spin = "spin", Adaptive = "adaptive", Block = "block" }
+);
+
+words!(
+    /// Where the tasks of a process run.
+    Runtime {
+        /// A current-thread runtime; the caller is a task.
+        Current = "current",
+        /// A multi-thread runtime with its defaults; the caller is a task.
+        Multi = "multi",
+        /// The same runtime; the caller is the one in `block_on`, as in `main`.
+        Main = "main",
+        /// There are no tasks.
+        #[value(skip)]
+        None = "none",
+    }
 );
 
 words!(

@@ -3,7 +3,7 @@
 use std::io;
 use std::time::Duration;
 
-use crate::args::{Bell, Bench, Options, Size, Touch, Transport, Trust, Wait};
+use crate::args::{Bell, Bench, Options, Runtime, Size, Touch, Transport, Trust, Wait};
 use crate::control::Control;
 use crate::measure::{self, Block, Figures, Measure, median};
 use crate::process::{self, Peer, Watchdog};
@@ -81,12 +81,19 @@ pub(crate) fn run(bench: Bench, options: &Options, streams: &[usize]) -> io::Res
 fn plan(bench: Bench, options: &Options, streams: &[usize], socket: &str) -> Vec<Arm> {
     let transports = match (&options.transport[..], bench) {
         ([], Bench::Parallel) => Transport::SIDE_BY_SIDE,
+        ([], Bench::Timers) => Transport::ON_TOKIO,
         ([], _) => Transport::ALL,
         (chosen, _) => chosen,
     };
     let mut arms: Vec<Arm> = Vec::new();
     for &transport in transports {
-        for (&size, &streams, &open) in combinations(&options.size, streams, &options.open) {
+        let runtimes = match Transport::ON_TOKIO.contains(&transport) {
+            true => &options.runtime[..],
+            false => &[Runtime::None],
+        };
+        for (&size, &streams, &(&open, &runtime)) in
+            combinations(&options.size, streams, &pairs(&options.open, runtimes))
+        {
             let mut arm = Arm {
                 bench,
                 transport,
@@ -99,6 +106,8 @@ fn plan(bench: Bench, options: &Options, streams: &[usize], socket: &str) -> Vec
                 parked: options.parked,
                 open,
                 streams,
+                runtime,
+                ring: options.ring,
                 socket: socket.to_owned(),
             };
             if let Err(why) = settle(&mut arm) {
@@ -120,6 +129,10 @@ fn plan(bench: Bench, options: &Options, streams: &[usize], socket: &str) -> Vec
     arms
 }
 
+fn pairs<'a, A, B>(a: &'a [A], b: &'a [B]) -> Vec<(&'a A, &'a B)> {
+    a.iter().flat_map(|a| b.iter().map(move |b| (a, b))).collect()
+}
+
 /// Every choice of one of each.
 fn combinations<'a, A, B, C>(
     a: &'a [A],
@@ -137,6 +150,9 @@ fn settle(arm: &mut Arm) -> Result<(), String> {
         fn visit<T: transport::Transport>(self) -> Self::Output {
             T::settle(self.0)
         }
+    }
+    if arm.bench == Bench::Timers && arm.runtime == Runtime::None {
+        return Err("not supported: it has no tasks".to_owned());
     }
     transport::visit(arm.transport, Settle(arm))
 }
@@ -193,6 +209,8 @@ impl Probe {
             parked: 0,
             open: 0,
             streams: 1,
+            runtime: Runtime::None,
+            ring: None,
             socket: socket.to_owned(),
         };
         settle(&mut arm).expect("a probe is a control that supports 64 bytes");

@@ -6,6 +6,8 @@
 //! ipcbench throughput --transport bare-ring,shm-sync --size 64 --batch 32 --json
 //! ipcbench latency    --transport shm-sync,shm-streams --size 64 --open 0,10000
 //! ipcbench parallel   --transport uds,shm-sync --size 64 --streams 1,8
+//! ipcbench parallel   --transport uds-async,shm-async --runtime current,multi --streams 200
+//! ipcbench timers     --size 64 --runtime current,multi,main
 //! ipcbench kills      --count 1000
 //! ```
 //!
@@ -43,8 +45,11 @@
 //!   ([`measure::Samples`]), the rate is the median of the blocks' rates, and so is its spread.
 //!
 //! * `parallel`: the same round trips, `--streams` of them side by side: a thread of each process
-//!   for each. shm-sync carries all in one session, a stream each. The figure is the rate, the
-//!   durations are those that a thread sees. What is timed ends when the first thread is through.
+//!   for each, or a task of each runtime. shmipc carries all in one session, a stream each. The figure is
+//!   the rate, the durations are those that a thread sees. What is timed ends when the first is through.
+//! * `timers`: the round trips of `latency` between tasks, and beside them a task of the same runtime in
+//!   the driver that sleeps until a millisecond of the runtime's clock has come, and the next. The durations
+//!   are how late it is, less what it is late at its most punctual tick of the leg.
 //! * `kills` is of another kind; see [`kills`].
 //!
 //! Every payload byte is written by the sender and checked by the receiver ([`payload`]), with the
@@ -59,6 +64,7 @@ mod args;
 mod control;
 mod driver;
 mod kills;
+mod legs;
 mod measure;
 mod mem;
 mod payload;
@@ -77,6 +83,7 @@ fn main() -> ExitCode {
         Command::Latency(options) => driver::run(Bench::Latency, &options, &[1]),
         Command::Throughput(options) => driver::run(Bench::Throughput, &options, &[1]),
         Command::Parallel { options, streams } => driver::run(Bench::Parallel, &options, &streams),
+        Command::Timers(options) => driver::run(Bench::Timers, &options, &[1]),
         Command::Kills(options) => kills::run(&options),
         Command::Peer { driver, cpu } => peer::run(driver, cpu),
         Command::Victim { driver, cpu, socket, wait, call } => {

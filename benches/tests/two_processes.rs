@@ -10,7 +10,7 @@ use nix::unistd::Pid;
 use serde_json::Value;
 
 /// What a line of JSON consists of, in this order.
-const KEYS: [&str; 24] = [
+const KEYS: [&str; 25] = [
     "bench",
     "transport",
     "wait",
@@ -22,6 +22,7 @@ const KEYS: [&str; 24] = [
     "parked",
     "open",
     "streams",
+    "runtime",
     "n",
     "p50_ns",
     "p99_ns",
@@ -144,6 +145,46 @@ fn ping_pongs_run_side_by_side() {
     let output = run(&[&short[..], &["--transport", "bare-ring,uds", "--streams", "2"]].concat());
     let told = String::from_utf8(output.stderr).unwrap();
     assert!(told.contains("bare-ring 64: not supported: it is one link"), "{told}");
+}
+
+#[test]
+fn tasks_measure_on_every_runtime() {
+    let short = ["--blocks", "1", "--block-ms", "20", "--json", "--runtime", "current,multi,main"];
+    let what = ["--transport", "uds,uds-async,shm-async", "--size", "64,64K"];
+    let ways: [&[&str]; 3] = [
+        &["latency", "--open", "0,300", "--parked", "3"],
+        &["latency", "--wait", "block", "--trust", "trusted"],
+        &["parallel", "--streams", "1,200", "--ring", "1M"],
+    ];
+    for (way, combinations) in ways.into_iter().zip([2, 1, 2]) {
+        let lines = lines(&run(&[way, &short, &what].concat()));
+        let on = |transport: &str| {
+            lines.iter().filter(|line| line["transport"] == transport).collect::<Vec<_>>()
+        };
+        assert!(on("uds").iter().all(|line| line["runtime"] == "none"));
+        for runtime in ["current", "multi", "main"] {
+            let shm = on("shm-async");
+            let there = shm.iter().filter(|line| line["runtime"] == runtime).count();
+            assert_eq!(there, 2 * combinations, "{runtime} in {way:?}");
+        }
+        lines.iter().for_each(check);
+    }
+}
+
+#[test]
+fn timers_are_watched_beside_a_ping_pong() {
+    let short = ["timers", "--blocks", "1", "--block-ms", "50", "--json", "--size", "64"];
+    let output = run(&[&short[..], &["--runtime", "current,multi,main"]].concat());
+    let timers = lines(&output);
+    assert_eq!(timers.len(), 2 * 3);
+    for line in &timers {
+        assert_eq!(line["bench"], "timers");
+        assert!(line["p99_ns"].as_f64().unwrap() > 0.0, "{line}");
+    }
+    let output = run(&[&short[..], &["--transport", "uds,uds-async"]].concat());
+    assert_eq!(lines(&output).len(), 1);
+    let told = String::from_utf8(output.stderr).unwrap();
+    assert!(told.contains("uds 64: not supported: it has no tasks"), "{told}");
 }
 
 #[test]

@@ -38,10 +38,11 @@
 //! # Time-outs
 //!
 //! No operation has a time-out of its own: `tokio::time::timeout` may be put around every method that is
-//! called cancel safe here, which all are.
+//! called cancel safe here, which all are but [`Client::call`].
 
 #![forbid(unsafe_code)]
 
+mod client;
 mod connect;
 mod driver;
 mod fd;
@@ -52,12 +53,14 @@ mod send;
 mod session;
 mod stream;
 
+pub use client::Client;
 pub use listener::{Listener, ListenerBuilder};
 pub use recv::{Messages, RecvStream};
 pub use send::{Batch, SendStream};
 pub use session::Session;
 pub use stream::Stream;
 
+pub use shmipc_core::client::CallError;
 pub use shmipc_core::config::{
     Authorizer, BellKind, Config, ConfigBuilder, Limits, PeerCred, WaitMode,
 };

@@ -11,7 +11,7 @@ use shmipc_core::queue::Flags;
 use shmipc_core::session::{SendStats, StreamId};
 use tokio::io::AsyncWrite;
 
-use crate::poll::poll_once;
+use crate::poll::{poll_once, proceed};
 
 /// Largest piece that a write sends as one record, bytes: a quarter of the default stream window, so that
 /// a writer and a reader can work at the same time.
@@ -25,7 +25,8 @@ const WRITE_PIECE: usize = 64 << 10;
 pub struct SendStream {
     session: Session,
     core: SendHalf,
-    /// Room that a pending write or flush waits for.
+    /// Room that a pending write or flush waits for. Who sends in another way has given that one up, and is
+    /// not to wait behind it.
     waiting: Option<Reserving>,
     /// The messages of a batch in the making.
     staged: Staged,
@@ -60,6 +61,7 @@ impl SendStream {
     /// # Errors
     /// [`SendError`]; [`SendError::TooLarge`] at once for what can never fit.
     pub async fn reserve(&mut self, len: usize) -> Result<Reservation, SendError> {
+        self.waiting = None;
         let mut reserving = self.core.reserve(len)?;
         poll_fn(|cx| poll_room(&self.session, &mut reserving, cx)).await
     }
@@ -83,9 +85,10 @@ impl SendStream {
     }
 
     async fn send_flags(&mut self, data: &[u8], flags: Flags) -> Result<(), SendError> {
+        self.waiting = None;
         // A sender that never has to wait leaves the runtime to others now and then, too; nothing is awaited
         // between the sending and the answer.
-        tokio::task::consume_budget().await;
+        consume_budget().await;
         if self.core.try_send(data, flags)? {
             return Ok(());
         }
@@ -96,6 +99,7 @@ impl SendStream {
 
     /// Collects small messages, to be sent with one publication and at most one ring.
     pub fn batch(&mut self) -> Batch<'_> {
+        self.waiting = None;
         self.staged.clear();
         Batch { stream: self }
     }
@@ -125,19 +129,25 @@ impl SendStream {
         let all = buffers.iter().map(|buffer| buffer.len()).fold(0, usize::saturating_add);
         let len = all.min(WRITE_PIECE).min(self.max_message());
         if let ([buffer], None) = (buffers, &self.waiting) {
-            let budget = ready!(tokio::task::coop::poll_proceed(cx));
+            let budget = ready!(proceed(cx));
             if self.core.try_send(&buffer[..len], flags)? {
                 budget.made_progress();
                 return Poll::Ready(Ok(len));
             }
         }
-        let waiting = match &mut self.waiting {
-            Some(waiting) => waiting,
-            None => self.waiting.insert(self.core.reserve(len)?),
+        let mut reservation = loop {
+            let waiting = match &mut self.waiting {
+                Some(waiting) => waiting,
+                None => self.waiting.insert(self.core.reserve(len)?),
+            };
+            let reserved = ready!(poll_room(&self.session, waiting, cx));
+            self.waiting = None;
+            let reservation = reserved?;
+            // One for a flush that was given up has no room for a write.
+            if len == 0 || !reservation.is_empty() {
+                break reservation;
+            }
         };
-        let reserved = ready!(poll_room(&self.session, waiting, cx));
-        self.waiting = None;
-        let mut reservation = reserved?;
         // It was made for what a call before this one had to write.
         let len = len.min(reservation.len());
         gather(buffers, &mut reservation[..len]);
@@ -181,7 +191,7 @@ impl Batch<'_> {
         while !self.is_empty() {
             let SendStream { core, staged, .. } = &mut *self.stream;
             staged.try_send(core)?;
-            tokio::task::consume_budget().await;
+            consume_budget().await;
             if let Some(next) = self.stream.staged.next() {
                 let next = next.to_vec();
                 self.stream.send(&next).await?;
@@ -190,6 +200,11 @@ impl Batch<'_> {
         }
         Ok(())
     }
+}
+
+/// Leaves the runtime to others if the budget is used up.
+async fn consume_budget() {
+    poll_fn(|cx| proceed(cx).map(|budget| budget.made_progress())).await;
 }
 
 fn poll_room(
@@ -211,7 +226,9 @@ fn gather(buffers: &[io::IoSlice<'_>], out: &mut [u8]) {
 }
 
 /// Writes are published before they complete, as parts of one message that a flush or a shutdown ends. A
-/// peer that reads bytes does not have to wait for either. Cancel safe: a pending write has sent nothing.
+/// peer that reads bytes does not have to wait for either. Cancel safe: a pending write has sent nothing. It keeps
+/// its turn, and with it room that it was granted, for the next write, until the half is dropped, ended, or sends
+/// in another way.
 impl AsyncWrite for SendStream {
     fn poll_write(
         self: Pin<&mut Self>,

@@ -183,6 +183,11 @@ impl Config {
         self.connect_timeout
     }
 
+    /// The same with another time for connecting, see [`ConfigBuilder::connect_timeout`].
+    pub fn with_connect_timeout(&self, timeout: Duration) -> Self {
+        Self { connect_timeout: timeout, ..self.clone() }
+    }
+
     /// Whether the peer is trusted not to write what it lent us (see [`PeerTrust`]).
     pub fn is_trusted(&self) -> bool {
         self.trust.is_some()

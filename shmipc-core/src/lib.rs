@@ -18,6 +18,7 @@
 //! | [`listen`] | socket files, and many handshakes side by side |
 //! | [`session`] | streams, credit, sending and receiving, the state machines |
 //! | [`link`] | every non-blocking system call on a session's descriptors |
+//! | [`client`] | what a client decides: reconnecting, repeating |
 //! | [`handle`] | the runtime-neutral session: locks, wakers, `drive`, `poll_*` |
 //! | `testing` | memories and peers for tests (feature `testing`) |
 
@@ -28,6 +29,7 @@ compile_error!(
 #[cfg(not(target_pointer_width = "64"))]
 compile_error!("shmipc supports 64-bit targets (x86-64, aarch64): cursors are 64-bit atomics");
 
+pub mod client;
 pub mod config;
 pub mod error;
 pub mod handle;

@@ -36,6 +36,7 @@
 #![forbid(unsafe_code)]
 
 mod block;
+mod client;
 mod driver;
 mod leaving;
 mod listener;
@@ -45,6 +46,7 @@ mod session;
 mod stream;
 mod wait_set;
 
+pub use client::Client;
 pub use driver::Driver;
 pub use listener::{Listener, ListenerBuilder};
 pub use recv::{Messages, RecvStream};
@@ -53,6 +55,7 @@ pub use session::Session;
 pub use stream::Stream;
 pub use wait_set::{Event, Interrupter, WaitSet, WatchError};
 
+pub use shmipc_core::client::CallError;
 pub use shmipc_core::config::{
     Authorizer, BellKind, Config, ConfigBuilder, Limits, PeerCred, WaitMode,
 };

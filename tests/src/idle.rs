@@ -8,6 +8,7 @@ use shmipc_sync::{Listener, Session};
 use crate::child::Peer;
 use crate::deadline::{until, within};
 use crate::proc;
+use crate::setup::{Setup, Size};
 
 /// What idle sessions cost in memory, KiB of Pss: shared memory and heap, as [`proc::pss`] counts.
 #[derive(Clone, Copy, Debug)]
@@ -69,14 +70,14 @@ pub fn memory(peer: &str, sessions: usize) -> Memory {
     memory
 }
 
-/// What a thread blocked in `recv` costs.
+/// What a process costs that waits for messages.
 #[derive(Clone, Copy, Debug)]
 pub struct Cpu {
     /// How long it was watched.
     pub seconds: u64,
     /// CPU time of its process, nanoseconds.
     pub nanos: u64,
-    /// Its voluntary switches.
+    /// Voluntary switches of its threads.
     pub switches: u64,
 }
 
@@ -85,7 +86,7 @@ impl fmt::Display for Cpu {
         let Self { seconds, nanos, switches } = self;
         write!(
             f,
-            "blocked in recv for {seconds} s: {nanos} ns of CPU, {switches} voluntary switches"
+            "waiting in recv for {seconds} s: {nanos} ns of CPU, {switches} voluntary switches"
         )
     }
 }
@@ -105,8 +106,13 @@ pub fn cpu(peer: &str, mode: &str, seconds: u64) -> Cpu {
     });
     peer.line("receiving");
     let pid = peer.pid();
-    // It has gone to sleep when its figures stand still for a moment.
-    let look = || (proc::cpu_nanos(pid), proc::voluntary_switches(pid, pid));
+    watch(pid, seconds)
+}
+
+/// Watches a process for some seconds, once it has gone to sleep.
+pub fn watch(pid: u32, seconds: u64) -> Cpu {
+    // Then its figures stand still for a moment.
+    let look = || (proc::cpu_nanos(pid), proc::all_voluntary_switches(pid));
     let mut before = look();
     until("it sleeps", || {
         std::thread::sleep(Duration::from_millis(50));
@@ -117,4 +123,27 @@ pub fn cpu(peer: &str, mode: &str, seconds: u64) -> Cpu {
     let after = look();
     assert!(after.0 > 0, "this kernel does not count CPU time");
     Cpu { seconds, nanos: after.0 - before.0, switches: after.1 - before.1 }
+}
+
+/// Watches the program `peer`, in which a task of the tokio flavour waits for each of `streams` streams,
+/// on this kind of runtime.
+pub fn streams(peer: &str, runtime: &str, streams: usize, seconds: u64) -> Cpu {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("socket");
+    let config = Setup::new(Size::Many).config();
+    let listener = Listener::builder().config(config).bind(&path).expect("the path is free");
+    let path = path.to_str().expect("a path of ASCII");
+    let mut peer = Peer::start(peer, &["idle-streams", path, runtime, &streams.to_string()]);
+    let _accepted = within("accepting", move || {
+        let session = listener.accept().expect("the listener lives");
+        let accept = |_| {
+            let mut stream = session.accept().expect("a stream");
+            stream.recv().expect("a message").expect("no end");
+            stream
+        };
+        let accepted: Vec<_> = (0..streams).map(accept).collect();
+        (session, accepted)
+    });
+    peer.line("receiving");
+    watch(peer.pid(), seconds)
 }

@@ -11,6 +11,7 @@
 //! | [`child`] | peer processes that never outlive their test |
 //! | [`deadline`] | a bug is a failure, never a hang |
 //! | [`scripted`] | a peer that does what it is told, call by call, and is inside no call in between |
+//! | [`impatience`] | futures that are given up before they are ready |
 //! | [`idle`] | measures sessions that do nothing |
 //! | [`proc`] | descriptors, mappings, memory and CPU time of a process, as the kernel counts them |
 //!
@@ -23,6 +24,7 @@ pub mod conformance;
 pub mod deadline;
 pub mod flavour;
 pub mod idle;
+pub mod impatience;
 pub mod orders;
 pub mod payload;
 pub mod proc;

@@ -94,6 +94,13 @@ pub fn voluntary_switches(pid: u32, thread: u32) -> u64 {
     field(&fs::read_to_string(status).expect("the thread lives"), "voluntary_ctxt_switches:")
 }
 
+/// Voluntary context switches of all threads.
+pub fn all_voluntary_switches(pid: u32) -> u64 {
+    let tasks = fs::read_dir(format!("/proc/{pid}/task")).expect("the process lives");
+    let threads = tasks.flatten().filter_map(|task| task.file_name().to_str()?.parse().ok());
+    threads.map(|thread| voluntary_switches(pid, thread)).sum()
+}
+
 /// Threads of that name.
 pub fn threads(pid: u32, name: &str) -> Vec<u32> {
     let tasks = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();

@@ -3,7 +3,7 @@
 
 use std::sync::{Mutex, PoisonError};
 
-use tests::idle::{cpu, memory};
+use tests::idle::{cpu, memory, streams};
 
 const PEER: &str = env!("CARGO_BIN_EXE_peer");
 
@@ -31,5 +31,16 @@ fn blocked_receive_costs_no_cpu() {
         let cpu = cpu(PEER, mode, 1);
         println!("{mode}: {cpu}");
         assert!(cpu.nanos < 1_000_000 && cpu.switches == 0, "{mode}: {cpu}");
+    }
+}
+
+/// Ten thousand tasks that wait for a message each cost nothing, on both kinds of runtime.
+#[test]
+fn idle_streams_of_tokio_cost_no_cpu() {
+    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+    for runtime in ["tokio-current", "tokio-multi"] {
+        let cpu = streams(PEER, runtime, 10_000, 2);
+        println!("{runtime}: {cpu}");
+        assert!(cpu.nanos < 1_000_000 && cpu.switches == 0, "{runtime}: {cpu}");
     }
 }

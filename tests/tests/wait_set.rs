@@ -192,14 +192,13 @@ fn a_thousand_sessions() {
         waiter = proc::threads(us, "idle-set").first().copied().unwrap_or(0);
         proc::sleeps(us, waiter)
     });
+    // The peer may still do its part of the last round; then nothing wakes us for half a second.
     let look = || proc::voluntary_switches(us, waiter);
     let mut before = look();
     until("it sleeps on", || {
-        thread::sleep(Duration::from_millis(50));
+        thread::sleep(Duration::from_millis(500));
         std::mem::replace(&mut before, look()) == before
     });
-    thread::sleep(Duration::from_millis(500));
-    assert_eq!(look(), before, "woken, though nothing happens");
     assert!(!idle.is_done());
     interrupter.interrupt();
     let mut crowd = idle.join();

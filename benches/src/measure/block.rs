@@ -1,9 +1,6 @@
 //! One block: a link is opened, warmed up, measured for a while and closed.
 
 use std::io;
-use std::sync::Barrier;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread;
 use std::time::Duration;
 
 use quanta::Clock;
@@ -11,15 +8,12 @@ use quanta::Clock;
 use super::Samples;
 use crate::args::Bench;
 use crate::control::{Control, Order};
+use crate::legs::{self, Ends};
 use crate::process::{self, Watchdog};
-use crate::transport::{self, Arm, Link, Transport, Visitor};
+use crate::transport::{self, Arm, Transport, Visitor};
 
 /// Warming up takes at least this part of a block.
 const WARM_UP: u32 = 10;
-
-/// One way, a sample is the mean of about so many bytes or messages, whichever are fewer.
-const SAMPLE_BYTES: usize = 64 << 10;
-const SAMPLE_MESSAGES: usize = 256;
 
 /// What a block has measured.
 #[derive(Debug)]
@@ -55,30 +49,20 @@ impl Measure {
     }
 
     /// Runs one leg, and adds to `block` what it measured. Returns how long it took.
-    fn leg<L: Link>(
+    fn leg(
         &self,
         arm: &Arm,
-        links: &mut [L],
+        ends: &mut impl Ends,
         from: u64,
         ops: u64,
         block: &mut Block,
     ) -> io::Result<Duration> {
         self.control.send(&Order::Leg { ops }, &[])?;
         self.control.expect_ready()?;
-        let (cpu_ns, bells) = (process::cpu_ns(), transport::bells(links));
-        let (timed_ops, elapsed) = match arm.bench {
-            Bench::Latency => self.ping_pong(&mut links[0], from, ops, &mut block.samples)?,
-            Bench::Throughput => {
-                let sample = sample_len(arm);
-                self.one_way(&mut links[0], from, ops, sample, &mut block.samples)?
-            }
-            Bench::Parallel => {
-                let share = ops / arm.streams as u64;
-                self.side_by_side(links, from, share, &mut block.samples)?
-            }
-        };
+        let (cpu_ns, bells) = (process::cpu_ns(), ends.bells());
+        let (timed_ops, elapsed) = ends.measure(arm, &self.clock, from, ops, &mut block.samples)?;
         block.cpu_ns += process::cpu_ns() - cpu_ns;
-        block.bells += transport::bells(links) - bells;
+        block.bells += ends.bells() - bells;
         let spent = self.control.expect_done()?;
         block.cpu_ns += spent.cpu_ns;
         block.bells += spent.bells;
@@ -87,113 +71,6 @@ impl Measure {
         block.elapsed += elapsed;
         self.watchdog.pat();
         Ok(elapsed)
-    }
-
-    /// One clock reading a round trip; a sample is noted while the next reply is on its way.
-    fn ping_pong<L: Link>(
-        &self,
-        link: &mut L,
-        from: u64,
-        ops: u64,
-        samples: &mut Samples,
-    ) -> io::Result<(u64, Duration)> {
-        let start = self.clock.raw();
-        let mut before = start;
-        let mut previous = None;
-        for seq in from..from + ops {
-            link.send(2 * seq, 1)?;
-            if let Some(ns) = previous {
-                samples.record(ns, 1);
-            }
-            link.recv(2 * seq + 1)?;
-            let now = self.clock.raw();
-            previous = Some(self.clock.delta_as_nanos(before, now));
-            before = now;
-        }
-        if let Some(ns) = previous {
-            samples.record(ns, 1);
-        }
-        Ok((ops, self.clock.delta(start, before)))
-    }
-
-    /// A thread for each link, `ops` round trips each. What is timed ends when the first of them is
-    /// through, as from then on there are fewer.
-    fn side_by_side<L: Link>(
-        &self,
-        links: &mut [L],
-        from: u64,
-        ops: u64,
-        samples: &mut Samples,
-    ) -> io::Result<(u64, Duration)> {
-        let line = Barrier::new(links.len());
-        let over = AtomicBool::new(false);
-        let lane = |link: &mut L| {
-            let mut samples = Samples::new();
-            line.wait();
-            let start = self.clock.raw();
-            let mut before = start;
-            let mut timed = None;
-            for seq in from..from + ops {
-                link.send(2 * seq, 1)?;
-                link.recv(2 * seq + 1)?;
-                if timed.is_some() {
-                    continue;
-                }
-                let now = self.clock.raw();
-                samples.record(self.clock.delta_as_nanos(before, now), 1);
-                before = now;
-                if over.load(Ordering::Relaxed) {
-                    timed = Some(seq + 1 - from);
-                }
-            }
-            over.store(true, Ordering::Relaxed);
-            Ok::<_, io::Error>((samples, timed.unwrap_or(ops), start, before))
-        };
-        thread::scope(|scope| {
-            let threads: Vec<_> = links.iter_mut().map(|link| scope.spawn(|| lane(link))).collect();
-            let (mut timed_ops, mut first, mut last) = (0, u64::MAX, 0);
-            for thread in threads {
-                let (of_lane, timed, start, end) = process::joined(thread)?;
-                samples.add(&of_lane);
-                timed_ops += timed;
-                (first, last) = (first.min(start), last.max(end));
-            }
-            Ok((timed_ops, self.clock.delta(first, last)))
-        })
-    }
-
-    /// The first `sample` messages say that the sender is at work; the clock starts after them.
-    fn one_way<L: Link>(
-        &self,
-        link: &mut L,
-        from: u64,
-        ops: u64,
-        sample: u64,
-        samples: &mut Samples,
-    ) -> io::Result<(u64, Duration)> {
-        let end = from + ops;
-        let mut seq = from;
-        let mut receive = |count: u64| {
-            let until = end.min(seq + count);
-            let received = until - seq;
-            while seq < until {
-                link.recv(seq)?;
-                seq += 1;
-            }
-            Ok::<_, io::Error>(received)
-        };
-        let lead = receive(sample)?;
-        let start = self.clock.raw();
-        let mut before = start;
-        loop {
-            let received = receive(sample)?;
-            if received == 0 {
-                return Ok((ops - lead, self.clock.delta(start, before)));
-            }
-            let now = self.clock.raw();
-            samples.record(self.clock.delta_as_nanos(before, now), received);
-            before = now;
-        }
     }
 }
 
@@ -211,14 +88,14 @@ impl Visitor for OneBlock<'_> {
         let offer = T::offer(arm)?;
         measure.control.send(&Order::Open(arm.clone()), &offer.fds)?;
         drop(offer.fds);
-        let mut links = (offer.complete)()?;
+        let mut ends = (offer.complete)()?;
         measure.control.expect_ready()?;
 
         let mut done = 0;
         let streams = arm.streams as u64;
         let mut leg = |ops: u64, block: &mut Block| {
             let ops = ops.next_multiple_of(streams);
-            let elapsed = measure.leg(arm, &mut links, done, ops, block)?;
+            let elapsed = measure.leg(arm, &mut ends, done, ops, block)?;
             done += ops / streams;
             // Never an infinite rate: a leg so short that nothing was timed says nothing.
             Ok::<_, io::Error>(ops as f64 / elapsed.as_secs_f64().max(1e-6))
@@ -239,7 +116,7 @@ impl Visitor for OneBlock<'_> {
             rate = leg(ops.max(least_ops(arm)), &mut block)?;
         }
 
-        drop(links);
+        drop(ends);
         measure.control.send(&Order::Close, &[])?;
         measure.control.expect_ready()?;
         Ok(block)
@@ -268,16 +145,10 @@ impl Block {
     }
 }
 
-/// How many messages make a sample of a one-way stream.
-fn sample_len(arm: &Arm) -> u64 {
-    let few = (SAMPLE_BYTES / arm.size.0).clamp(1, SAMPLE_MESSAGES) as u64;
-    few.max(arm.batch)
-}
-
 /// The shortest leg.
 fn least_ops(arm: &Arm) -> u64 {
     match arm.bench {
-        Bench::Latency | Bench::Parallel => 16,
-        Bench::Throughput => 4 * sample_len(arm),
+        Bench::Latency | Bench::Parallel | Bench::Timers => 16,
+        Bench::Throughput => 4 * legs::sample_len(arm),
     }
 }

@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::{Block, Samples, median, spread};
-use crate::args::{Bell, Bench, Touch, Trust, Wait};
+use crate::args::{Bell, Bench, Runtime, Touch, Trust, Wait};
 use crate::transport::Arm;
 
 /// What is said about one arm. The names are those of the JSON object.
@@ -20,6 +20,7 @@ pub(crate) struct Figures {
     pub(crate) parked: usize,
     pub(crate) open: usize,
     pub(crate) streams: usize,
+    pub(crate) runtime: Runtime,
     /// Operations timed, in all blocks.
     pub(crate) n: u64,
     /// The median of the blocks' medians; the other durations are of all blocks merged.
@@ -46,7 +47,7 @@ impl Figures {
             merged.add(&block.samples);
         }
         let (messages_per_op, judged) = match arm.bench {
-            Bench::Latency => (2.0, &medians),
+            Bench::Latency | Bench::Timers => (2.0, &medians),
             Bench::Throughput => (1.0, &rates),
             Bench::Parallel => (2.0, &rates),
         };
@@ -68,6 +69,7 @@ impl Figures {
             parked: arm.parked,
             open: arm.open,
             streams: arm.streams,
+            runtime: arm.runtime,
             n,
             p50_ns: median(&medians),
             p99_ns: merged.quantile_ns(0.99),
@@ -95,11 +97,12 @@ pub(crate) fn print_json(figures: &[Figures]) -> serde_json::Result<()> {
 
 pub(crate) fn print_table(figures: &[Figures]) {
     println!(
-        "{:11} {:>6} {:>6} {:>7} {:8} {:9} {:7} {:>9} {:>9} {:>9} {:>9} {:>11} {:>10} {:>9} {:>8} {:>7} {:>8} {:>8}",
+        "{:11} {:>6} {:>6} {:>7} {:7} {:8} {:9} {:7} {:>9} {:>9} {:>9} {:>9} {:>11} {:>10} {:>9} {:>8} {:>7} {:>8} {:>8}",
         "transport",
         "size",
         "open",
         "streams",
+        "runtime",
         "wait",
         "trust",
         "bell",
@@ -117,11 +120,12 @@ pub(crate) fn print_table(figures: &[Figures]) {
     );
     for line in figures {
         println!(
-            "{:11} {:>6} {:>6} {:>7} {:8} {:9} {:7} {:>9} {:>9} {:>9} {:>9} {:>11} {:>10} {:>9} {:>8.3} {:>6.1}% {:>7.2}x {:>7.2}x",
+            "{:11} {:>6} {:>6} {:>7} {:7} {:8} {:9} {:7} {:>9} {:>9} {:>9} {:>9} {:>11} {:>10} {:>9} {:>8.3} {:>6.1}% {:>7.2}x {:>7.2}x",
             line.transport,
             crate::args::Size(line.size),
             line.open,
             line.streams,
+            line.runtime,
             line.wait,
             line.trust,
             line.bell,
@@ -142,9 +146,12 @@ pub(crate) fn print_table(figures: &[Figures]) {
         if line.bench == Bench::Throughput {
             println!("durations are those of one message");
         }
+        if line.bench == Bench::Timers {
+            println!("durations are how late the timer was, after the most punctual tick");
+        }
         println!(
             "to first: {} relative to the first line of its family (uds, shm, …) and size",
-            if line.bench == Bench::Latency { "p50" } else { "messages/s" },
+            if line.bench.is_about_durations() { "p50" } else { "messages/s" },
         );
         println!(
             "probes of every round: cacheline {}, eventfd {}; p50/line is relative to the former",
@@ -161,7 +168,7 @@ fn to_first(figures: &[Figures], line: &Figures) -> f64 {
     };
     let first = figures.iter().find(same).unwrap_or(line);
     match line.bench {
-        Bench::Latency => line.p50_ns / first.p50_ns,
+        Bench::Latency | Bench::Timers => line.p50_ns / first.p50_ns,
         Bench::Throughput | Bench::Parallel => line.msgs_per_s / first.msgs_per_s,
     }
 }

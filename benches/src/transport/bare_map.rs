@@ -30,7 +30,7 @@ const AMPLE: usize = 256 << 10;
 /// How many slots a direction has: one for a round trip, else at least two batches.
 pub(super) fn slots_for(arm: &Arm) -> usize {
     match arm.bench {
-        Bench::Latency | Bench::Parallel => 1,
+        Bench::Latency | Bench::Parallel | Bench::Timers => 1,
         Bench::Throughput => (AMPLE / arm.size.0).clamp(2, 1024).max(2 * arm.batch as usize),
     }
 }
@@ -39,7 +39,7 @@ pub(super) fn slots_for(arm: &Arm) -> usize {
 pub(crate) struct BareMap;
 
 impl Transport for BareMap {
-    type Link = Slots;
+    type Ends = Vec<Slots>;
 
     fn settle(arm: &mut Arm) -> Result<(), String> {
         arm.wait = Wait::Spin;
@@ -49,7 +49,7 @@ impl Transport for BareMap {
         arm.one_link()
     }
 
-    fn offer(arm: &Arm) -> io::Result<Offer<Slots>> {
+    fn offer(arm: &Arm) -> io::Result<Offer<Vec<Slots>>> {
         let (mapping, fd) = Mapping::create(&regions(arm))?;
         Ok(Offer::ready(vec![Slots::new(arm, mapping, Side::Driver)], vec![fd]))
     }

@@ -49,7 +49,7 @@ const REGIONS: [usize; 4] = [256, RING, 256, RING];
 pub(crate) struct BareRing;
 
 impl Transport for BareRing {
-    type Link = Rings;
+    type Ends = Vec<Rings>;
 
     fn settle(arm: &mut Arm) -> Result<(), String> {
         let Size(size) = arm.size;
@@ -63,7 +63,7 @@ impl Transport for BareRing {
         arm.one_link()
     }
 
-    fn offer(arm: &Arm) -> io::Result<Offer<Rings>> {
+    fn offer(arm: &Arm) -> io::Result<Offer<Vec<Rings>>> {
         let (mapping, fd) = Mapping::create(&REGIONS)?;
         Ok(Offer::ready(vec![Rings::new(arm, mapping, Side::Driver)], vec![fd]))
     }

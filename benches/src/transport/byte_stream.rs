@@ -23,13 +23,13 @@ use crate::payload::Payload;
 pub(crate) struct Pipe;
 
 impl Transport for Pipe {
-    type Link = ByteStream<File>;
+    type Ends = Vec<ByteStream<File>>;
 
     fn settle(arm: &mut Arm) -> Result<(), String> {
         settle(arm, 2)
     }
 
-    fn offer(arm: &Arm) -> io::Result<Offer<Self::Link>> {
+    fn offer(arm: &Arm) -> io::Result<Offer<Self::Ends>> {
         let (mut links, mut fds) = (Vec::new(), Vec::new());
         for _ in 0..arm.streams {
             let (peer_reads, driver_writes) = pipe2(OFlag::O_CLOEXEC)?;
@@ -40,7 +40,7 @@ impl Transport for Pipe {
         Ok(Offer::ready(links, fds))
     }
 
-    fn join(arm: &Arm, fds: Vec<OwnedFd>) -> io::Result<Vec<Self::Link>> {
+    fn join(arm: &Arm, fds: Vec<OwnedFd>) -> io::Result<Self::Ends> {
         let mut fds = fds.into_iter();
         let mut links = Vec::new();
         while let Some(reads) = fds.next() {
@@ -56,13 +56,13 @@ impl Transport for Pipe {
 pub(crate) struct Uds;
 
 impl Transport for Uds {
-    type Link = ByteStream<UnixStream>;
+    type Ends = Vec<ByteStream<UnixStream>>;
 
     fn settle(arm: &mut Arm) -> Result<(), String> {
         settle(arm, 1)
     }
 
-    fn offer(arm: &Arm) -> io::Result<Offer<Self::Link>> {
+    fn offer(arm: &Arm) -> io::Result<Offer<Self::Ends>> {
         let (mut links, mut fds) = (Vec::new(), Vec::new());
         for _ in 0..arm.streams {
             let (driver, peer) = UnixStream::pair()?;
@@ -72,7 +72,7 @@ impl Transport for Uds {
         Ok(Offer::ready(links, fds))
     }
 
-    fn join(arm: &Arm, fds: Vec<OwnedFd>) -> io::Result<Vec<Self::Link>> {
+    fn join(arm: &Arm, fds: Vec<OwnedFd>) -> io::Result<Self::Ends> {
         let sockets = fds.into_iter().map(UnixStream::from);
         sockets.map(|socket| Ok(ByteStream::new(arm, socket.try_clone()?, socket))).collect()
     }

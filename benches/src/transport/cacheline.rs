@@ -24,7 +24,7 @@ const REGIONS: [usize; 1] = [64];
 pub(crate) struct Cacheline;
 
 impl Transport for Cacheline {
-    type Link = Line;
+    type Ends = Vec<Line>;
 
     fn settle(arm: &mut Arm) -> Result<(), String> {
         arm.size = Size(8);
@@ -36,7 +36,7 @@ impl Transport for Cacheline {
         arm.one_link()
     }
 
-    fn offer(arm: &Arm) -> io::Result<Offer<Line>> {
+    fn offer(arm: &Arm) -> io::Result<Offer<Vec<Line>>> {
         let (mapping, fd) = Mapping::create(&REGIONS)?;
         Ok(Offer::ready(vec![Line::new(arm, mapping)], vec![fd]))
     }

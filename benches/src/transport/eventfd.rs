@@ -22,7 +22,7 @@ use crate::payload::Payload;
 pub(crate) struct Eventfd;
 
 impl Transport for Eventfd {
-    type Link = Woken;
+    type Ends = Vec<Woken>;
 
     fn settle(arm: &mut Arm) -> Result<(), String> {
         arm.wait = Wait::Block;
@@ -32,7 +32,7 @@ impl Transport for Eventfd {
         arm.one_link()
     }
 
-    fn offer(arm: &Arm) -> io::Result<Offer<Woken>> {
+    fn offer(arm: &Arm) -> io::Result<Offer<Vec<Woken>>> {
         let (mapping, fd) = Mapping::create(&regions(arm))?;
         let mut fds = vec![fd];
         for _ in 0..4 {

@@ -1,7 +1,7 @@
 //! What can carry messages between the two processes.
 //!
-//! A [`Transport`] makes a pair of [`Link`]s for an [`Arm`]: the driver offers, the peer joins. A
-//! link writes and checks the payload itself, because where that happens is the difference between
+//! A [`Transport`] makes the [`Ends`] of an [`Arm`]: the driver offers, the peer joins. Each end is one of
+//! a [`Link`], or of a [`TaskLink`] with its runtime. A link writes and checks the payload itself, because where that happens is the difference between
 //! transports: in place in shared memory, or in a private buffer that is then copied.
 //!
 //! [`visit`] turns the name of a transport into its type, so that the measuring loops are compiled
@@ -13,6 +13,8 @@ mod byte_stream;
 mod cacheline;
 mod eventfd;
 mod shm;
+mod shm_async;
+mod uds_async;
 
 pub(crate) use shm::wait_mode;
 
@@ -22,7 +24,8 @@ use std::os::fd::OwnedFd;
 
 use serde::{Deserialize, Serialize};
 
-use crate::args::{self, Bell, Bench, Size, Touch, Trust, Wait};
+use crate::args::{self, Bell, Bench, Runtime, Size, Touch, Trust, Wait};
+use crate::legs::Ends;
 use crate::payload::Payload;
 
 /// One transport at one size with everything that describes how it runs.
@@ -44,6 +47,9 @@ pub(crate) struct Arm {
     pub(crate) open: usize,
     /// Links side by side.
     pub(crate) streams: usize,
+    pub(crate) runtime: Runtime,
+    /// Bytes of a session's queue of records; none: what the library takes.
+    pub(crate) ring: Option<Size>,
     /// Where a transport that needs a name in the file system puts its socket.
     pub(crate) socket: String,
 }
@@ -55,7 +61,7 @@ impl Arm {
 
     /// Without a session there is nothing beside the links.
     fn without_session(&mut self) {
-        (self.parked, self.open) = (0, 0);
+        (self.parked, self.open, self.ring) = (0, 0, None);
     }
 
     fn one_link(&self) -> Result<(), String> {
@@ -65,32 +71,33 @@ impl Arm {
 
 /// A way to carry messages.
 pub(crate) trait Transport {
-    type Link: Link;
+    /// The ends of all links that one process has.
+    type Ends: Ends;
 
     /// Fixes the settings that are not the user's to choose. `Err` says why the arm cannot run.
     fn settle(arm: &mut Arm) -> Result<(), String>;
 
     /// The driver's part of making a link.
-    fn offer(arm: &Arm) -> io::Result<Offer<Self::Link>>;
+    fn offer(arm: &Arm) -> io::Result<Offer<Self::Ends>>;
 
     /// The peer's part, with the descriptors of the offer. As many links as the arm has streams.
-    fn join(arm: &Arm, fds: Vec<OwnedFd>) -> io::Result<Vec<Self::Link>>;
+    fn join(arm: &Arm, fds: Vec<OwnedFd>) -> io::Result<Self::Ends>;
 }
 
 /// Links that the peer has yet to join.
-pub(crate) struct Offer<L> {
+pub(crate) struct Offer<E> {
     pub(crate) fds: Vec<OwnedFd>,
     /// Completes the driver's ends while the peer joins: as many as the arm has streams.
-    pub(crate) complete: Box<dyn FnOnce() -> io::Result<Vec<L>>>,
+    pub(crate) complete: Box<dyn FnOnce() -> io::Result<E>>,
 }
 
-impl<L: Link + 'static> Offer<L> {
-    fn ready(links: Vec<L>, fds: Vec<OwnedFd>) -> Self {
-        Self { fds, complete: Box::new(|| Ok(links)) }
+impl<E: 'static> Offer<E> {
+    fn ready(ends: E, fds: Vec<OwnedFd>) -> Self {
+        Self { fds, complete: Box::new(|| Ok(ends)) }
     }
 }
 
-/// One end of a connection, in both directions.
+/// One end of a connection, in both directions, used by a thread that waits.
 pub(crate) trait Link: Send {
     /// Writes the messages `first..first + count` and publishes them once.
     fn send(&mut self, first: u64, count: u64) -> io::Result<()>;
@@ -105,9 +112,18 @@ pub(crate) trait Link: Send {
     }
 }
 
-/// How often this side has woken the other, over all links.
-pub(crate) fn bells<L: Link>(links: &[L]) -> u64 {
-    links.iter().map(Link::bells).sum()
+/// The same, used by a task of a tokio runtime.
+pub(crate) trait TaskLink: Send + Sized + 'static {
+    /// Writes message `seq` and publishes it.
+    fn send(&mut self, seq: u64) -> impl Future<Output = io::Result<()>> + Send;
+
+    /// Waits for message `seq` and checks it.
+    fn recv(&mut self, seq: u64) -> impl Future<Output = io::Result<()>> + Send;
+
+    /// As [`Link::bells`].
+    fn bells(&self) -> u64 {
+        0
+    }
 }
 
 /// Code that is compiled for each transport.
@@ -128,6 +144,8 @@ pub(crate) fn visit<V: Visitor>(transport: args::Transport, visitor: V) -> V::Ou
         args::Transport::Uds => visitor.visit::<byte_stream::Uds>(),
         args::Transport::ShmSync => visitor.visit::<shm::ShmSync>(),
         args::Transport::ShmStreams => visitor.visit::<shm::ShmStreams>(),
+        args::Transport::UdsAsync => visitor.visit::<uds_async::UdsAsync>(),
+        args::Transport::ShmAsync => visitor.visit::<shm_async::ShmAsync>(),
     }
 }
 

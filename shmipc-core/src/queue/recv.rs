@@ -157,6 +157,12 @@ impl<O: MemoryMut, P: Memory> RecordReader<O, P> {
         self.peer.read_to_vec(record.payload_at, record.header.value as usize)
     }
 
+    /// The same into `out`, which is as long as the payload.
+    pub fn copy_payload(&self, record: &Record, out: &mut [u8]) {
+        debug_assert_eq!(out.len(), record.header.value as usize);
+        self.peer.read(record.payload_at, out);
+    }
+
     /// Everything before this position has been acted on.
     #[inline]
     pub fn drained(&self) -> u64 {

@@ -38,6 +38,7 @@ mod rx;
 mod stats;
 mod tickets;
 mod tx;
+mod wakers;
 
 pub use credit::{RecvCredit, SendCredit, charge, footprint};
 pub use id::StreamId;
@@ -46,6 +47,7 @@ pub(crate) use rx::{BUDGET, Drained, End, Entry, Feeds, Next, Payload, Rx};
 pub use stats::{RecvStats, SendStats, Stats};
 pub(crate) use tickets::TicketId;
 pub(crate) use tx::{Ask, Grant, Tx};
+use wakers::Wakers;
 
 use std::task::Waker;
 
@@ -56,7 +58,7 @@ use crate::pool::Plan;
 #[derive(Debug, Default)]
 pub(crate) struct Effects {
     /// Whom to wake.
-    pub wakers: Vec<Waker>,
+    pub wakers: Wakers,
     /// Wakers that others took the place of: foreign code runs when they are dropped.
     pub stale: Vec<Waker>,
     /// What the application will never see, to be handed back.

@@ -43,9 +43,18 @@ fn main() {
         ["silent-after-fork", path] => silent_after_fork(path),
         ["listen", path] => listen(path),
         ["echo", path] => echo(path),
+        ["answer", path, requests] => answer(path, requests.parse().expect("a number")),
         ["leave", path] => leave(path),
         ["leave-when-told", path] => leave_when_told(path),
         ["idle", path, count] => idle(path, count.parse().expect("a number")),
+        ["idle-streams", path, runtime, count] => {
+            let count = count.parse().expect("a number");
+            match runtime {
+                CurrentThread::NAME => idle_streams::<CurrentThread>(path, count),
+                MultiThread::NAME => idle_streams::<MultiThread>(path, count),
+                _ => panic!("unknown runtime: {runtime}"),
+            }
+        }
         ["receive", path, mode] => receive(path, mode),
         ["crowd", path, sessions, rounds] => {
             crowd(path, sessions.parse().expect("a number"), rounds.parse().expect("a number"));
@@ -249,6 +258,27 @@ fn receive(path: &str, mode: &str) {
     let _ = stream.recv_timeout(Duration::from_secs(600));
 }
 
+/// Connects, and has a task for each of `count` streams that says one thing and waits for another.
+fn idle_streams<K: Kind>(path: &str, count: usize) {
+    let runtime = K::start().expect("a runtime");
+    runtime.block_on(async {
+        let config = Setup::new(Size::Many).config();
+        let session = shmipc_async::Session::connect_with(path, &config).await.expect("connected");
+        let mut tasks = Vec::new();
+        for _ in 0..count {
+            let mut stream = session.open().expect("a stream");
+            stream.send(b"hello").await.expect("sent");
+            tasks.push(tokio::spawn(async move { stream.recv().await.map(drop) }));
+        }
+        // Each has been polled once when the last one has.
+        tokio::task::yield_now().await;
+        say("receiving");
+        for task in tasks {
+            let _ = task.await;
+        }
+    });
+}
+
 /// Connects `sessions` times with a stream each, and has requests answered in another order each round.
 fn crowd(path: &str, sessions: usize, rounds: u64) {
     allow_descriptors(8 * sessions as u64 + 100);
@@ -300,4 +330,35 @@ fn left_alone(path: &str, drives: bool) {
     }
     say("received");
     hold();
+}
+
+/// Answers requests on streams of their own, and says of each that it has seen it, until the test hangs up
+/// or kills us; leaves each session after `requests` of them and goes on with the next.
+fn answer(path: &str, requests: usize) {
+    let listener = Listener::bind(path).expect("the path is free");
+    say("listening");
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            while let Ok(session) = listener.accept() {
+                scope.spawn(move || {
+                    let mut served = 0;
+                    while let Ok(mut stream) = session.accept() {
+                        if let Ok(Some(request)) = stream.recv() {
+                            say(&format!("seen {}", String::from_utf8_lossy(&request.to_vec())));
+                            let _ = stream.sender().finish_with(&request.to_vec());
+                            // The client ends its direction with the request.
+                            let _ = stream.recv();
+                        }
+                        served += 1;
+                        if served == requests {
+                            session.leave();
+                        }
+                    }
+                    let _ = session.drained_timeout(PATIENCE);
+                });
+            }
+        });
+        hold();
+        std::process::exit(0);
+    });
 }

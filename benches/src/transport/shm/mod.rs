@@ -22,13 +22,13 @@ use kept::Kept;
 use once::Once;
 
 /// The peer connects at once, or something is wrong.
-const PATIENCE: Duration = Duration::from_secs(10);
+pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 
 #[derive(Debug)]
 pub(crate) struct ShmSync;
 
 impl Transport for ShmSync {
-    type Link = Kept;
+    type Ends = Vec<Kept>;
 
     fn settle(arm: &mut Arm) -> Result<(), String> {
         settle(arm)?;
@@ -39,7 +39,7 @@ impl Transport for ShmSync {
         Ok(())
     }
 
-    fn offer(arm: &Arm) -> io::Result<Offer<Kept>> {
+    fn offer(arm: &Arm) -> io::Result<Offer<Vec<Kept>>> {
         offer(arm, Kept::links)
     }
 
@@ -52,7 +52,7 @@ impl Transport for ShmSync {
 pub(crate) struct ShmStreams;
 
 impl Transport for ShmStreams {
-    type Link = Once;
+    type Ends = Vec<Once>;
 
     fn settle(arm: &mut Arm) -> Result<(), String> {
         if arm.bench != Bench::Latency {
@@ -62,7 +62,7 @@ impl Transport for ShmStreams {
         settle(arm)
     }
 
-    fn offer(arm: &Arm) -> io::Result<Offer<Once>> {
+    fn offer(arm: &Arm) -> io::Result<Offer<Vec<Once>>> {
         offer(arm, Once::links)
     }
 
@@ -71,7 +71,7 @@ impl Transport for ShmStreams {
     }
 }
 
-fn settle(arm: &mut Arm) -> Result<(), String> {
+pub(super) fn settle(arm: &mut Arm) -> Result<(), String> {
     let (Size(size), largest) = (arm.size, Limits::default().max_message as usize);
     if size > largest {
         return Err(format!("not supported: a message has at most {largest} bytes by default"));
@@ -86,7 +86,7 @@ fn settle(arm: &mut Arm) -> Result<(), String> {
 /// How a session with its further streams becomes links.
 type Links<L> = fn(&Arm, Session, Side) -> io::Result<Vec<L>>;
 
-fn offer<L: Link + 'static>(arm: &Arm, links: Links<L>) -> io::Result<Offer<L>> {
+fn offer<L: Link + 'static>(arm: &Arm, links: Links<L>) -> io::Result<Offer<Vec<L>>> {
     let arm = arm.clone();
     let listener = Listener::builder().config(config(&arm)?).bind(&arm.socket).map_err(other)?;
     let complete = move || {
@@ -102,7 +102,7 @@ fn join<L>(arm: &Arm, links: Links<L>) -> io::Result<Vec<L>> {
     links(arm, session, Side::Peer)
 }
 
-fn config(arm: &Arm) -> io::Result<Config> {
+pub(super) fn config(arm: &Arm) -> io::Result<Config> {
     let builder = Config::builder().wait(wait_mode(arm.wait)).bell(match arm.bell {
         Bell::Eventfd => BellKind::Eventfd,
         Bell::Socket | Bell::None => BellKind::Socket,
@@ -115,6 +115,10 @@ fn config(arm: &Arm) -> io::Result<Config> {
     let builder = match streams > Limits::default().max_streams as usize {
         true => builder.max_streams(streams as u32).ring_bytes(ring_for(streams)),
         false => builder,
+    };
+    let builder = match arm.ring {
+        Some(Size(bytes)) => builder.ring_bytes(u32::try_from(bytes).unwrap_or(u32::MAX)),
+        None => builder,
     };
     builder.build().map_err(other)
 }
@@ -133,10 +137,10 @@ fn ring_for(streams: usize) -> u32 {
     u32::try_from(least.next_power_of_two()).unwrap_or(u32::MAX)
 }
 
-fn ended() -> io::Error {
+pub(super) fn ended() -> io::Error {
     other("the stream ended")
 }
 
-fn other(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> io::Error {
+pub(super) fn other(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> io::Error {
     io::Error::other(error)
 }

@@ -6,7 +6,7 @@ use std::task::{Poll, Waker};
 use crate::error::{RecvError, SessionError};
 use crate::handle::message::{Message, Part, Trust};
 use crate::mem::{Memory as _, PeerMapping};
-use crate::session::Payload;
+use crate::session::{Entry, Payload};
 
 use super::RecvHalf;
 use super::parts::Taken;
@@ -92,15 +92,17 @@ impl<T: Trust> RecvHalf<T> {
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
                 Poll::Ready(Ok(None)) => return Poll::Ready(Ok(None)),
-                Poll::Ready(Ok(Some(entry))) => {
-                    match (&entry.payload, out.get_mut(..entry.payload.len())) {
-                        (Payload::Heap(bytes), Some(out)) if !entry.more => {
-                            out.copy_from_slice(bytes);
-                            return Poll::Ready(Ok(Some(bytes.len())));
-                        }
-                        _ => self.take(entry),
+                Poll::Ready(Ok(Some(entry))) => match entry {
+                    Entry { payload: Payload::Heap(bytes), more: false }
+                        if bytes.len() <= out.len() =>
+                    {
+                        let len = bytes.len();
+                        out[..len].copy_from_slice(&bytes);
+                        self.owner.shared.rx().reuse(bytes);
+                        return Poll::Ready(Ok(Some(len)));
                     }
-                }
+                    entry => self.take(entry),
+                },
             }
         }
         match self.poll_recv(waker) {

@@ -105,7 +105,14 @@ impl<O: MemoryMut + Clone, P: Memory + Clone> Rx<O, P> {
         let key = self.find(id, opens, feeds, effects)?;
         match header.kind {
             Kind::Inline => {
-                let payload = Payload::Heap(self.reader.payload(record).into_boxed_slice());
+                let bytes = match self.spare.take(record.header.value as usize) {
+                    Some(mut bytes) => {
+                        self.reader.copy_payload(record, &mut bytes);
+                        bytes
+                    }
+                    None => self.reader.payload(record).into_boxed_slice(),
+                };
+                let payload = Payload::Heap(bytes);
                 return self.deliver(key, payload, header.flags, feeds, want, effects);
             }
             Kind::Extent => {
@@ -268,7 +275,7 @@ impl<O: MemoryMut + Clone, P: Memory + Clone> Rx<O, P> {
                 self.announce_credit(key, feeds, effects);
                 wanted = Some(entry);
             } else {
-                stream.wake(&mut self.waiting, effects);
+                stream.wake(&mut self.called, effects);
                 let mut entry = entry;
                 if let Payload::Lent { weight, number, .. } = &mut entry.payload {
                     *number = self.unread.add(key, *weight);
@@ -313,7 +320,7 @@ impl<O: MemoryMut + Clone, P: Memory + Clone> Rx<O, P> {
         effects: &mut Effects,
     ) {
         if let Some(stream) = self.streams.get_mut(key) {
-            stream.wake(&mut self.waiting, effects);
+            stream.wake(&mut self.called, effects);
         }
         self.put_aside = true;
         let mut tx = feeds.tx();

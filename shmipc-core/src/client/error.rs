@@ -1,0 +1,110 @@
+//! Why a call failed.
+
+use crate::error::{
+    ConnectError, Delivery, HandshakeError, OpenError, OsError, RecvError, Refusal, SendError,
+};
+
+/// Why a call of a client failed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum CallError {
+    /// There is no session.
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+    /// There is no stream for the request.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// The request could not be sent.
+    #[error(transparent)]
+    Send(#[from] SendError),
+    /// The reply could not be received.
+    #[error(transparent)]
+    Recv(#[from] RecvError),
+    /// The server ended the stream without a reply.
+    #[error("the server has seen the request and gave no reply")]
+    NoReply,
+    /// The deadline passed before the request was sent.
+    #[error("timed out before the request was sent; the server is away or has too much to do")]
+    TimedOut,
+    /// The deadline passed before the reply came.
+    #[error("timed out waiting for the reply; the server may or may not have acted on the request")]
+    NoReplyYet,
+}
+
+impl CallError {
+    /// What is known of the request.
+    pub fn delivery(&self) -> Delivery {
+        match self {
+            Self::Connect(_) | Self::Open(_) | Self::TimedOut => Delivery::NotSent,
+            Self::Send(error) => error.delivery(),
+            Self::Recv(error) => error.delivery(),
+            Self::NoReply | Self::NoReplyYet => Delivery::Unknown,
+        }
+    }
+
+    /// Whether the same call may succeed on another session, soon.
+    pub fn is_passing(&self) -> bool {
+        match self {
+            Self::Connect(error) => is_passing(error),
+            Self::Open(OpenError::Session(_) | OpenError::GoingAway) => true,
+            Self::Send(SendError::Session(_) | SendError::GoingAway) => true,
+            Self::Recv(RecvError::GoingAway) => true,
+            Self::Recv(RecvError::Open(SendError::Session(_) | SendError::GoingAway)) => true,
+            _ => false,
+        }
+    }
+
+    /// Whether the call is to be made again (K1).
+    pub fn is_to_be_repeated(&self) -> bool {
+        self.delivery() == Delivery::NotSent && self.is_passing()
+    }
+}
+
+/// A server that is not there yet, has just gone, or has too much to do.
+fn is_passing(error: &ConnectError) -> bool {
+    use std::io::ErrorKind::{ConnectionRefused, ConnectionReset, NotFound, WouldBlock};
+    let of_os = |error: &OsError| {
+        matches!(error.kind(), ConnectionRefused | ConnectionReset | NotFound | WouldBlock)
+    };
+    match error {
+        ConnectError::Unreachable { error, .. } => of_os(error),
+        ConnectError::BadAddress { .. } => false,
+        ConnectError::Handshake(error) => match error {
+            HandshakeError::Closed
+            | HandshakeError::TimedOut
+            | HandshakeError::Refused(Refusal::Busy) => true,
+            HandshakeError::Os(error) => of_os(error),
+            _ => false,
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::SessionError;
+
+    #[test]
+    fn only_what_was_not_seen_is_repeated() {
+        let died = SessionError::PeerDied;
+        for repeated in [
+            CallError::Open(died.into()),
+            CallError::Send(died.into()),
+            CallError::Send(SendError::GoingAway),
+            CallError::Recv(RecvError::GoingAway),
+        ] {
+            assert!(repeated.is_to_be_repeated(), "{repeated:?}");
+        }
+        for reported in [
+            CallError::Recv(died.into()),
+            CallError::Recv(RecvError::Reset(1)),
+            CallError::Send(SendError::Stopped(1)),
+            CallError::Send(SendError::TooLarge { len: 2, max: 1 }),
+            CallError::NoReply,
+            CallError::NoReplyYet,
+            CallError::TimedOut,
+        ] {
+            assert!(!reported.is_to_be_repeated(), "{reported:?}");
+        }
+    }
+}

@@ -1,0 +1,92 @@
+//! The steady path of the tokio flavour allocates nothing and has one task a session. The allocator is
+//! that of the whole program, so this file is a test program of its own with one test.
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use shmipc_async::{Config, Session, WaitMode};
+use tests::child::Peer;
+use tests::deadline::within;
+use tests::tokio::{CurrentThread, Kind, MultiThread};
+
+const PEER: &str = env!("CARGO_BIN_EXE_peer");
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
+
+/// Counts what is allocated anew.
+struct Counting;
+
+// SAFETY: everything is the system allocator's business.
+#[allow(unsafe_code)]
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
+        // SAFETY: the caller's promise is passed on.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, memory: *mut u8, layout: Layout) {
+        // SAFETY: the caller's promise is passed on.
+        unsafe { System.dealloc(memory, layout) }
+    }
+
+    unsafe fn realloc(&self, memory: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
+        // SAFETY: the caller's promise is passed on.
+        unsafe { System.realloc(memory, layout, size) }
+    }
+}
+
+/// Round trips with a peer process: allocations of `rounds` of them.
+fn ping_pong<K: Kind>(wait: WaitMode, rounds: u32) -> u64 {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("socket");
+    let mut peer = Peer::start(PEER, &["echo", path.to_str().unwrap()]);
+    peer.line("listening");
+    let runtime = K::start().unwrap();
+    runtime
+        .block_on(runtime.spawn(async move {
+            let config = Config::builder().wait(wait).build().unwrap();
+            let metrics = tokio::runtime::Handle::current().metrics();
+            // This one.
+            assert_eq!(metrics.num_alive_tasks(), 1);
+            let session = Session::connect_with(&path, &config).await.unwrap();
+            let mut streams: Vec<_> = (0..100).map(|_| session.open().unwrap()).collect();
+            let mut out = [0; 64];
+            for stream in &mut streams {
+                stream.send(&[1; 64]).await.unwrap();
+            }
+            // The peer answers one stream at a time.
+            let mut stream = streams.remove(0);
+            assert_eq!(stream.recv_into(&mut out).await, Ok(Some(64)));
+            assert_eq!(metrics.num_alive_tasks(), 2, "the driver, and no task for a stream");
+            // What grows to the size that it needs does so in the first rounds.
+            let mut allocations = 0;
+            for round in 0..2 * rounds {
+                if round == rounds {
+                    allocations = ALLOCATIONS.load(Ordering::Relaxed);
+                }
+                stream.send(&[round as u8; 64]).await.unwrap();
+                assert_eq!(stream.recv_into(&mut out).await, Ok(Some(64)));
+                assert_eq!(out, [round as u8; 64]);
+            }
+            ALLOCATIONS.load(Ordering::Relaxed) - allocations
+        }))
+        .unwrap()
+}
+
+#[test]
+fn none_per_message_and_no_task_per_stream() {
+    within("ping-pong", || {
+        let mut counted = Vec::new();
+        for wait in [WaitMode::Adaptive, WaitMode::Block] {
+            counted.push(ping_pong::<CurrentThread>(wait, 5000));
+            counted.push(ping_pong::<MultiThread>(wait, 5000));
+        }
+        println!("allocations of 5,000 round trips: {counted:?}");
+        assert!(counted.iter().all(|&count| count < 10), "{counted:?}");
+    });
+}
