@@ -22,7 +22,9 @@ impl Impatient {
     /// Awaits `future` for a few polls. `None` if it was given up: before its first poll, while it waited,
     /// or after it had been woken and before it was polled again.
     pub async fn try_await<F: Future>(&mut self, future: F) -> Option<F::Output> {
-        let polls = self.random.below(4);
+        // Now and then it has the patience for what takes many.
+        let most = if self.random.below(16) == 0 { 40 } else { 4 };
+        let polls = self.random.below(most);
         let when_woken = self.random.below(2) == 0;
         let output = {
             let mut future = pin!(future);
