@@ -105,8 +105,6 @@ struct RxStream {
     lent_from: usize,
     end: Option<End>,
     waker: Option<Waker>,
-    /// The waker was called, and nobody has looked since.
-    called: bool,
     /// Who watches the stream without taking anything (see `watch`).
     watcher: Option<Waker>,
     /// The receiving half keeps something that it took out of the inbox and has not handed out.
@@ -154,10 +152,8 @@ pub(crate) struct Rx<O = Arc<OwnMapping>, P = Arc<PeerMapping>> {
     segments: BTreeMap<u32, (Arc<PeerMapping>, SegmentClass)>,
     unread: Unread,
     spare: Spare,
-    /// The stream that somebody looked at in vain last; `None`: it was for one to accept.
-    looked: Option<usize>,
-    /// Streams whose waker was called and that nobody has looked at since.
-    called: usize,
+    /// Streams with somebody to be woken.
+    waiting: usize,
     /// The id of the segment announced last.
     pub(crate) last_segment: u32,
     credit: RecvCredit,
@@ -198,8 +194,7 @@ impl<O: MemoryMut + Clone, P: Memory + Clone> Rx<O, P> {
             segments: BTreeMap::new(),
             unread: Unread::default(),
             spare: Spare::default(),
-            looked: None,
-            called: 0,
+            waiting: 0,
             last_segment: 0,
             credit: RecvCredit::session(incoming.unread_max),
             limit: Limit::default(),
@@ -250,7 +245,7 @@ impl<O: MemoryMut + Clone, P: Memory + Clone> Rx<O, P> {
         effects.wakers.append(&mut self.accept_wakers);
         effects.wakers.append(&mut self.end_wakers);
         for (_, stream) in &mut self.streams {
-            stream.wake(&mut self.called, effects);
+            stream.wake(&mut self.waiting, effects);
         }
     }
 }
@@ -263,7 +258,6 @@ impl RxStream {
             lent_from: 0,
             end: None,
             waker: None,
-            called: false,
             watcher: None,
             kept: false,
             credit: RecvCredit::stream(incoming.stream_window),
@@ -284,11 +278,9 @@ impl RxStream {
     }
 
     /// There is something for whoever waits for the stream.
-    fn wake(&mut self, called: &mut usize, effects: &mut Effects) {
-        if let Some(waker) = self.waker.take() {
-            *called += usize::from(!std::mem::replace(&mut self.called, true));
-            effects.wakers.extend(Some(waker));
-        }
+    fn wake(&mut self, waiting: &mut usize, effects: &mut Effects) {
+        *waiting -= usize::from(self.waker.is_some());
+        effects.wakers.extend(self.waker.take());
         effects.wakers.extend(self.watcher.take());
     }
 }

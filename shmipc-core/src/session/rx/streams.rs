@@ -22,7 +22,6 @@ impl<O: MemoryMut + Clone, P: Memory + Clone> Rx<O, P> {
         effects: &mut Effects,
     ) -> Next {
         let Some(stream) = self.streams.get_mut(key) else { return Next::Nothing };
-        self.called -= usize::from(std::mem::take(&mut stream.called));
         let Some(entry) = stream.inbox.pop_front() else {
             return stream.end.map_or(Next::Nothing, Next::End);
         };
@@ -148,14 +147,16 @@ impl<O: MemoryMut + Clone, P: Memory + Clone> Rx<O, P> {
     /// Whom to wake when the stream has something.
     pub(crate) fn wait(&mut self, key: usize, waker: &Waker, effects: &mut Effects) {
         if let Some(stream) = self.streams.get_mut(key) {
+            self.waiting += usize::from(stream.waker.is_none());
             store_waker(&mut stream.waker, Some(waker), effects);
         }
     }
 
-    /// Notes that somebody has looked in vain at the stream `key`, or for one to accept. Whether it seems to be
-    /// the only one in use: it was looked at last before, and nobody who was called has yet to look.
-    pub(crate) fn is_alone(&mut self, key: Option<usize>) -> bool {
-        std::mem::replace(&mut self.looked, key) == key && self.called == 0
+    /// Whether somebody is to be woken who waits for another stream than `key`, or for a stream to accept.
+    pub(crate) fn others_wait(&self, key: Option<usize>) -> bool {
+        let stream = key.and_then(|key| self.streams.get(key));
+        let me = stream.is_some_and(|stream| stream.waker.is_some());
+        self.waiting > usize::from(me) || (key.is_some() && !self.accept_wakers.is_empty())
     }
 
     /// Whom to wake when a place may be free, after [`Rx::open`] found none.
@@ -256,7 +257,7 @@ impl<O: MemoryMut + Clone, P: Memory + Clone> Rx<O, P> {
         self.stop_receiver(key, code, tx, effects);
         if let Some(stream) = self.streams.get_mut(key) {
             stream.received = false;
-            stream.wake(&mut self.called, effects);
+            stream.wake(&mut self.waiting, effects);
         }
         self.release(key, tx, effects);
     }
@@ -274,7 +275,7 @@ impl<O: MemoryMut + Clone, P: Memory + Clone> Rx<O, P> {
         if !std::mem::take(&mut stream.reading) {
             return;
         }
-        stream.wake(&mut self.called, effects);
+        stream.wake(&mut self.waiting, effects);
         let stop = stream.end.is_none();
         for entry in std::mem::take(&mut stream.inbox) {
             let len = entry.payload.len() as u32;
@@ -304,8 +305,7 @@ impl<O: MemoryMut + Clone, P: Memory + Clone> Rx<O, P> {
             return;
         }
         let id = stream.id;
-        let stream = self.streams.remove(key);
-        self.called -= usize::from(stream.called);
+        self.streams.remove(key);
         let last_control = tx.remove(key);
         let places = if id.opener() == self.role { &mut self.ours } else { &mut self.theirs };
         let Some(place) = places.get_mut(id.place() as usize) else { return };
