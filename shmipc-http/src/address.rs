@@ -84,15 +84,22 @@ impl FromStr for Address {
         } else if let Some(rest) = address.strip_prefix("unix:") {
             path(rest).map(Self::Unix)
         } else if let Some(rest) = address.strip_prefix("http://") {
-            let authority = rest.strip_suffix('/').unwrap_or(rest).parse::<Authority>();
-            let authority = authority.ok().filter(|authority| !authority.host().is_empty());
+            let authority = rest.strip_suffix('/').unwrap_or(rest).parse().ok();
             authority
+                .filter(is_host_and_port)
                 .map(Self::Http)
                 .ok_or_else(|| AddressError::BadHost { address: address.to_owned() })
         } else {
             Err(AddressError::UnknownScheme { address: address.to_owned() })
         }
     }
+}
+
+/// An authority may name a user, too, and its port is not known to be a number.
+fn is_host_and_port(authority: &Authority) -> bool {
+    let port = authority.port().map_or(String::new(), |port| format!(":{port}"));
+    let host = authority.host();
+    !host.is_empty() && authority.as_str() == format!("{host}{port}")
 }
 
 impl fmt::Display for Address {
@@ -117,6 +124,7 @@ mod tests {
             "shm:relative",
             "unix:/run/app.sock",
             "http://localhost:80",
+            "http://localhost",
             "http://[::1]:5000",
         ] {
             let parsed: Address = address.parse().expect(address);
@@ -135,8 +143,9 @@ mod tests {
         for address in ["shm:", "unix:", "shm:@"] {
             assert_eq!(error(address), AddressError::NoPath { address: address.to_owned() });
         }
-        for address in ["http://", "http://:80", "http://host:1/path", "http://a b:1"] {
-            assert_eq!(error(address), AddressError::BadHost { address: address.to_owned() });
+        for host in ["", ":80", "host:", "host:65536", "user@host:1", "host:1/path", "a b:1"] {
+            let address = format!("http://{host}");
+            assert_eq!(error(&address), AddressError::BadHost { address });
         }
     }
 

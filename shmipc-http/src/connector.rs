@@ -1,5 +1,6 @@
 //! The client's side.
 
+use std::io;
 use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -59,7 +60,11 @@ impl Connector {
     /// # Panics
     /// Outside of a tokio runtime with I/O and time enabled.
     pub async fn connect(&self) -> Result<Connection, ConnectError> {
-        let socket = |error| ConnectError::Socket { address: Address::clone(&self.address), error };
+        let socket = |error: io::Error| ConnectError::Socket {
+            address: Address::clone(&self.address),
+            kind: error.kind(),
+            reason: error.to_string(),
+        };
         match &*self.address {
             Address::Shm(path) => self.shm.connect(path).await,
             Address::Unix(path) => {

@@ -5,7 +5,7 @@ use std::io;
 use crate::Address;
 
 /// Why a connection could not be made.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConnectError {
     /// There is no session over shared memory.
@@ -15,30 +15,32 @@ pub enum ConnectError {
     #[error(transparent)]
     Stream(#[from] shmipc_async::OpenError),
     /// The socket could not be connected.
-    #[error("cannot connect to {address}: {error}; is the server running?")]
+    #[error("cannot connect to {address}: {reason}; is the server running?")]
     Socket {
         /// The address.
         address: Address,
+        /// The kind of the error.
+        kind: io::ErrorKind,
         /// What the system says.
-        #[source]
-        error: io::Error,
+        reason: String,
     },
 }
 
 /// Why nobody can listen at an address.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum BindError {
     /// Not over shared memory.
     #[error(transparent)]
     Listen(#[from] shmipc_async::ListenError),
     /// Not on this socket.
-    #[error("cannot listen at {address}: {error}")]
+    #[error("cannot listen at {address}: {reason}")]
     Socket {
         /// The address.
         address: Address,
+        /// The kind of the error.
+        kind: io::ErrorKind,
         /// What the system says.
-        #[source]
-        error: io::Error,
+        reason: String,
     },
 }

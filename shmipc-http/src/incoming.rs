@@ -59,7 +59,11 @@ impl Incoming {
     /// # Panics
     /// As [`bind`](Self::bind).
     pub async fn bind_with(address: &Address, config: Config) -> Result<Self, BindError> {
-        let failed = |error| BindError::Socket { address: address.clone(), error };
+        let failed = |error: io::Error| BindError::Socket {
+            address: address.clone(),
+            kind: error.kind(),
+            reason: error.to_string(),
+        };
         let mut bound = address.clone();
         let source = match address {
             Address::Shm(path) => {

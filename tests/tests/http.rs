@@ -1,21 +1,22 @@
 //! gRPC, HTTP and framed codecs over shared memory, and over sockets by the same code.
 
+use std::io::ErrorKind;
 use std::path::Path;
 
 use axum::http::Request;
 use bytes::Bytes;
 use examples_grpc::EchoClient;
+use futures_util::future::join_all;
 use futures_util::{SinkExt, StreamExt};
 use http_body_util::{BodyExt, Empty};
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioExecutor;
-use shmipc_async::ListenError;
+use shmipc_async::{ListenError, Listener};
 use shmipc_http::{Address, BindError, ConnectError, Connection, Connector, Incoming, grpc};
 use tempfile::TempDir;
 use tests::child;
 use tests::deadline::within;
 use tests::payload::pattern;
-use tests::proc::Held;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio_util::codec::{Framed, LengthDelimitedCodec};
 use tonic::Code;
@@ -187,19 +188,44 @@ fn alone<F: Future<Output = ()>>(name: &str, work: impl FnOnce(TempDir) -> F + S
 
 #[test]
 fn connections_share_a_session() {
-    with_server("tonic", shm, |server, directory| async move {
-        let _kept = directory;
-        let connector = Connector::new(&server.address);
-        let held = || Held::by(server.process.pid());
-        let first = connector.connect().await.expect("connected");
-        let one = held();
-        let others = (0..10).map(|_| connector.clone());
-        let mut connections = vec![first];
-        for connector in others {
-            connections.push(connector.connect().await.expect("connected"));
+    alone("sharing", |directory| async move {
+        let address: Address = shm(directory.path()).parse().expect("an address");
+        let listener = Listener::bind(directory.path().join("socket")).expect("bound");
+        let connector = Connector::new(&address);
+        let connect = async || {
+            // Of clones, and those that are made at the same time, too.
+            let connect = (0..10).map(|_| {
+                let connector = connector.clone();
+                async move {
+                    let mut connection = connector.connect().await.expect("connected");
+                    connection.write_all(b"1").await.expect("written");
+                    connection
+                }
+            });
+            join_all(connect).await
+        };
+        let accept = async {
+            let session = listener.accept().await.expect("a session");
+            for _ in 0..20 {
+                tokio::select! {
+                    stream = session.accept() => drop(stream.expect("a stream")),
+                    _ = listener.accept() => panic!("another session"),
+                }
+            }
+        };
+        tokio::join!(async { (connect().await, connect().await) }, accept);
+    });
+}
+
+#[test]
+fn addresses_without_a_file() {
+    alone("abstract", |_| async move {
+        for scheme in ["shm", "unix"] {
+            let address = format!("{scheme}:@shmipc-test-{scheme}-{}", std::process::id());
+            let address: Address = address.parse().expect("an address");
+            let mut incoming = Incoming::bind(&address).await.expect("bound");
+            let _joined = join(&Connector::new(&address), &mut incoming).await;
         }
-        assert_eq!(held(), one);
-        server
     });
 }
 
@@ -216,7 +242,7 @@ fn a_listener_that_is_dropped_leaves_its_sessions() {
         drop(old);
 
         let error = unaccepted.read_u8().await.expect_err("it was reset");
-        assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset, "{error:?}");
+        assert_eq!(error.kind(), ErrorKind::ConnectionReset, "{error:?}");
         ours.write_all(b"?").await.expect("written");
         assert_eq!(theirs.read_u8().await.expect("what was written"), b'?');
         theirs.write_all(b"!").await.expect("written");
@@ -254,7 +280,8 @@ fn errors_are_named() {
         );
         let nobody: Address = unix(directory.path()).parse().expect("an address");
         let error = Connector::new(&nobody).connect().await.expect_err("nobody listens");
-        assert!(matches!(error, ConnectError::Socket { .. }), "{error:?}");
+        let absent = matches!(error, ConnectError::Socket { kind: ErrorKind::NotFound, .. });
+        assert!(absent, "{error:?}");
 
         for address in [shm(&directory.path().join("a")), unix(&directory.path().join("b"))] {
             let address: Address = address.parse().expect("an address");
@@ -264,9 +291,7 @@ fn errors_are_named() {
             let error = Incoming::bind(&address).await.expect_err("it is not");
             match error {
                 BindError::Listen(ListenError::InUse { .. }) => {}
-                BindError::Socket { error, .. } => {
-                    assert_eq!(error.kind(), std::io::ErrorKind::AddrInUse);
-                }
+                BindError::Socket { kind, .. } => assert_eq!(kind, ErrorKind::AddrInUse),
                 other => panic!("{other:?}"),
             }
         }
@@ -277,7 +302,7 @@ fn errors_are_named() {
 fn framed_codecs_take_a_stream_as_it_is() {
     alone("framed", |directory| async move {
         let path = directory.path().join("socket");
-        let listener = shmipc_async::Listener::bind(&path).expect("bound");
+        let listener = Listener::bind(&path).expect("bound");
         let server = async {
             let session = listener.accept().await.expect("a session");
             let stream = session.accept().await.expect("a stream");

@@ -3,6 +3,7 @@
 
 use std::convert::Infallible;
 use std::io::Write;
+use std::os::unix::process::parent_id;
 
 use axum::Router;
 use axum::extract::ConnectInfo;
@@ -16,6 +17,8 @@ use hyper_util::rt::TokioIo;
 use shmipc_http::{Incoming, Peer};
 use tests::child::die_with_parent;
 use tokio::io::AsyncReadExt;
+use tonic::service::interceptor::InterceptedService;
+use tonic::{Request, Status};
 
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -42,8 +45,18 @@ async fn hung_up() {
 }
 
 async fn tonic(incoming: Incoming) {
-    let router = tonic::transport::Server::builder().add_service(EchoServer);
+    let service = InterceptedService::new(EchoServer, know_the_caller);
+    let router = tonic::transport::Server::builder().add_service(service);
     router.serve_with_incoming_shutdown(incoming, hung_up()).await.expect("served");
+}
+
+/// Every request says who calls: the test, which has started this process.
+fn know_the_caller(request: Request<()>) -> Result<Request<()>, Status> {
+    match request.extensions().get::<Peer>() {
+        Some(Peer::Process(cred)) if cred.pid == parent_id() as i32 => Ok(request),
+        Some(Peer::Remote(address)) if address.ip().is_loopback() => Ok(request),
+        peer => Err(Status::internal(format!("called by {peer:?}"))),
+    }
 }
 
 /// Answers with the process id of the client, or that it is remote.
