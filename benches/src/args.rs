@@ -20,8 +20,8 @@ pub(crate) enum Command {
     Latency(Options),
     /// One way: `--batch` messages a publication, checked by the receiver.
     Throughput(Options),
-    /// Ping-pongs side by side: a thread of each process (uds-async, shm-async: a task) and a link (shmipc:
-    /// a stream of the one session) for each.
+    /// Ping-pongs side by side: a thread of each process (on tokio: a task) and a link (shmipc: a stream of the
+    /// one session; tonic-*: a call over the one connection) for each.
     Parallel {
         #[command(flatten)]
         options: Options,
@@ -112,7 +112,7 @@ pub(crate) struct Options {
     #[arg(long)]
     pub(crate) ring: Option<Size>,
 
-    /// The tokio runtime of uds-async and shm-async in both processes.
+    /// The tokio runtime of uds-async, shm-async and tonic-* in both processes.
     #[arg(long, value_delimiter = ',', value_enum, default_value = "current")]
     pub(crate) runtime: Vec<Runtime>,
 
@@ -202,6 +202,12 @@ words!(
         UdsAsync = "uds-async",
         /// shmipc, tokio flavour.
         ShmAsync = "shm-async",
+        /// Unary gRPC calls by tonic, over shmipc.
+        TonicShm = "tonic-shm",
+        /// The same over a Unix stream socket.
+        TonicUds = "tonic-uds",
+        /// The same in one process over a pipe in its memory.
+        TonicDuplex = "tonic-duplex",
     }
 );
 
@@ -209,12 +215,25 @@ impl Transport {
     /// What `parallel` compares unless told otherwise.
     pub(crate) const SIDE_BY_SIDE: &[Self] = &[Self::Uds, Self::ShmSync];
 
-    /// What has tasks, and a runtime.
+    /// What `timers` compares unless told otherwise.
     pub(crate) const ON_TOKIO: &[Self] = &[Self::UdsAsync, Self::ShmAsync];
 
-    /// Transports of one family differ in how one thing is used.
+    pub(crate) fn is_grpc(self) -> bool {
+        matches!(self, Self::TonicShm | Self::TonicUds | Self::TonicDuplex)
+    }
+
+    /// It has tasks, and a runtime.
+    pub(crate) fn has_tasks(self) -> bool {
+        Self::ON_TOKIO.contains(&self) || self.is_grpc()
+    }
+
+    /// Transports of one family differ in how one thing is used, or in what carries the same calls.
     pub(crate) fn family(self) -> Self {
-        if self == Self::ShmStreams { Self::ShmSync } else { self }
+        match self {
+            Self::ShmStreams => Self::ShmSync,
+            Self::TonicUds | Self::TonicDuplex => Self::TonicShm,
+            other => other,
+        }
     }
 }
 

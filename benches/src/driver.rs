@@ -87,7 +87,7 @@ fn plan(bench: Bench, options: &Options, streams: &[usize], socket: &str) -> Vec
     };
     let mut arms: Vec<Arm> = Vec::new();
     for &transport in transports {
-        let runtimes = match Transport::ON_TOKIO.contains(&transport) {
+        let runtimes = match transport.has_tasks() {
             true => &options.runtime[..],
             false => &[Runtime::None],
         };

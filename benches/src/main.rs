@@ -7,6 +7,7 @@
 //! ipcbench latency    --transport shm-sync,shm-streams --size 64 --open 0,10000
 //! ipcbench parallel   --transport uds,shm-sync --size 64 --streams 1,8
 //! ipcbench parallel   --transport uds-async,shm-async --runtime current,multi --streams 200
+//! ipcbench latency    --transport tonic-shm,tonic-uds,tonic-duplex --size 64
 //! ipcbench timers     --size 64 --runtime current,multi,main
 //! ipcbench kills      --count 1000
 //! ```
@@ -47,6 +48,8 @@
 //! * `parallel`: the same round trips, `--streams` of them side by side: a thread of each process
 //!   for each, or a task of each runtime. shmipc carries all in one session, a stream each. The figure is
 //!   the rate, the durations are those that a thread sees. What is timed ends when the first is through.
+//! * With the transports `tonic-*` the round trip is a unary gRPC call, and those side by side are calls in
+//!   flight on one connection. They do not count bells (`bells_per_op` is null).
 //! * `timers`: the round trips of `latency` between tasks, and beside them a task of the same runtime in
 //!   the driver that sleeps until a millisecond of the runtime's clock has come, and the next. The durations
 //!   are how late it is, less what it is late at its most punctual tick of the leg.

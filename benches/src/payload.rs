@@ -27,6 +27,11 @@ impl Payload {
         }
     }
 
+    /// The number of the message whose payload begins with `bytes`.
+    pub(crate) fn number(self, bytes: &[u8]) -> u64 {
+        bytes.first_chunk().map_or(0, |word| number(u64::from_ne_bytes(*word)))
+    }
+
     /// Panics unless `bytes` are the payload of message `seq`.
     #[inline]
     pub(crate) fn check(self, bytes: &[u8], seq: u64) {
@@ -59,9 +64,18 @@ fn matches(bytes: &[u8], seq: u64) -> bool {
     difference == 0 && (rest.is_empty() || *rest == last[..rest.len()])
 }
 
+/// Odd, so that multiplying can be undone.
+const SPREAD: u64 = 0x9e37_79b9_7f4a_7c15;
+const GATHER: u64 = 0xf1de_83e1_9937_733d;
+
 /// Spreads the numbers of messages over all bits, so that neighbours share no byte.
 fn seed(seq: u64) -> u64 {
-    seq.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15)
+    seq.wrapping_add(1).wrapping_mul(SPREAD)
+}
+
+/// The number that has this seed.
+fn number(seed: u64) -> u64 {
+    seed.wrapping_mul(GATHER).wrapping_sub(1)
 }
 
 #[cold]
@@ -121,6 +135,16 @@ mod tests {
         payload.fill(&mut bytes, 9);
         bytes[17] ^= 0xff;
         payload.check(&bytes, 9);
+    }
+
+    #[test]
+    fn a_payload_tells_its_number() {
+        let payload = Payload::new(Touch::All);
+        for seq in [0, 1, 41, 1 << 40, u64::MAX] {
+            let mut bytes = [0; 9];
+            payload.fill(&mut bytes, seq);
+            assert_eq!(payload.number(&bytes), seq);
+        }
     }
 
     #[test]

@@ -32,7 +32,8 @@ pub(crate) struct Figures {
     pub(crate) msgs_per_s: f64,
     pub(crate) bytes_per_s: f64,
     pub(crate) cpu_ns_per_op: f64,
-    pub(crate) bells_per_op: f64,
+    /// None: not counted.
+    pub(crate) bells_per_op: Option<f64>,
     pub(crate) spread: f64,
     pub(crate) probe_cacheline_ns: f64,
     pub(crate) probe_eventfd_ns: f64,
@@ -79,7 +80,7 @@ impl Figures {
             msgs_per_s,
             bytes_per_s: msgs_per_s * arm.size.0 as f64,
             cpu_ns_per_op: cpu_ns / ops,
-            bells_per_op: bells / ops,
+            bells_per_op: (!arm.transport.is_grpc()).then_some(bells / ops),
             spread: spread(judged),
             probe_cacheline_ns: cacheline_ns,
             probe_eventfd_ns: eventfd_ns,
@@ -97,7 +98,7 @@ pub(crate) fn print_json(figures: &[Figures]) -> serde_json::Result<()> {
 
 pub(crate) fn print_table(figures: &[Figures]) {
     println!(
-        "{:11} {:>6} {:>6} {:>7} {:7} {:8} {:9} {:7} {:>9} {:>9} {:>9} {:>9} {:>11} {:>10} {:>9} {:>8} {:>7} {:>8} {:>8}",
+        "{:12} {:>6} {:>6} {:>7} {:7} {:8} {:9} {:7} {:>9} {:>9} {:>9} {:>9} {:>11} {:>10} {:>9} {:>8} {:>7} {:>8} {:>8}",
         "transport",
         "size",
         "open",
@@ -120,7 +121,7 @@ pub(crate) fn print_table(figures: &[Figures]) {
     );
     for line in figures {
         println!(
-            "{:11} {:>6} {:>6} {:>7} {:7} {:8} {:9} {:7} {:>9} {:>9} {:>9} {:>9} {:>11} {:>10} {:>9} {:>8.3} {:>6.1}% {:>7.2}x {:>7.2}x",
+            "{:12} {:>6} {:>6} {:>7} {:7} {:8} {:9} {:7} {:>9} {:>9} {:>9} {:>9} {:>11} {:>10} {:>9} {:>8} {:>6.1}% {:>7.2}x {:>7.2}x",
             line.transport,
             crate::args::Size(line.size),
             line.open,
@@ -136,7 +137,7 @@ pub(crate) fn print_table(figures: &[Figures]) {
             quantity(line.msgs_per_s),
             quantity(line.bytes_per_s),
             duration(line.cpu_ns_per_op),
-            line.bells_per_op,
+            line.bells_per_op.map_or("-".to_owned(), |bells| format!("{bells:.3}")),
             line.spread * 100.0,
             line.p50_ns / line.probe_cacheline_ns,
             to_first(figures, line),

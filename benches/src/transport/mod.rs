@@ -14,6 +14,7 @@ mod cacheline;
 mod eventfd;
 mod shm;
 mod shm_async;
+mod tonic;
 mod uds_async;
 
 pub(crate) use shm::wait_mode;
@@ -146,6 +147,9 @@ pub(crate) fn visit<V: Visitor>(transport: args::Transport, visitor: V) -> V::Ou
         args::Transport::ShmStreams => visitor.visit::<shm::ShmStreams>(),
         args::Transport::UdsAsync => visitor.visit::<uds_async::UdsAsync>(),
         args::Transport::ShmAsync => visitor.visit::<shm_async::ShmAsync>(),
+        args::Transport::TonicShm => visitor.visit::<tonic::TonicShm>(),
+        args::Transport::TonicUds => visitor.visit::<tonic::TonicUds>(),
+        args::Transport::TonicDuplex => visitor.visit::<tonic::TonicDuplex>(),
     }
 }
 
