@@ -40,7 +40,8 @@ impl Incoming {
     /// Listens at `address`, over shared memory with the default configuration.
     ///
     /// A socket file that a dead server has left is replaced. Of two servers that start at the same time only
-    /// `shm:` gives the path to exactly one.
+    /// `shm:` gives the path to exactly one. The file of `shm:` belongs to its user alone, that of `unix:` has the
+    /// permissions that the umask leaves.
     ///
     /// # Errors
     /// [`BindError`].
