@@ -7,15 +7,14 @@
 //! ```
 
 use std::error::Error;
-use std::io::Write;
-use std::process::Stdio;
+use std::io::{BufRead, BufReader, Write};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use examples_grpc::{EchoClient, EchoServer};
 use shmipc_http::{Address, Incoming, grpc};
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
-use tokio::process::Command;
+use tokio::io::AsyncReadExt;
 use tonic::transport::Server;
 
 /// Unary calls measured, after as many to warm up.
@@ -94,14 +93,15 @@ async fn every_address() -> Result<(), Box<dyn Error>> {
             .args(["server", &address])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
-            .kill_on_drop(true)
             .spawn()?;
-        let mut lines = BufReader::new(server.stdout.take().ok_or("no output")?).lines();
+        // It ends with this.
+        let stdin = server.stdin.take();
+        let mut address = String::new();
         // It says where it listens: port 0 is any.
-        let address: Address = lines.next_line().await?.ok_or("the server has ended")?.parse()?;
-        client(&address).await?;
-        drop(server.stdin.take());
-        let status = server.wait().await?;
+        BufReader::new(server.stdout.take().ok_or("no output")?).read_line(&mut address)?;
+        client(&address.trim().parse()?).await?;
+        drop(stdin);
+        let status = server.wait()?;
         if !status.success() {
             return Err(format!("the server failed: {status}").into());
         }
