@@ -77,7 +77,7 @@ impl<T: Trust> RecvStream<T> {
         cx: &mut Context<'_>,
     ) -> Poll<Result<Option<Message<T>>, RecvError>> {
         let Self { session, core } = self;
-        poll(session, cx, core, RecvHalf::others_wait, RecvHalf::poll_recv)
+        poll(session, cx, core, RecvHalf::is_alone, RecvHalf::poll_recv)
     }
 
     /// Receives the next message into `out` and gives its length; `None` after the peer's finish. The
@@ -88,7 +88,7 @@ impl<T: Trust> RecvStream<T> {
     pub async fn recv_into(&mut self, out: &mut [u8]) -> Result<Option<usize>, RecvError> {
         poll_fn(|cx| {
             let Self { session, core } = self;
-            poll(session, cx, core, RecvHalf::others_wait, |core, waker| {
+            poll(session, cx, core, RecvHalf::is_alone, |core, waker| {
                 core.poll_recv_into(out, waker)
             })
         })
@@ -143,9 +143,8 @@ impl<T: Trust> AsyncRead for RecvStream<T> {
     ) -> Poll<io::Result<()>> {
         let Self { session, core } = self.get_mut();
         let out = buf.initialize_unfilled();
-        let read = poll(session, cx, core, RecvHalf::others_wait, |core, waker| {
-            core.poll_read(out, waker)
-        });
+        let read =
+            poll(session, cx, core, RecvHalf::is_alone, |core, waker| core.poll_read(out, waker));
         read.map(|read| {
             buf.advance(read?);
             Ok(())

@@ -73,6 +73,15 @@ impl Driver {
         let _ = self.shared.do_chores();
     }
 
+    /// As [`try_drive`](Self::try_drive), for a loop that has not slept since: without a system call, but
+    /// for what is due once a millisecond.
+    pub fn drive_awake(&self) {
+        if !self.shared.is_foreign() {
+            self.shared.drive();
+            self.shared.glance_now_and_then();
+        }
+    }
+
     /// Prepares to sleep on the descriptor (V4). True: it becomes readable as soon as there is something
     /// to drive for. False: there is something now, call [`try_drive`](Self::try_drive). Never blocks.
     #[must_use = "who sleeps though it is false may sleep for ever"]
@@ -117,7 +126,7 @@ impl Driver {
 
     /// Looks for records for `slice` at most; false if this process must not spin now.
     pub fn spin(&self, slice: Duration) -> bool {
-        let mut spinner = Spinner::new(&self.shared, Instant::now().checked_add(slice));
+        let mut spinner = Spinner::brief(&self.shared, slice);
         if !spinner.is_admitted() {
             return false;
         }
