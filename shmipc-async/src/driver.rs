@@ -74,7 +74,7 @@ impl Running {
             if driver.is_over() {
                 return true;
             }
-            if driver.has_records() {
+            if driver.has_news() {
                 driver.drive_awake();
                 drained = driver.drained();
                 idle_since = None;
@@ -98,8 +98,9 @@ impl Running {
             // Before the first look, those run for whom something has come.
             yield_now().await;
             let since = *idle_since.get_or_insert_with(Instant::now);
-            if !driver.has_records() && (since.elapsed() >= budget || !driver.spin(SLICE)) {
-                return driver.has_records();
+            driver.glance();
+            if !driver.has_news() && (since.elapsed() >= budget || !driver.spin(SLICE)) {
+                return driver.has_news();
             }
         }
     }
