@@ -4,13 +4,15 @@
 //! stream meanwhile drains for himself. While there is traffic it stays awake for a while, in slices
 //! between which the other tasks run.
 
+use std::future::poll_fn;
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use shmipc_core::error::OsError;
 use shmipc_core::handle::{Driver, Session};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
-use tokio::runtime::{Handle, RuntimeFlavor};
+use tokio::runtime::Handle;
 use tokio::task::yield_now;
 use tokio::time::timeout_at;
 
@@ -19,11 +21,15 @@ use crate::fd::{Watched, watch};
 /// The longest that the driver keeps the other tasks of its thread waiting while it looks.
 pub(crate) const SLICE: Duration = Duration::from_micros(20);
 
+/// So many times at most the driver makes way for those whom it has woken before the runtime gets to look at
+/// everything else: descriptors, timers, and what other threads have woken.
+const TURNS: u32 = 8;
+
 /// Starts the driver of a session on the current runtime. Keeps the session no longer open than its
 /// handles do.
 pub(crate) fn start(session: &Session) -> Result<(), OsError> {
     let runtime = Handle::current();
-    let alone = runtime.runtime_flavor() == RuntimeFlavor::CurrentThread;
+    let alone = runtime.metrics().num_workers() == 1;
     let fd = watch(session.driver(), Interest::READABLE)
         .map_err(|error| OsError::from_io("epoll_ctl", &error))?;
     runtime.spawn(Running { fd, alone }.run());
@@ -55,20 +61,30 @@ impl Running {
         }
     }
 
-    /// Looks for records for as long as that has lately paid. True if there are any.
+    /// Drives for as long as that has lately paid. True if there is something left to drive for.
     async fn stay_awake(&self) -> bool {
         let driver = &self.fd.get_ref().0;
         let budget = driver.spin_budget();
         if budget.is_zero() {
             return false;
         }
-        let began = Instant::now();
+        let (mut idle_since, mut turns) = (None, 0);
         let mut drained = driver.drained();
         loop {
-            // Before the first look, those run for whom something has come.
-            yield_now().await;
-            if driver.has_records() {
+            if driver.is_over() {
                 return true;
+            }
+            if driver.has_news() {
+                driver.drive_awake();
+                drained = driver.drained();
+                idle_since = None;
+                turns = (turns + 1) % TURNS;
+                if turns == 0 {
+                    yield_now().await;
+                } else {
+                    make_way().await;
+                }
+                continue;
             }
             let now = driver.drained();
             if now != drained {
@@ -77,10 +93,14 @@ impl Running {
                     return false;
                 }
                 drained = now;
-                continue;
+                idle_since = None;
             }
-            if driver.is_over() || began.elapsed() >= budget || !driver.spin(SLICE) {
-                return driver.has_records();
+            // Before the first look, those run for whom something has come.
+            yield_now().await;
+            let since = *idle_since.get_or_insert_with(Instant::now);
+            driver.glance();
+            if !driver.has_news() && (since.elapsed() >= budget || !driver.spin(SLICE)) {
+                return driver.has_news();
             }
         }
     }
@@ -99,6 +119,19 @@ impl Running {
         ready.clear_ready();
         Ok(())
     }
+}
+
+/// Lets those run who have been woken. Other than `yield_now`, without a look at the reactor.
+async fn make_way() {
+    let mut made = false;
+    poll_fn(|cx| {
+        if std::mem::replace(&mut made, true) {
+            return Poll::Ready(());
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
 }
 
 /// Also when the runtime drops the task.

@@ -1,30 +1,31 @@
 //! What all polls of sessions and streams have in common.
 
+use std::pin::pin;
 use std::task::{Context, Poll, Waker, ready};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use shmipc_core::handle::Session;
 use shmipc_core::mem::Raw;
-use tokio::task::coop;
+use tokio::task::{coop, yield_now};
 
 use crate::driver::SLICE;
 
 /// The longest look outside of a task: as long as the longest spin of a thread.
 const LONG_SLICE: Duration = Duration::from_micros(150);
 
-/// Polls within the task's budget: at once, then for a little while, unless others wait who need whoever
-/// drives, then with the task's waker.
+/// Polls within the task's budget: at once, then for a little while if nobody else has lately had to wait,
+/// then with the task's waker.
 pub(crate) fn poll<S, T>(
     session: &Session,
     cx: &mut Context<'_>,
     on: &mut S,
-    others_wait: impl FnOnce(&S) -> bool,
+    is_alone: impl FnOnce(&S) -> bool,
     mut once: impl FnMut(&mut S, Option<&Waker>) -> Poll<T>,
 ) -> Poll<T> {
-    let budget = ready!(coop::poll_proceed(cx));
+    let budget = ready!(proceed(cx));
     let seen = session.tail();
     let mut polled = once(on, None);
-    if polled.is_pending() && !others_wait(on) {
+    if polled.is_pending() && is_alone(on) {
         polled = look_longer(session, seen, || once(on, None));
     }
     if polled.is_pending() {
@@ -36,26 +37,40 @@ pub(crate) fn poll<S, T>(
     polled
 }
 
-/// Spins for a slice. A caller that is no task, in `block_on`, disturbs no worker, and would be woken at the
-/// price of a system call: it looks for as long as a thread would.
+/// Takes one unit of the task's budget. A task that has none left comes back after the runtime has looked at
+/// its reactor: a busy session never sleeps, and timers and sockets would wait for dozens of its budgets.
+pub(crate) fn proceed(cx: &mut Context<'_>) -> Poll<coop::RestoreOnPending> {
+    if coop::has_budget_remaining() {
+        return coop::poll_proceed(cx);
+    }
+    let _: Poll<()> = pin!(yield_now()).poll(cx);
+    Poll::Pending
+}
+
+/// Spins for a slice, or until something has come for others, who are to run then. A caller that is no task,
+/// in `block_on`, disturbs no worker, and would be woken at the price of a system call: it looks for as long
+/// as a thread would.
 fn look_longer<T>(
     session: &Session,
     mut seen: Raw<u64>,
     mut once: impl FnMut() -> Poll<T>,
 ) -> Poll<T> {
-    let slice = if tokio::task::try_id().is_some() { SLICE } else { LONG_SLICE };
+    let in_task = tokio::task::try_id().is_some();
     let _active = session.active();
-    let mut spinner = session.spin(Instant::now().checked_add(slice));
+    let mut spinner = session.spin_briefly(if in_task { SLICE } else { LONG_SLICE });
     while spinner.again() {
         let now = session.tail();
         if now == seen && !spinner.ticked() {
             continue;
         }
         session.will_read();
-        seen = now;
+        let before = std::mem::replace(&mut seen, now);
         if let Poll::Ready(value) = once() {
             spinner.paid();
             return Poll::Ready(value);
+        }
+        if in_task && now != before {
+            break;
         }
     }
     Poll::Pending
@@ -68,5 +83,5 @@ pub(crate) fn poll_once<S, T>(
     on: &mut S,
     once: impl FnMut(&mut S, Option<&Waker>) -> Poll<T>,
 ) -> Poll<T> {
-    poll(session, cx, on, |_| true, once)
+    poll(session, cx, on, |_| false, once)
 }

@@ -79,8 +79,8 @@ impl<T: Trust> RecvStream<T> {
         cx: &mut Context<'_>,
     ) -> Poll<Result<Option<Message<T>>, RecvError>> {
         let Self { session, core, looks } = self;
-        let busy = |core: &RecvHalf<T>| !*looks || core.others_wait();
-        poll(session, cx, core, busy, RecvHalf::poll_recv)
+        let alone = |core: &RecvHalf<T>| *looks && core.is_alone();
+        poll(session, cx, core, alone, RecvHalf::poll_recv)
     }
 
     /// Receives the next message into `out` and gives its length; `None` after the peer's finish. The
@@ -91,8 +91,8 @@ impl<T: Trust> RecvStream<T> {
     pub async fn recv_into(&mut self, out: &mut [u8]) -> Result<Option<usize>, RecvError> {
         poll_fn(|cx| {
             let Self { session, core, looks } = self;
-            let busy = |core: &RecvHalf<T>| !*looks || core.others_wait();
-            poll(session, cx, core, busy, |core, waker| core.poll_recv_into(out, waker))
+            let alone = |core: &RecvHalf<T>| *looks && core.is_alone();
+            poll(session, cx, core, alone, |core, waker| core.poll_recv_into(out, waker))
         })
         .await
     }
@@ -152,8 +152,8 @@ impl<T: Trust> AsyncRead for RecvStream<T> {
     ) -> Poll<io::Result<()>> {
         let Self { session, core, looks } = self.get_mut();
         let out = buf.initialize_unfilled();
-        let busy = |core: &RecvHalf<T>| !*looks || core.others_wait();
-        let read = poll(session, cx, core, busy, |core, waker| core.poll_read(out, waker));
+        let alone = |core: &RecvHalf<T>| *looks && core.is_alone();
+        let read = poll(session, cx, core, alone, |core, waker| core.poll_read(out, waker));
         read.map(|read| {
             buf.advance(read?);
             Ok(())

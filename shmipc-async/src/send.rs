@@ -11,7 +11,7 @@ use shmipc_core::queue::Flags;
 use shmipc_core::session::{SendStats, StreamId};
 use tokio::io::AsyncWrite;
 
-use crate::poll::poll_once;
+use crate::poll::{poll_once, proceed};
 
 /// Largest piece that a write sends as one record, bytes: a quarter of the default stream window, so that
 /// a writer and a reader can work at the same time.
@@ -88,7 +88,7 @@ impl SendStream {
         self.waiting = None;
         // A sender that never has to wait leaves the runtime to others now and then, too; nothing is awaited
         // between the sending and the answer.
-        tokio::task::consume_budget().await;
+        consume_budget().await;
         if self.core.try_send(data, flags)? {
             return Ok(());
         }
@@ -129,7 +129,7 @@ impl SendStream {
         let all = buffers.iter().map(|buffer| buffer.len()).fold(0, usize::saturating_add);
         let len = all.min(WRITE_PIECE).min(self.max_message());
         if let ([buffer], None) = (buffers, &self.waiting) {
-            let budget = ready!(tokio::task::coop::poll_proceed(cx));
+            let budget = ready!(proceed(cx));
             if self.core.try_send(&buffer[..len], flags)? {
                 budget.made_progress();
                 return Poll::Ready(Ok(len));
@@ -191,7 +191,7 @@ impl Batch<'_> {
         while !self.is_empty() {
             let SendStream { core, staged, .. } = &mut *self.stream;
             staged.try_send(core)?;
-            tokio::task::consume_budget().await;
+            consume_budget().await;
             if let Some(next) = self.stream.staged.next() {
                 let next = next.to_vec();
                 self.stream.send(&next).await?;
@@ -200,6 +200,11 @@ impl Batch<'_> {
         }
         Ok(())
     }
+}
+
+/// Leaves the runtime to others if the budget is used up.
+async fn consume_budget() {
+    poll_fn(|cx| proceed(cx).map(|budget| budget.made_progress())).await;
 }
 
 fn poll_room(

@@ -93,7 +93,7 @@ impl Session {
     pub async fn accept(&self) -> Result<Stream, AcceptError> {
         let wait = Wait::new(&self.core, Core::forget_accepts);
         let accepted = wait.until(|core, cx| {
-            poll(core, cx, &mut (), |()| core.others_wait(), |(), waker| core.poll_accept(waker))
+            poll(core, cx, &mut (), |()| core.is_alone(), |(), waker| core.poll_accept(waker))
         });
         let (send, recv) = accepted.await?;
         Ok(Stream::new(&self.core, send, recv))

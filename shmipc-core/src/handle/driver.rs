@@ -73,6 +73,15 @@ impl Driver {
         let _ = self.shared.do_chores();
     }
 
+    /// As [`try_drive`](Self::try_drive), for a loop that has not slept since: without a system call, but
+    /// for what is due once a millisecond.
+    pub fn drive_awake(&self) {
+        if !self.shared.is_foreign() {
+            self.shared.drive();
+            self.shared.glance_now_and_then();
+        }
+    }
+
     /// Prepares to sleep on the descriptor (V4). True: it becomes readable as soon as there is something
     /// to drive for. False: there is something now, call [`try_drive`](Self::try_drive). Never blocks.
     #[must_use = "who sleeps though it is false may sleep for ever"]
@@ -115,13 +124,21 @@ impl Driver {
         self.shared.spin_budget()
     }
 
-    /// Looks for records for `slice` at most; false if this process must not spin now.
+    /// Looks at the socket and at the peer's process, if a millisecond has passed since anybody did: for a
+    /// loop that stays awake without anything to drive for.
+    pub fn glance(&self) {
+        if !self.shared.is_foreign() {
+            self.shared.glance_now_and_then();
+        }
+    }
+
+    /// Looks for news for `slice` at most; false if this process must not spin now.
     pub fn spin(&self, slice: Duration) -> bool {
-        let mut spinner = Spinner::new(&self.shared, Instant::now().checked_add(slice));
+        let mut spinner = Spinner::brief(&self.shared, slice);
         if !spinner.is_admitted() {
             return false;
         }
-        while spinner.again() && !self.has_records() {}
+        while spinner.again() && !self.has_news() {}
         true
     }
 
@@ -130,9 +147,10 @@ impl Driver {
         self.shared.spin.on_woken(slept);
     }
 
-    /// Whether the peer has published records that nobody has drained. Takes no lock.
-    pub fn has_records(&self) -> bool {
-        !self.shared.is_foreign() && self.shared.has_records()
+    /// Whether there is something to drive for: records that nobody has drained, or something given back
+    /// that somebody waits for. Takes no lock.
+    pub fn has_news(&self) -> bool {
+        !self.shared.is_foreign() && self.shared.has_news()
     }
 
     /// Position up to which the peer's records have been drained, by anybody: moves while others drive.

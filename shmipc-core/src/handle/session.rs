@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::task::{Poll, Waker};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::config::{Config, PeerCred};
 use crate::error::{AcceptError, OpenError, OsError, SessionError};
@@ -152,10 +152,10 @@ impl Session {
         }
     }
 
-    /// Whether somebody waits for a stream of the session.
-    pub fn others_wait(&self) -> bool {
+    /// To be told of a [`poll_accept`](Self::poll_accept) in vain. Whether no stream seems to be in use.
+    pub fn is_alone(&self) -> bool {
         let shared = &self.owner.shared;
-        !shared.is_foreign() && shared.rx().others_wait(None)
+        !shared.is_foreign() && shared.rx().is_alone(None)
     }
 
     /// To be called by who gives up waiting in [`poll_accept`](Self::poll_accept), lest wakers of those
@@ -270,6 +270,11 @@ impl Session {
     /// Begins a spin of the calling thread, as the session's mode allows.
     pub fn spin(&self, deadline: Option<Instant>) -> Spinner<'_> {
         Spinner::new(&self.owner.shared, deadline)
+    }
+
+    /// The same, for `slice` at most, for whoever keeps others waiting meanwhile.
+    pub fn spin_briefly(&self, slice: Duration) -> Spinner<'_> {
+        Spinner::brief(&self.owner.shared, slice)
     }
 
     /// Counts the calling thread as one that drives, until the result is dropped, if another one

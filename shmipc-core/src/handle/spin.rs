@@ -111,19 +111,29 @@ pub struct Spinner<'a> {
     deadline: Option<Instant>,
     /// Threads woken before the spin began.
     woken: u64,
+    /// Longest spin, if it is to be brief.
+    slice: Option<Duration>,
 }
 
 impl<'a> Spinner<'a> {
     /// Begins to spin, if the mode and the CPUs allow it. Never spins past `deadline`.
     pub(super) fn new(shared: &'a Shared, deadline: Option<Instant>) -> Self {
         let forever = shared.wait_mode == WaitMode::Spin;
-        let (until, looks, counted, ticked) = (None, 0, false, false);
+        let (until, looks, counted, ticked, slice) = (None, 0, false, false, None);
         let woken = shared.woken.load(Ordering::Relaxed);
-        let mut spinner = Self { shared, until, looks, forever, counted, ticked, deadline, woken };
+        let mut spinner =
+            Self { shared, until, looks, forever, counted, ticked, deadline, woken, slice };
         spinner.counted = forever || (shared.wait_mode == WaitMode::Adaptive && spinner.admit());
         if !spinner.counted {
             spinner.looks = u32::MAX;
         }
+        spinner
+    }
+
+    /// The same, for `slice` at most. The clock is read only if it takes long.
+    pub(super) fn brief(shared: &'a Shared, slice: Duration) -> Self {
+        let mut spinner = Self::new(shared, None);
+        spinner.slice = Some(slice);
         spinner
     }
 
@@ -160,6 +170,7 @@ impl<'a> Spinner<'a> {
     fn check_clock(&mut self) -> bool {
         let now = Instant::now();
         let Some(until) = self.until else {
+            self.deadline = self.slice.map_or(self.deadline, |slice| now.checked_add(slice));
             self.until =
                 Some(now + if self.forever { MILLISECOND } else { self.shared.spin.budget() });
             return true;

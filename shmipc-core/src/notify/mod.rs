@@ -47,7 +47,8 @@
 //!   delivers before it looks, under the gate, where the thread is. One of the two sees the other.
 //! * **N4** The one inside always has the record word armed, whatever it waits for itself; nobody
 //!   else moves that word. (Exception: N8.) It alone consumes the bell; another that has to read
-//!   the socket and takes a bell byte kicks it.
+//!   the socket and takes a bell byte kicks it, and settles: if nobody is inside, nobody else will look
+//!   at what the bell was rung for but records.
 //! * **N5** The word for space or returns belongs to the front of its queue. Whoever joins, drives or
 //!   cancels *settles* it: grants what fits, and while the word is not what the front needs now,
 //!   writes it and looks again.

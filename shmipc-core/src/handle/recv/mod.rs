@@ -60,11 +60,11 @@ impl<T: Trust> RecvHalf<T> {
         self.id
     }
 
-    /// Whether somebody waits for another stream of the session, or for one to accept: who looks for records
-    /// may have to look for them all.
-    pub fn others_wait(&self) -> bool {
+    /// To be told of a poll in vain. Whether this seems to be the only stream in use: if not, there are others
+    /// to be looked at before this one is looked at longer.
+    pub fn is_alone(&self) -> bool {
         let shared = &self.owner.shared;
-        !shared.is_foreign() && shared.rx().others_wait(Some(self.key))
+        !shared.is_foreign() && shared.rx().is_alone(Some(self.key))
     }
 
     /// Counters of what was received.

@@ -17,6 +17,21 @@ impl Shared {
         Raw::new(self.peer.load64(Cursor::Tail.cursor_at())) != self.drained()
     }
 
+    /// Whether there is something to drive for: records, or, if somebody waits for them, space or returns
+    /// since the last drive. Takes no lock.
+    pub(in crate::handle) fn has_news(&self) -> bool {
+        self.has_records()
+            || (self.waiting.load(Ordering::Relaxed) > 0
+                && self.given_back() != self.settled.load(Ordering::Relaxed))
+    }
+
+    /// Changes whenever the peer gives space or memory back.
+    fn given_back(&self) -> u64 {
+        let [head, returned] =
+            [Cursor::Head, Cursor::Returned].map(|cursor| self.peer.load64(cursor.cursor_at()));
+        head.wrapping_add(returned)
+    }
+
     /// Fetches the lines of the next record while the lock is being taken.
     #[inline]
     pub(in crate::handle) fn will_read(&self) {
@@ -101,6 +116,8 @@ impl Shared {
         if self.waiting.load(Ordering::Acquire) == 0 {
             return Ok(());
         }
+        // Before the look: what comes after it is news.
+        self.settled.store(self.given_back(), Ordering::Relaxed);
         self.tx().settle(effects)
     }
 

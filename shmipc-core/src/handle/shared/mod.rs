@@ -63,6 +63,8 @@ pub(crate) struct Shared {
     drained: AtomicU64,
     /// Reservations that wait, and calls that wait for a place: only then do drives look at head and returns.
     waiting: AtomicUsize,
+    /// What the peer had given back at the last drive that looked.
+    settled: AtomicU64,
     /// Messages in the peer's memory that the application holds.
     held: Held,
     /// A thread drains what a peer that is gone has left; then it ends the session.
@@ -154,6 +156,7 @@ impl Shared {
             spin: SpinBudget::default(),
             drained: AtomicU64::new(0),
             waiting: AtomicUsize::new(0),
+            settled: AtomicU64::new(0),
             held: Held::default(),
             ending: AtomicBool::new(false),
             over: AtomicBool::new(false),

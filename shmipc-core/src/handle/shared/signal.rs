@@ -35,8 +35,8 @@ impl Shared {
         for waker in std::mem::take(&mut effects.wakers) {
             waker.wake();
         }
-        if effects.took_bell && self.gate().another_asleep(None) {
-            self.link.kick();
+        if effects.took_bell {
+            self.pass_bell_on();
         }
         drop(std::mem::take(&mut effects.stale));
         if effects.evict {
@@ -53,6 +53,17 @@ impl Shared {
         if effects.opened {
             self.look_whether_peer_leaves();
         }
+    }
+
+    /// A bell was taken by somebody whom it need not have meant (N4).
+    #[cold]
+    fn pass_bell_on(&self) {
+        if self.gate().another_asleep(None) {
+            self.link.kick();
+        }
+        let mut effects = Effects::default();
+        let settled = self.settle(&mut effects);
+        self.complete(effects, settled);
     }
 
     /// P2 to P4 for everything a call has published: one fence, at most one ring.

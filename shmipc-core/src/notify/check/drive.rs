@@ -104,7 +104,6 @@ impl Ours<'_> {
         self.s.drained = to;
         self.me().seen = 0;
         match self.rules.weak {
-            _ if self.rules.reads_bell => self.go(Pc::ReadBell),
             Some(
                 Weakening::BystanderArms
                 | Weakening::BystanderArmsAndNoKick
@@ -114,13 +113,16 @@ impl Ours<'_> {
         }
     }
 
-    /// A byte that belongs to the one inside.
+    /// A byte that belongs to the one inside, if there is one.
     pub(super) fn read_bell(&mut self) {
-        if self.s.bell {
-            self.s.bell = false;
-            if !self.rules.is(Weakening::BellTakenWithoutKick) {
-                self.me().noted |= 1 << THREADS;
-            }
+        if !std::mem::take(&mut self.s.bell) {
+            return self.wake_then(Pc::Result);
+        }
+        if !self.rules.is(Weakening::BellTakenWithoutKick) {
+            self.me().noted |= 1 << THREADS;
+        }
+        if self.rules.is(Weakening::BellTakenWithoutSettling) {
+            return self.wake_then(Pc::Result);
         }
         self.drive_on(0);
     }
@@ -131,8 +133,14 @@ impl Ours<'_> {
         match (queue..2).find(|q| self.s.queues[*q][0] != NOBODY) {
             Some(queue) => self.settle_for(queue, Reason::Driving),
             None => {
-                self.s.rx = NOBODY;
-                self.wake_then(Pc::Result);
+                if self.s.rx == self.t as u8 {
+                    self.s.rx = NOBODY;
+                }
+                if self.rules.reads_bell {
+                    self.go(Pc::ReadBell);
+                } else {
+                    self.wake_then(Pc::Result);
+                }
             }
         }
     }

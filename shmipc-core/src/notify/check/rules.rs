@@ -84,6 +84,7 @@ pub(super) enum Weakening {
     BystanderArmsAndNoKick,
     BystanderArmsAndEventLoadedFirst,
     BellTakenWithoutKick,
+    BellTakenWithoutSettling,
     BellNeverRead,
     OwnNeedInTheWord,
     FrontNotRearmed,
@@ -107,7 +108,7 @@ pub(super) struct Scenario {
     pub(super) bell: Bell,
     /// Inline calls count as active beside somebody inside (N8).
     pub(super) active: bool,
-    /// Whoever drives also reads the socket.
+    /// Whoever drives reads the socket after it, too.
     pub(super) reads_bell: bool,
     /// Followers look at the tail too.
     pub(super) follower_looks: bool,

@@ -128,9 +128,21 @@ fn two_waiters_and_an_active_poller() {
 #[test]
 fn a_bystander_reads_the_socket_and_kicks() {
     let poller = Scenario { bell: Bell::Socket, reads_bell: true, ..INLINE_POLLER };
-    holds("bystander reads the socket", &poller);
+    holds_too("bystander reads the socket", &poller);
     let three = Scenario { bell: Bell::Socket, reads_bell: true, ..THREE_WAITERS };
     holds_too("bystander reads the socket, three waiters", &three);
+    let space = Scenario {
+        threads: [&[Op::Space(2)], &[Op::Space(1)], &[Op::Poll]],
+        producers: [&[Publish::Head(1)], &[Publish::Head(2)]],
+        ..poller
+    };
+    holds_too("bystander reads the socket, two space waiters", &space);
+    let both = Scenario {
+        threads: [&[Op::Space(1)], &[Op::Record], &[Op::Poll]],
+        producers: [&[Publish::Head(1)], &[Publish::Record(F)]],
+        ..poller
+    };
+    holds("bystander reads the socket, space, record", &both);
 }
 
 #[test]

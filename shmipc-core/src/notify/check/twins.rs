@@ -120,6 +120,16 @@ fn a_bystander() {
         &Scenario { bell: Bell::Socket, reads_bell: true, ..poller },
         &[(Weakening::BellTakenWithoutKick, Fails::Asleep(F))],
     );
+    let space = Scenario {
+        threads: [&[], &[Op::Space(1)], &[Op::Poll]],
+        producers: [&[], &[Publish::Head(1)]],
+        ..poller
+    };
+    twins(
+        "a space waiter and a poller that reads the socket",
+        &Scenario { bell: Bell::Socket, reads_bell: true, ..space },
+        &[(Weakening::BellTakenWithoutSettling, Fails::Asleep(F))],
+    );
     twins(
         "a waiter and an active poller",
         &Scenario { active: true, ..poller },

@@ -275,7 +275,7 @@ impl<O: MemoryMut + Clone, P: Memory + Clone> Rx<O, P> {
                 self.announce_credit(key, feeds, effects);
                 wanted = Some(entry);
             } else {
-                stream.wake(&mut self.waiting, effects);
+                stream.wake(&mut self.called, effects);
                 let mut entry = entry;
                 if let Payload::Lent { weight, number, .. } = &mut entry.payload {
                     *number = self.unread.add(key, *weight);
@@ -320,7 +320,7 @@ impl<O: MemoryMut + Clone, P: Memory + Clone> Rx<O, P> {
         effects: &mut Effects,
     ) {
         if let Some(stream) = self.streams.get_mut(key) {
-            stream.wake(&mut self.waiting, effects);
+            stream.wake(&mut self.called, effects);
         }
         self.put_aside = true;
         let mut tx = feeds.tx();

@@ -80,7 +80,7 @@ impl<O: MemoryMut + Clone, P: Memory + Clone> Rx<O, P> {
                 return Err(PeerMisbehaved::FinalPosition);
             }
             stream.end = Some(End::Unseen);
-            stream.wake(&mut self.waiting, effects);
+            stream.wake(&mut self.called, effects);
             tx.refuse(key);
         }
         self.put_aside |= !unseen.is_empty();

@@ -105,6 +105,8 @@ struct RxStream {
     lent_from: usize,
     end: Option<End>,
     waker: Option<Waker>,
+    /// The waker was called, and nobody has looked since.
+    called: bool,
     /// Who watches the stream without taking anything (see `watch`).
     watcher: Option<Waker>,
     /// The receiving half keeps something that it took out of the inbox and has not handed out.
@@ -152,8 +154,10 @@ pub(crate) struct Rx<O = Arc<OwnMapping>, P = Arc<PeerMapping>> {
     segments: BTreeMap<u32, (Arc<PeerMapping>, SegmentClass)>,
     unread: Unread,
     spare: Spare,
-    /// Streams with somebody to be woken.
-    waiting: usize,
+    /// The stream that somebody looked at in vain last; `None`: it was for one to accept.
+    looked: Option<usize>,
+    /// Streams whose waker was called and that nobody has looked at since.
+    called: usize,
     /// The id of the segment announced last.
     pub(crate) last_segment: u32,
     credit: RecvCredit,
@@ -194,7 +198,8 @@ impl<O: MemoryMut + Clone, P: Memory + Clone> Rx<O, P> {
             segments: BTreeMap::new(),
             unread: Unread::default(),
             spare: Spare::default(),
-            waiting: 0,
+            looked: None,
+            called: 0,
             last_segment: 0,
             credit: RecvCredit::session(incoming.unread_max),
             limit: Limit::default(),
@@ -245,7 +250,7 @@ impl<O: MemoryMut + Clone, P: Memory + Clone> Rx<O, P> {
         effects.wakers.append(&mut self.accept_wakers);
         effects.wakers.append(&mut self.end_wakers);
         for (_, stream) in &mut self.streams {
-            stream.wake(&mut self.waiting, effects);
+            stream.wake(&mut self.called, effects);
         }
     }
 }
@@ -258,6 +263,7 @@ impl RxStream {
             lent_from: 0,
             end: None,
             waker: None,
+            called: false,
             watcher: None,
             kept: false,
             credit: RecvCredit::stream(incoming.stream_window),
@@ -278,9 +284,11 @@ impl RxStream {
     }
 
     /// There is something for whoever waits for the stream.
-    fn wake(&mut self, waiting: &mut usize, effects: &mut Effects) {
-        *waiting -= usize::from(self.waker.is_some());
-        effects.wakers.extend(self.waker.take());
+    fn wake(&mut self, called: &mut usize, effects: &mut Effects) {
+        if let Some(waker) = self.waker.take() {
+            *called += usize::from(!std::mem::replace(&mut self.called, true));
+            effects.wakers.extend(Some(waker));
+        }
         effects.wakers.extend(self.watcher.take());
     }
 }

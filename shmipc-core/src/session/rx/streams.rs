@@ -22,6 +22,7 @@ impl<O: MemoryMut + Clone, P: Memory + Clone> Rx<O, P> {
         effects: &mut Effects,
     ) -> Next {
         let Some(stream) = self.streams.get_mut(key) else { return Next::Nothing };
+        self.called -= usize::from(std::mem::take(&mut stream.called));
         let Some(entry) = stream.inbox.pop_front() else {
             return stream.end.map_or(Next::Nothing, Next::End);
         };
@@ -147,16 +148,14 @@ impl<O: MemoryMut + Clone, P: Memory + Clone> Rx<O, P> {
     /// Whom to wake when the stream has something.
     pub(crate) fn wait(&mut self, key: usize, waker: &Waker, effects: &mut Effects) {
         if let Some(stream) = self.streams.get_mut(key) {
-            self.waiting += usize::from(stream.waker.is_none());
             store_waker(&mut stream.waker, Some(waker), effects);
         }
     }
 
-    /// Whether somebody is to be woken who waits for another stream than `key`, or for a stream to accept.
-    pub(crate) fn others_wait(&self, key: Option<usize>) -> bool {
-        let stream = key.and_then(|key| self.streams.get(key));
-        let me = stream.is_some_and(|stream| stream.waker.is_some());
-        self.waiting > usize::from(me) || (key.is_some() && !self.accept_wakers.is_empty())
+    /// Notes that somebody has looked in vain at the stream `key`, or for one to accept. Whether it seems to be
+    /// the only one in use: it was looked at last before, and nobody who was called has yet to look.
+    pub(crate) fn is_alone(&mut self, key: Option<usize>) -> bool {
+        std::mem::replace(&mut self.looked, key) == key && self.called == 0
     }
 
     /// Whom to wake when a place may be free, after [`Rx::open`] found none.
@@ -257,7 +256,7 @@ impl<O: MemoryMut + Clone, P: Memory + Clone> Rx<O, P> {
         self.stop_receiver(key, code, tx, effects);
         if let Some(stream) = self.streams.get_mut(key) {
             stream.received = false;
-            stream.wake(&mut self.waiting, effects);
+            stream.wake(&mut self.called, effects);
         }
         self.release(key, tx, effects);
     }
@@ -275,7 +274,7 @@ impl<O: MemoryMut + Clone, P: Memory + Clone> Rx<O, P> {
         if !std::mem::take(&mut stream.reading) {
             return;
         }
-        stream.wake(&mut self.waiting, effects);
+        stream.wake(&mut self.called, effects);
         let stop = stream.end.is_none();
         for entry in std::mem::take(&mut stream.inbox) {
             let len = entry.payload.len() as u32;
@@ -305,7 +304,8 @@ impl<O: MemoryMut + Clone, P: Memory + Clone> Rx<O, P> {
             return;
         }
         let id = stream.id;
-        self.streams.remove(key);
+        let stream = self.streams.remove(key);
+        self.called -= usize::from(stream.called);
         let last_control = tx.remove(key);
         let places = if id.opener() == self.role { &mut self.ours } else { &mut self.theirs };
         let Some(place) = places.get_mut(id.place() as usize) else { return };
