@@ -44,9 +44,23 @@ impl<O: MemoryMut, P: Memory> RecordWriter<O, P> {
     /// [`PeerMisbehaved::HeadJumped`] if the loaded head is impossible.
     #[inline]
     pub fn grant(&mut self, len: u64) -> Result<bool, PeerMisbehaved> {
-        if self.in_use() + len > self.data_limit {
+        self.grant_within(len, self.data_limit)
+    }
+
+    /// The same if no more than half of the queue is in use then: for what can do without.
+    ///
+    /// # Errors
+    /// As [`grant`](Self::grant).
+    #[inline]
+    pub fn grant_half(&mut self, len: u64) -> Result<bool, PeerMisbehaved> {
+        self.grant_within(len, self.data_limit / 2)
+    }
+
+    #[inline]
+    fn grant_within(&mut self, len: u64, limit: u64) -> Result<bool, PeerMisbehaved> {
+        if self.in_use() + len > limit {
             self.load_head()?;
-            if self.in_use() + len > self.data_limit {
+            if self.in_use() + len > limit {
                 return Ok(false);
             }
         }

@@ -27,6 +27,7 @@ impl<O: MemoryMut + Clone, P: Memory + Clone> Tx<O, P> {
         let waiting = !self.tickets.is_idle();
         let window = self.geometry.stream_window;
         let (fewer, less) = (footprint(len), charge(len, window));
+        let shrunk = grant.footprint > fewer;
         self.credit.untake(grant.footprint - fewer);
         let stream = self.stream(key);
         stream.credit.untake(grant.charge - less);
@@ -43,6 +44,7 @@ impl<O: MemoryMut + Clone, P: Memory + Clone> Tx<O, P> {
         let header = match grant.extent.take() {
             Some(extent)
                 if len > self.geometry.inline_max
+                    || !shrunk
                     || !self.regrant(grant.ring, inline_size, effects) =>
             {
                 let header = Header { kind: Kind::Extent, flags, value: 0, stream: word };
@@ -83,10 +85,10 @@ impl<O: MemoryMut + Clone, P: Memory + Clone> Tx<O, P> {
         Ok(())
     }
 
-    /// Changes a grant of ring bytes from `have` to `want`, if the difference is free.
+    /// Changes a grant of ring bytes from `have` to `want`, if half of the queue stays free.
     pub(super) fn regrant(&mut self, have: u64, want: u64, effects: &mut Effects) -> bool {
         if want > have {
-            return self.writer.grant(want - have).unwrap_or_else(|misdeed| {
+            return self.writer.grant_half(want - have).unwrap_or_else(|misdeed| {
                 effects.misdeed = Some(misdeed);
                 false
             });

@@ -13,6 +13,21 @@ use crate::session::{Effects, charge, footprint, store_waker};
 
 use super::{Ask, Direction, Grant, Lack, Plea, Tx};
 
+/// Payload of so many bytes that would fit into its record leaves half of the queue to others, as long as
+/// there is memory for it: below, moving the bytes is cheaper than an extent.
+const OVERFLOW: u32 = 1024;
+
+/// Where payload is to lie.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Place {
+    /// Inside of its record.
+    Inside,
+    /// The same, if half of the queue stays free.
+    InsideIfRoomy,
+    /// In memory of its own.
+    Apart,
+}
+
 impl<O: MemoryMut + Clone, P: Memory + Clone> Tx<O, P> {
     /// Grants at once if nobody waits and everything is there.
     ///
@@ -27,7 +42,7 @@ impl<O: MemoryMut + Clone, P: Memory + Clone> Tx<O, P> {
         if !self.tickets.is_idle() {
             return Ok(None);
         }
-        let granted = self.grant(key, ask).map_err(|misdeed| {
+        let granted = self.grant_unless(key, ask, [false; 2]).map_err(|misdeed| {
             effects.misdeed = Some(misdeed);
             SessionError::from(misdeed)
         })?;
@@ -70,11 +85,12 @@ impl<O: MemoryMut + Clone, P: Memory + Clone> Tx<O, P> {
         let size = 16 + u64::from(len).next_multiple_of(16);
         // Whoever waits for the last stream to end is woken by `commit`.
         let watched = flags.contains(Flags::FIN) && !self.served_wakers.is_empty();
-        if !credit
-            || watched
-            || !self.tickets.is_idle()
-            || !self.writer.grant(size).map_err(SessionError::from)?
-        {
+        if !credit || watched || !self.tickets.is_idle() {
+            return Ok(false);
+        }
+        let writer = &mut self.writer;
+        let granted = if len < OVERFLOW { writer.grant(size) } else { writer.grant_half(size) };
+        if !granted.map_err(SessionError::from)? {
             return Ok(false);
         }
         stream.credit.take(charge);
@@ -291,34 +307,47 @@ impl<O: MemoryMut + Clone, P: Memory + Clone> Tx<O, P> {
         ask: Ask,
         blocked: [bool; 2],
     ) -> Result<Result<Grant, Lack>, PeerMisbehaved> {
-        match ask {
-            Ask::Data(len) if len > self.geometry.inline_max => {
-                let region = self.arena.region_of(len);
-                if blocked[region as usize] {
-                    return Ok(Err(Lack::Behind(region)));
+        let Ask::Data(len) = ask else { return self.grant(key, ask, Place::Inside) };
+        let region = self.arena.region_of(len);
+        let blocked = blocked[region as usize];
+        if len > self.geometry.inline_max {
+            return if blocked {
+                Ok(Err(Lack::Behind(region)))
+            } else {
+                self.grant(key, ask, Place::Apart)
+            };
+        }
+        if len >= OVERFLOW {
+            match self.grant(key, ask, Place::InsideIfRoomy)? {
+                Err(Lack::Ring(_)) => {}
+                granted => return Ok(granted),
+            }
+            if !blocked {
+                match self.grant(key, ask, Place::Apart)? {
+                    Err(Lack::Memory(_) | Lack::Behind(_) | Lack::Ring(_)) => {}
+                    granted => return Ok(granted),
                 }
             }
-            _ => {}
         }
-        self.grant(key, ask)
+        self.grant(key, ask, Place::Inside)
     }
 
     /// All or nothing (C3).
-    pub(super) fn grant(
+    fn grant(
         &mut self,
         key: usize,
         ask: Ask,
+        place: Place,
     ) -> Result<Result<Grant, Lack>, PeerMisbehaved> {
         let window = self.geometry.stream_window;
         let (ring, charge, footprint, extent) = match ask {
             Ask::Open => (16, 0, 0, None),
-            Ask::Data(len) if len <= self.geometry.inline_max => (
-                16 + u64::from(len).next_multiple_of(16),
-                charge(len, window),
-                footprint(len),
-                None,
-            ),
-            Ask::Data(len) => (32, charge(len, window), footprint(len), Some(len)),
+            Ask::Data(len) => {
+                let inside = 16 + u64::from(len).next_multiple_of(16);
+                let apart = place == Place::Apart;
+                let ring = if apart { 32 } else { inside };
+                (ring, charge(len, window), footprint(len), apart.then_some(len))
+            }
         };
         if self.stream(key).credit.left() < charge as i64 {
             return Ok(Err(Lack::Stream));
@@ -333,7 +362,11 @@ impl<O: MemoryMut + Clone, P: Memory + Clone> Tx<O, P> {
             Some(Err(Shortage::Grow(plan))) => return Ok(Err(Lack::Grow(plan))),
             None => None,
         };
-        if !self.writer.grant(ring)? {
+        let room = match place {
+            Place::InsideIfRoomy => self.writer.grant_half(ring)?,
+            Place::Inside | Place::Apart => self.writer.grant(ring)?,
+        };
+        if !room {
             if let Some(extent) = extent {
                 self.arena.release(extent);
             }
