@@ -270,7 +270,8 @@ impl Upgrades {
         let cred = link::peer_cred(socket.as_fd())?;
         let refusal = if !is_own_or_root(cred) {
             UpgradeRefusal::Unauthorized(cred.uid)
-        } else if self.succession.ask() {
+        // The last one may still have to be told why not.
+        } else if self.after.line.is_none() && self.succession.ask() {
             self.after =
                 Neighbour { line: Some(Line::new(socket, epoll, AFTER)?), ..Neighbour::default() };
             self.set_late(Side::After, now);
@@ -354,7 +355,11 @@ impl Upgrades {
                         line.cut();
                     }
                 }
-                Step::HangUp => neighbour.closing = true,
+                Step::Finish => neighbour.closing = true,
+                Step::HangUp => {
+                    neighbour.closing = true;
+                    neighbour.line.iter_mut().for_each(Line::forget);
+                }
                 Step::Leave => self.leaving = true,
             }
             self.set_late(side, now);

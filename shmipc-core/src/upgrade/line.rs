@@ -132,6 +132,11 @@ impl Line {
         Ok(outgoing)
     }
 
+    /// Nothing that waits is sent any more.
+    pub(crate) fn forget(&mut self) {
+        self.unsent.clear();
+    }
+
     /// Whether everything has been sent.
     pub(crate) fn is_idle(&self) -> bool {
         self.unsent.is_empty()

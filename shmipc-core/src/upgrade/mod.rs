@@ -61,6 +61,9 @@ mod refusal;
 mod succession;
 mod successor;
 
+#[cfg(test)]
+mod check;
+
 pub(crate) use line::{Incoming, Line, Outgoing, Packet, message_of, plain_frame};
 pub use predecessor::Predecessor;
 pub use succession::{Side, Steps, Succession};
@@ -117,6 +120,8 @@ pub enum Step {
     /// [`Heard::Silence`] (U5).
     Cut,
     /// Close the connection, when everything is sent.
+    Finish,
+    /// Close the connection at once.
     HangUp,
     /// Tell all sessions to leave (U8).
     Leave,

@@ -100,6 +100,6 @@ impl Predecessor {
     /// It goes on here: the successor is told before the connection closes, or it would take that for our
     /// death (U6).
     fn refuse(self, reason: Reason) -> (Self, Vec<Step>) {
-        (Self::Alone, vec![Step::Send(Message::Refuse(reason)), Step::HangUp])
+        (Self::Alone, vec![Step::Send(Message::Refuse(reason)), Step::Finish])
     }
 }

@@ -17,8 +17,8 @@ pub type Steps = Vec<(Side, Step)>;
 /// Where a server stands in the row of generations.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Succession {
-    before: Successor,
-    after: Predecessor,
+    pub(super) before: Successor,
+    pub(super) after: Predecessor,
 }
 
 impl Succession {

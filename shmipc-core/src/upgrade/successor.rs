@@ -90,7 +90,8 @@ impl Successor {
     /// The application closes the listener. The predecessor shall not come back if we have served (U7).
     pub fn close(&mut self) -> Vec<Step> {
         let steps = match *self {
-            Self::Serving => vec![Step::Send(Message::Release), Step::HangUp],
+            Self::Serving => vec![Step::Send(Message::Release), Step::Finish],
+            Self::Releasing => vec![Step::Finish],
             _ => vec![Step::HangUp],
         };
         *self = Self::Failed(Failure::Closed);
@@ -108,7 +109,7 @@ impl Successor {
             // What it says crosses with our Serving, which came first (U5).
             (Self::Serving | Self::Releasing, Heard::Message(_)) => return vec![],
             (Self::Serving | Self::Releasing, Heard::Broken) => {
-                (Self::Alone, vec![Step::Send(Message::Release), Step::HangUp])
+                (Self::Alone, vec![Step::Send(Message::Release), Step::Finish])
             }
             (Self::Serving | Self::Releasing, Heard::Gone) => (Self::Alone, vec![Step::HangUp]),
             (_, Heard::Message(Message::Refuse(reason))) => Self::fail(Failure::Refused(reason)),
