@@ -11,6 +11,7 @@ use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollEvent, EpollFlags};
 
 use super::handshakes::{Handshakes, is_shortage, number_of};
+use super::roll::Roll;
 use super::socket_file::{Bound, SocketFile, bind_address, start_listening};
 use super::upgrades::{self, Main, Upgrades};
 use super::{AcceptStats, ListenOptions, SHORTAGE_PAUSE};
@@ -45,12 +46,21 @@ pub struct Acceptor {
 
 #[derive(Debug)]
 struct Inner {
-    /// `None` once closed.
+    closed: bool,
+    /// `None` once closed, or retired.
     listener: Option<OwnedFd>,
     file: Option<SocketFile>,
     options: ListenOptions,
     /// If this listener can be handed over, or comes from another server.
     upgrades: Option<Upgrades>,
+    /// A successor serves, and this server never will again: it has let go of the sockets.
+    retired: bool,
+    /// The sessions are to be told to leave.
+    leaving: bool,
+    /// Sessions that were handed out, to be told to leave when a successor serves; if there can be one.
+    sessions: Option<Roll>,
+    /// Of a listener that was not handed over, 1.
+    generation: u64,
     /// We accept: it is our turn (`upgrade`, U1).
     accepts: bool,
     handshakes: Handshakes,
@@ -114,10 +124,15 @@ impl Acceptor {
         link::watch(&epoll, socket.as_fd(), events, LISTENER)?;
         link::watch(&epoll, wake.as_fd(), EpollFlags::EPOLLIN, WAKE)?;
         let inner = Inner {
+            closed: false,
             listener: Some(socket),
             file,
             options,
+            sessions: upgrades.as_ref().map(|_| Roll::default()),
+            generation: upgrades.as_ref().map_or(1, Upgrades::generation),
             upgrades,
+            retired: false,
+            leaving: false,
             accepts,
             handshakes: Handshakes::new(config),
             ready: VecDeque::new(),
@@ -209,10 +224,11 @@ impl Acceptor {
     }
 
     fn enrol(&self, session: &Session) {
-        let late = self.lock().upgrades.as_mut().is_some_and(|upgrades| {
-            upgrades.sessions.add(session);
-            upgrades.is_followed()
-        });
+        let late = {
+            let mut inner = self.lock();
+            inner.sessions.iter_mut().for_each(|roll| roll.add(session));
+            inner.is_followed()
+        };
         if late {
             session.leave();
         }
@@ -245,7 +261,7 @@ impl Acceptor {
         self.work(|inner| {
             inner.check()?;
             self.turn(inner, now)?;
-            Ok(inner.upgrades.as_ref().is_some_and(Upgrades::is_followed))
+            Ok(inner.is_followed())
         })
     }
 
@@ -254,7 +270,7 @@ impl Acceptor {
         if self.home.is_foreign() {
             return Vec::new();
         }
-        self.lock().upgrades.as_mut().map(|upgrades| upgrades.sessions.all()).unwrap_or_default()
+        self.lock().sessions.as_mut().map(Roll::all).unwrap_or_default()
     }
 
     /// 1, or one more than the server from which this one took over.
@@ -262,7 +278,7 @@ impl Acceptor {
         if self.home.is_foreign() {
             return 1;
         }
-        self.lock().upgrades.as_ref().map_or(1, Upgrades::generation)
+        self.lock().generation
     }
 
     /// **Blocks** until a session is there, or the deadline passes (`None`).
@@ -337,16 +353,24 @@ impl Acceptor {
             return;
         }
         let mut inner = self.lock();
-        if let Some(listener) = inner.listener.take() {
-            let mut file = inner.file.take();
-            if let Some(mut upgrades) = inner.upgrades.take() {
-                let main = Main { socket: &listener, file: file.as_ref() };
-                let ours = upgrades.close(main, &self.epoll, Instant::now());
-                file.iter_mut().for_each(|file| file.remove(ours));
-            }
+        if !std::mem::replace(&mut inner.closed, true) {
+            self.let_go(&mut inner);
             inner.handshakes.clear();
             inner.ready.clear();
             let _ = self.signal(&mut inner, true);
+        }
+    }
+
+    /// Closes the sockets; their files are removed unless somebody else goes on with them.
+    fn let_go(&self, inner: &mut Inner) {
+        let Some(listener) = inner.listener.take() else { return };
+        // Somebody else may have it open.
+        let _ = self.epoll.delete(listener.as_fd());
+        let mut file = inner.file.take();
+        if let Some(upgrades) = inner.upgrades.take() {
+            let main = Main { socket: &listener, file: file.as_ref() };
+            let ours = upgrades.close(main, &self.epoll, Instant::now());
+            file.iter_mut().for_each(|file| file.remove(ours));
         }
     }
 
@@ -390,11 +414,16 @@ impl Acceptor {
         };
         let main = Main { socket, file: inner.file.as_ref() };
         upgrades.progress(main, inner.handshakes.config(), &self.epoll, now)?;
+        if upgrades.is_retired() && !std::mem::replace(&mut inner.retired, true) {
+            inner.leaving |= upgrades.take_leaving();
+            self.let_go(inner);
+            return Ok(true);
+        }
         let accepts = upgrades.accepts();
         if accepts == inner.accepts {
             return Ok(false);
         }
-        tracing::info!(generation = upgrades.generation(), accepts, "upgrade");
+        tracing::info!(generation = inner.generation, accepts, "upgrade");
         if accepts {
             start_listening(socket, &inner.options)?;
             upgrades.listen()?;
@@ -484,22 +513,30 @@ impl Inner {
     }
 
     fn check(&self) -> Result<(), ListenError> {
-        if self.listener.is_none() {
+        if self.closed {
             return Err(ListenError::Closed);
         }
         self.upgrades.as_ref().and_then(Upgrades::failure).map_or(Ok(()), Err)
     }
 
+    /// A successor serves.
+    fn is_followed(&self) -> bool {
+        self.retired || self.upgrades.as_ref().is_some_and(Upgrades::is_followed)
+    }
+
     /// A successor serves, and nothing has to be handed out here.
     fn is_handed_over(&self) -> bool {
-        let followed = self.upgrades.as_ref().is_some_and(Upgrades::is_followed);
-        followed && self.ready.is_empty() && self.handshakes.stats().in_progress == 0
+        self.is_followed() && self.ready.is_empty() && self.handshakes.stats().in_progress == 0
     }
 
     /// The sessions that are to be told to leave, once. Clients that have not got far are sent to the
     /// successor.
     fn take_leaving(&mut self) -> Vec<WeakSession> {
-        self.upgrades.as_mut().map(Upgrades::take_leaving).unwrap_or_default()
+        let from_now = self.upgrades.as_mut().is_some_and(Upgrades::take_leaving);
+        match std::mem::take(&mut self.leaving) | from_now {
+            true => self.sessions.as_mut().map(Roll::all).unwrap_or_default(),
+            false => Vec::new(),
+        }
     }
 }
 

@@ -8,12 +8,10 @@ use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollFlags};
 
 use super::handshakes::is_shortage;
-use super::roll::Roll;
 use super::socket_file::{Bound, SocketFile, start_listening};
 use super::{ListenOptions, SHORTAGE_PAUSE};
 use crate::config::Config;
 use crate::error::{ListenError, OsError, UpgradeRefusal};
-use crate::handle::WeakSession;
 use crate::handshake::{PAUSE, is_own_or_root};
 use crate::link;
 use crate::mem;
@@ -49,9 +47,7 @@ pub(super) struct Upgrades {
     /// The door is not looked at until then, for want of descriptors.
     door_closed_until: Option<Instant>,
     door_watched: bool,
-    /// Sessions that were handed out.
-    pub(super) sessions: Roll,
-    /// They are to be told to leave (U8).
+    /// The sessions are to be told to leave (U8).
     leaving: bool,
 }
 
@@ -122,7 +118,6 @@ impl Upgrades {
             patience: ANSWER,
             door_closed_until: None,
             door_watched: false,
-            sessions: Roll::default(),
             leaving: false,
         };
         upgrades.watch_door(epoll)?;
@@ -200,7 +195,7 @@ impl Upgrades {
     }
 
     /// Closes the connections; false if somebody else goes on with the socket files.
-    pub(super) fn close(&mut self, main: Main<'_>, epoll: &Epoll, now: Instant) -> bool {
+    pub(super) fn close(mut self, main: Main<'_>, epoll: &Epoll, now: Instant) -> bool {
         let owns_files = self.succession.owns_files();
         let steps = self.succession.close();
         self.act(&steps, now);
@@ -208,16 +203,19 @@ impl Upgrades {
             let _ = self.speak_to(side, main, epoll, now);
             self.hang_up(side, epoll);
         }
+        let _ = epoll.delete(self.door.socket.as_fd());
         self.door.file.iter_mut().for_each(|file| file.remove(owns_files));
         owns_files
     }
 
-    /// The sessions that are to be told to leave, once.
-    pub(super) fn take_leaving(&mut self) -> Vec<WeakSession> {
-        match std::mem::take(&mut self.leaving) {
-            true => self.sessions.all(),
-            false => Vec::new(),
-        }
+    /// Whether the sessions are to be told to leave; once.
+    pub(super) fn take_leaving(&mut self) -> bool {
+        std::mem::take(&mut self.leaving)
+    }
+
+    /// Whether this server never serves again.
+    pub(super) fn is_retired(&self) -> bool {
+        self.succession.after() == Predecessor::Retired
     }
 
     /// This server begins to accept: peers are to see its credentials.
