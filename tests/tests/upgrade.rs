@@ -1,147 +1,20 @@
 //! Servers that hand over to each other while clients go on.
 
 use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use nix::sys::signal::Signal;
 use shmipc_sync::{Delivery, Listener, OpenError, Session, SessionError, Stream};
 use tests::child::Peer;
-use tests::deadline::{Running, start, until};
-use tests::proc::Held;
+use tests::deadline::{start, until};
+use tests::generations::{Asking, Place, ask};
 
 const GENERATION: &str = env!("CARGO_BIN_EXE_generation");
 const PEER: &str = env!("CARGO_BIN_EXE_peer");
 
-/// A place where generations of servers listen, one after the other.
-struct Place {
-    directory: tempfile::TempDir,
-}
-
-impl Place {
-    fn new() -> Self {
-        Self { directory: tempfile::tempdir().unwrap() }
-    }
-
-    fn path(&self) -> PathBuf {
-        self.directory.path().join("socket")
-    }
-
-    /// Starts the next server.
-    fn server(&self, options: &[&str]) -> Peer {
-        let path = self.path();
-        let mut arguments = vec![path.to_str().unwrap()];
-        arguments.extend(options);
-        Peer::start(GENERATION, &arguments)
-    }
-
-    /// Starts the next server, and waits until it serves.
-    fn next(&self, generation: u64) -> Peer {
-        let mut server = self.server(&[]);
-        assert_eq!(server.line("serving"), generation.to_string());
-        server
-    }
-
-    /// Starts the next server, which has the sockets, and is not ready before it is told.
-    fn holding(&self, generation: u64) -> Peer {
-        let mut server = self.server(&["told"]);
-        assert_eq!(server.line("bound"), generation.to_string());
-        server
-    }
-
-    /// Asks once, by a session of its own.
-    #[track_caller]
-    fn is_served_by(&self, generation: u64) {
-        assert_eq!(ask(&self.path(), &mut None), generation);
-    }
-
-    fn files(&self) -> Vec<String> {
-        let entries = std::fs::read_dir(&self.directory).unwrap();
-        let mut names: Vec<_> =
-            entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
-        names.sort();
-        names
-    }
-}
-
-/// A client that asks and asks, and follows from server to server.
-struct Asking {
-    stop: Arc<AtomicBool>,
-    /// Replies so far.
-    answered: Arc<AtomicU64>,
-    /// The server that has answered last.
-    generation: Arc<AtomicU64>,
-    running: Running<()>,
-}
-
-impl Asking {
-    fn start(path: &Path) -> Self {
-        let (stop, answered, generation) = (
-            Arc::<AtomicBool>::default(),
-            Arc::<AtomicU64>::default(),
-            Arc::<AtomicU64>::default(),
-        );
-        let (path, stopped) = (path.to_owned(), Arc::clone(&stop));
-        let (count, last) = (Arc::clone(&answered), Arc::clone(&generation));
-        let running = start("a client", move || {
-            let mut session = None;
-            while !stopped.load(Ordering::Relaxed) {
-                let generation = ask(&path, &mut session);
-                assert!(last.swap(generation, Ordering::Relaxed) <= generation, "back in time");
-                count.fetch_add(1, Ordering::Relaxed);
-            }
-        });
-        Self { stop, answered, generation, running }
-    }
-
-    #[track_caller]
-    fn is_served_by(&self, generation: u64) {
-        until("the server answers", || self.generation.load(Ordering::Relaxed) == generation);
-    }
-
-    #[track_caller]
-    fn end(self) -> u64 {
-        self.stop.store(true, Ordering::Relaxed);
-        self.running.join();
-        self.answered.load(Ordering::Relaxed)
-    }
-}
-
-/// Has one request answered, with as many sessions as it takes, and says by whom. A request that was
-/// certainly not seen is repeated; every other failure fails the test.
-fn ask(path: &Path, session: &mut Option<Session>) -> u64 {
-    loop {
-        let current = session.get_or_insert_with(|| Session::connect(path).expect("connected"));
-        let mut stream = match current.open() {
-            Ok(stream) => stream,
-            Err(OpenError::GoingAway | OpenError::Session(SessionError::ClosedByPeer(0))) => {
-                *session = None;
-                continue;
-            }
-            Err(error) => panic!("{error}"),
-        };
-        let sent = stream.send(b"question").map_err(|error| (error.delivery(), error.to_string()));
-        let reply = sent
-            .and_then(|()| stream.recv().map_err(|error| (error.delivery(), error.to_string())));
-        match reply {
-            Ok(reply) => {
-                stream.finish().expect("the peer waits for it");
-                let reply = String::from_utf8(reply.expect("a reply").to_vec()).expect("text");
-                let (generation, rest) = reply.split_once(' ').expect("a generation");
-                assert_eq!(rest, "question");
-                return generation.parse().expect("a number");
-            }
-            Err((Delivery::NotSent, _)) => *session = None,
-            Err((_, error)) => panic!("{error}"),
-        }
-    }
-}
-
 /// Five servers in a row, while clients ask: nobody is refused, every question is answered once.
 #[test]
 fn clients_follow_from_server_to_server() {
-    let place = Place::new();
+    let place = Place::new(GENERATION);
     let mut server = place.next(1);
     let clients: Vec<_> = (0..3).map(|_| Asking::start(&place.path())).collect();
     clients.iter().for_each(|client| client.is_served_by(1));
@@ -180,7 +53,7 @@ fn exchange(stream: &mut Stream) -> u64 {
 /// A stream that was opened before the upgrade goes on with the old server until it ends.
 #[test]
 fn open_streams_stay() {
-    let place = Place::new();
+    let place = Place::new(GENERATION);
     let mut first = place.next(1);
     let (session, mut stream) = open_stream(&place);
     let _second = place.next(2);
@@ -202,7 +75,7 @@ fn open_streams_stay() {
 /// Clients that never end their streams are not waited for longer than the server likes.
 #[test]
 fn draining_has_an_end() {
-    let place = Place::new();
+    let place = Place::new(GENERATION);
     let mut first = place.server(&["drain=200"]);
     first.line("serving");
     let (session, mut stream) = open_stream(&place);
@@ -223,7 +96,7 @@ fn draining_has_an_end() {
 
 #[test]
 fn a_successor_that_dies_before_it_is_ready() {
-    let place = Place::new();
+    let place = Place::new(GENERATION);
     let mut first = place.next(1);
     let client = Asking::start(&place.path());
     client.is_served_by(1);
@@ -241,7 +114,7 @@ fn a_successor_that_dies_before_it_is_ready() {
 /// The old server comes back, as long as it lives.
 #[test]
 fn a_successor_that_dies_while_it_serves() {
-    let place = Place::new();
+    let place = Place::new(GENERATION);
     let mut first = place.next(1);
     for _ in 0..3 {
         let held = open_stream(&place);
@@ -262,7 +135,7 @@ fn a_successor_that_dies_while_it_serves() {
 /// A service that is ended is not taken up again by the server before.
 #[test]
 fn a_successor_that_is_closed_ends_the_service() {
-    let place = Place::new();
+    let place = Place::new(GENERATION);
     let mut first = place.next(1);
     let (_session, mut stream) = open_stream(&place);
     let mut second = place.next(2);
@@ -279,7 +152,7 @@ fn a_successor_that_is_closed_ends_the_service() {
 
 #[test]
 fn a_successor_that_hangs() {
-    let place = Place::new();
+    let place = Place::new(GENERATION);
     let mut first = place.next(1);
     let mut second = place.server(&["told", "ready-within=200"]);
     second.line("bound");
@@ -304,7 +177,7 @@ fn a_successor_that_hangs() {
 
 #[test]
 fn successors_that_do_not_fit() {
-    let place = Place::new();
+    let place = Place::new(GENERATION);
     let _first = place.next(1);
     let mut other = place.server(&["application=other"]);
     assert_eq!(other.line("failed"), "UpgradeRefused(Application)");
@@ -322,7 +195,7 @@ fn successors_that_do_not_fit() {
 /// Who has connected meanwhile waits in the backlog, and is served by the other one.
 #[test]
 fn a_predecessor_that_dies_while_its_successor_makes_ready() {
-    let place = Place::new();
+    let place = Place::new(GENERATION);
     let mut first = place.next(1);
     let mut second = place.holding(2);
     first.kill();
@@ -340,7 +213,7 @@ fn a_predecessor_that_dies_while_its_successor_makes_ready() {
 
 #[test]
 fn a_predecessor_that_dies_while_it_drains() {
-    let place = Place::new();
+    let place = Place::new(GENERATION);
     let mut first = place.next(1);
     let (session, _stream) = open_stream(&place);
     let mut second = place.next(2);
@@ -356,7 +229,7 @@ fn a_predecessor_that_dies_while_it_drains() {
 /// It might go on when it wakes, so its successor does not serve.
 #[test]
 fn a_predecessor_that_hangs() {
-    let place = Place::new();
+    let place = Place::new(GENERATION);
     let first = place.next(1);
     first.signal(Signal::SIGSTOP);
     let mut second = place.server(&[]);
@@ -371,7 +244,7 @@ fn a_predecessor_that_hangs() {
 /// Who drains for long does not hold up the upgrades after it, and does not come back after them.
 #[test]
 fn a_row_of_servers_that_drain() {
-    let place = Place::new();
+    let place = Place::new(GENERATION);
     let mut servers = Vec::new();
     let mut held = Vec::new();
     for generation in 1..=6 {
@@ -397,23 +270,4 @@ fn a_row_of_servers_that_drain() {
     // What the killed ones have left is replaced.
     let _again = place.next(1);
     place.is_served_by(1);
-}
-
-/// Nothing piles up, neither in the row of servers nor at their client.
-#[test]
-fn nothing_is_left_by_many_upgrades() {
-    let place = Place::new();
-    let mut server = place.next(1);
-    let mut session = None;
-    let mut held = Vec::new();
-    for generation in 2..=20 {
-        assert_eq!(ask(&place.path(), &mut session), generation - 1);
-        let next = place.next(generation);
-        server.line("drained");
-        server.succeed();
-        server = next;
-        assert_eq!(ask(&place.path(), &mut session), generation);
-        held.push((Held::by(server.pid()), Held::by(std::process::id()).mappings));
-    }
-    assert!(held[1..].iter().all(|other| *other == held[1]), "{held:?}");
 }

@@ -125,7 +125,9 @@ impl Binding {
     /// As [`Acceptor::bind`]; [`ListenError::UpgradeRefused`] and the like if the running server does not let
     /// us take over. After an error it is to be dropped.
     pub fn progress(&mut self, now: Instant) -> Result<Option<Acceptor>, ListenError> {
-        let give_up_at = *self.give_up_at.get_or_insert(now + 2 * ANSWER);
+        let give_up_at = self.give_up_at.or_else(|| now.checked_add(ANSWER.saturating_mul(2)));
+        self.give_up_at = give_up_at;
+        let late = give_up_at.is_some_and(|at| now >= at);
         if self.retry_at.take_if(|at| now >= *at).is_none() && self.retry_at.is_some() {
             return Ok(None);
         }
@@ -138,15 +140,15 @@ impl Binding {
                     }
                     bound => return bound.map(Some),
                 },
-                Err((libc::EAGAIN, _)) if now < give_up_at => return Ok(self.pause(now)),
+                Err((libc::EAGAIN, _)) if !late => return Ok(self.pause(now)),
                 Err((libc::EAGAIN, _)) => return Err(ListenError::UpgradeTimedOut),
                 Err((_, error)) => return Err(error.into()),
             }
         }
-        let offer = self.listen(now >= give_up_at)?;
+        let offer = self.listen(late)?;
         match (self.state, offer) {
             (Successor::Holding, Some(offer)) => self.take(*offer).map(Some),
-            (Successor::Failed(Failure::Gone), _) if now < give_up_at => {
+            (Successor::Failed(Failure::Gone), _) if !late => {
                 self.hang_up();
                 Ok(self.pause(now))
             }

@@ -197,7 +197,6 @@ impl Case {
     }
 
     /// The time is over, and nothing has come that was not heard.
-
     pub(super) fn be_late(&self, s: &mut State, server: usize, side: Side) -> bool {
         let succession = s.servers[server].succession;
         let limited = match side {
