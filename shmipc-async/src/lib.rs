@@ -52,6 +52,7 @@ mod recv;
 mod send;
 mod session;
 mod stream;
+mod upgrade;
 
 pub use client::Client;
 pub use listener::{Listener, ListenerBuilder};
@@ -59,6 +60,7 @@ pub use recv::{Messages, RecvStream};
 pub use send::{Batch, SendStream};
 pub use session::Session;
 pub use stream::Stream;
+pub use upgrade::Drained;
 
 pub use shmipc_core::client::CallError;
 pub use shmipc_core::config::{
@@ -66,7 +68,7 @@ pub use shmipc_core::config::{
 };
 pub use shmipc_core::error::{
     AcceptError, ConfigError, ConnectError, Delivery, HandshakeError, ListenError, OpenError,
-    OsError, PeerMisbehaved, RecvError, Refusal, SendError, SessionError,
+    OsError, PeerMisbehaved, RecvError, Refusal, SendError, SessionError, UpgradeRefusal,
 };
 pub use shmipc_core::handle::{Message, Reservation, Trust, Trusted, Untrusted};
 pub use shmipc_core::mem::PeerTrust;

@@ -3,17 +3,18 @@
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixListener;
 use std::path::Path;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use shmipc_core::config::Config;
-use shmipc_core::error::{ListenError, OsError};
-use shmipc_core::listen::{AcceptStats, Acceptor, ListenOptions};
+use shmipc_core::error::ListenError;
+use shmipc_core::listen::{AcceptStats, Acceptor, Binding, ListenOptions};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::time::timeout_at;
 
 use crate::Session;
 use crate::fd::{Watched, watch};
+use crate::upgrade::{complete, failed};
 
 /// Accepts sessions on a socket.
 ///
@@ -26,11 +27,19 @@ pub struct Listener {
 }
 
 /// How a [`Listener`] is made; see [`Listener::builder`].
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 #[must_use = "a builder does nothing until `bind` is called"]
 pub struct ListenerBuilder {
     config: Config,
     options: ListenOptions,
+    ready_within: Duration,
+}
+
+impl Default for ListenerBuilder {
+    fn default() -> Self {
+        let (config, options) = (Config::default(), ListenOptions::new());
+        Self { config, options, ready_within: Duration::from_secs(30) }
+    }
 }
 
 impl ListenerBuilder {
@@ -50,6 +59,44 @@ impl ListenerBuilder {
     pub fn backlog(mut self, backlog: u16) -> Self {
         self.options = self.options.backlog(backlog);
         self
+    }
+
+    /// How long a server that takes over from a running one may take from
+    /// [`bind_upgradable`](Self::bind_upgradable) to [`Listener::ready`]; then the running one goes on, and this one
+    /// fails. Default 30 s, at most an hour.
+    pub fn ready_within(mut self, time: Duration) -> Self {
+        self.ready_within = time;
+        self
+    }
+
+    /// As [`Listener::bind_upgradable`].
+    ///
+    /// # Errors
+    /// As [`Listener::bind_upgradable`].
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime with I/O and time enabled.
+    pub async fn bind_upgradable(self, address: impl AsRef<Path>) -> Result<Listener, ListenError> {
+        let binding = Binding::new(address, self.options, self.config.clone(), self.ready_within)?;
+        Listener::new(complete(binding).await?, self.config)
+    }
+
+    /// As [`Listener::bind_upgradable`], on a listening socket that somebody else has made. The upgrade
+    /// socket is at `upgrade`, a path or `@name`.
+    ///
+    /// # Errors
+    /// As [`Listener::bind_upgradable`].
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime with I/O and time enabled.
+    pub async fn listener_upgradable(
+        self,
+        listener: UnixListener,
+        upgrade: impl AsRef<Path>,
+    ) -> Result<Listener, ListenError> {
+        let binding =
+            Binding::from_listener(listener, upgrade, self.config.clone(), self.ready_within)?;
+        Listener::new(complete(binding).await?, self.config)
     }
 
     /// Listens at `address`, a path or `@name` for an abstract address.
@@ -98,8 +145,8 @@ impl Listener {
     }
 
     fn new(acceptor: Acceptor, config: Config) -> Result<Self, ListenError> {
-        let acceptor = watch(acceptor, Interest::READABLE)
-            .map_err(|error| ListenError::Os(OsError::from_io("epoll_ctl", &error)))?;
+        let acceptor =
+            watch(acceptor, Interest::READABLE).map_err(|error| failed("epoll_ctl", &error))?;
         Ok(Self { acceptor, config })
     }
 
@@ -109,17 +156,21 @@ impl Listener {
     /// # Errors
     /// [`ListenError`]: the listener is finished. Never because of one client.
     pub async fn accept(&self) -> Result<Session, ListenError> {
+        let accepted = self.work(|acceptor, now| acceptor.try_session(&self.config, now));
+        Session::from_core(accepted.await?).map_err(ListenError::Os)
+    }
+
+    /// Works on the acceptor until there is a result.
+    pub(crate) async fn work<T>(
+        &self,
+        work: impl Fn(&Acceptor, Instant) -> Result<Option<T>, ListenError>,
+    ) -> Result<T, ListenError> {
         loop {
-            let acceptor = &self.acceptor.get_ref().0;
-            if let Some(established) = acceptor.try_accept(Instant::now())? {
-                match Session::from_established(established, &self.config) {
-                    Ok(session) => return Ok(session),
-                    // Out of descriptors for this one client: the next may find some.
-                    Err(error) => tracing::warn!(%error, "a session was dropped"),
-                }
-                continue;
+            let acceptor = self.acceptor();
+            if let Some(result) = work(acceptor, Instant::now())? {
+                return Ok(result);
             }
-            let gone = |error| ListenError::Os(OsError::from_io("epoll_wait", &error));
+            let gone = |error| failed("epoll_wait", &error);
             let ready = self.acceptor.readable();
             let mut ready = match acceptor.next_deadline() {
                 None => ready.await.map_err(gone)?,
@@ -134,20 +185,24 @@ impl Listener {
         }
     }
 
+    pub(crate) fn acceptor(&self) -> &Acceptor {
+        &self.acceptor.get_ref().0
+    }
+
     /// Clients accepted, refused and failed.
     pub fn stats(&self) -> AcceptStats {
-        self.acceptor.get_ref().0.stats()
+        self.acceptor().stats()
     }
 
     /// Ends the listener: calls of [`accept`](Self::accept) return [`ListenError::Closed`].
     pub fn close(&self) {
-        self.acceptor.get_ref().0.close();
+        self.acceptor().close();
     }
 }
 
 /// Readable when [`accept`](Listener::accept) has something to do.
 impl AsFd for Listener {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.acceptor.get_ref().0.as_fd()
+        self.acceptor().as_fd()
     }
 }

@@ -58,7 +58,11 @@ impl Session {
         established: Established,
         config: &Config,
     ) -> Result<Self, OsError> {
-        let core = Core::new(established, config)?;
+        Self::from_core(Core::new(established, config)?)
+    }
+
+    /// Starts the session's driver.
+    pub(crate) fn from_core(core: Core) -> Result<Self, OsError> {
         driver::start(&core)?;
         Ok(Self { core })
     }

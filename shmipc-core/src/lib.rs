@@ -15,7 +15,8 @@
 //! | [`pool`] | segments, the private allocator, the return queue |
 //! | [`notify`] | event words, who waits where, bells, spinning |
 //! | [`wire`], [`handshake`] | control frames on the socket; how a session comes to be |
-//! | [`listen`] | socket files, and many handshakes side by side |
+//! | [`upgrade`] | how a server hands over to its successor |
+//! | [`listen`] | socket files, many handshakes side by side, upgrades |
 //! | [`session`] | streams, credit, sending and receiving, the state machines |
 //! | [`link`] | every non-blocking system call on a session's descriptors |
 //! | [`client`] | what a client decides: reconnecting, repeating |
@@ -44,4 +45,5 @@ pub mod queue;
 pub mod session;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
+pub mod upgrade;
 pub mod wire;

@@ -35,7 +35,7 @@ impl Session {
         self.drained_until(deadline(Some(timeout)))
     }
 
-    fn drained_until(&self, deadline: Option<Instant>) -> Result<(), DrainError> {
+    pub(crate) fn drained_until(&self, deadline: Option<Instant>) -> Result<(), DrainError> {
         let drained =
             block_on(&self.core, For::Record, deadline, |waker| self.core.poll_drained(waker));
         drained.unwrap_or_else(|| {

@@ -44,6 +44,7 @@ mod recv;
 mod send;
 mod session;
 mod stream;
+mod upgrade;
 mod wait_set;
 
 pub use client::Client;
@@ -53,6 +54,7 @@ pub use recv::{Messages, RecvStream};
 pub use send::{Batch, Reservation, SendStream};
 pub use session::Session;
 pub use stream::Stream;
+pub use upgrade::Drained;
 pub use wait_set::{Event, Interrupter, WaitSet, WatchError};
 
 pub use shmipc_core::client::CallError;
@@ -62,6 +64,7 @@ pub use shmipc_core::config::{
 pub use shmipc_core::error::{
     AcceptError, ConfigError, ConnectError, Delivery, DrainError, HandshakeError, ListenError,
     OpenError, OsError, PeerMisbehaved, RecvError, Refusal, SendError, SessionError,
+    UpgradeRefusal,
 };
 pub use shmipc_core::handle::{Message, Trust, Trusted, Untrusted};
 pub use shmipc_core::layout::Geometry;

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use shmipc_core::config::Config;
 use shmipc_core::error::ListenError;
-use shmipc_core::listen::{AcceptStats, Acceptor, ListenOptions};
+use shmipc_core::listen::{AcceptStats, Acceptor, Binding, ListenOptions};
 
 use crate::Session;
 
@@ -23,11 +23,19 @@ pub struct Listener {
 }
 
 /// How a [`Listener`] is made; see [`Listener::builder`].
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 #[must_use = "a builder does nothing until `bind` is called"]
 pub struct ListenerBuilder {
     config: Config,
     options: ListenOptions,
+    ready_within: Duration,
+}
+
+impl Default for ListenerBuilder {
+    fn default() -> Self {
+        let (config, options) = (Config::default(), ListenOptions::new());
+        Self { config, options, ready_within: Duration::from_secs(30) }
+    }
 }
 
 impl ListenerBuilder {
@@ -49,6 +57,14 @@ impl ListenerBuilder {
         self
     }
 
+    /// How long a server that takes over from a running one may take from
+    /// [`bind_upgradable`](Self::bind_upgradable) to [`Listener::ready`]; then the running one goes on, and this one
+    /// fails. Default 30 s, at most an hour.
+    pub fn ready_within(mut self, time: Duration) -> Self {
+        self.ready_within = time;
+        self
+    }
+
     /// Listens at `address`, a path or `@name` for an abstract address.
     ///
     /// # Errors
@@ -56,6 +72,30 @@ impl ListenerBuilder {
     pub fn bind(self, address: impl AsRef<Path>) -> Result<Listener, ListenError> {
         let acceptor = Acceptor::bind(address, &self.options, self.config.clone())?;
         Ok(Listener { acceptor: Arc::new(acceptor), config: self.config })
+    }
+
+    /// As [`Listener::bind_upgradable`].
+    ///
+    /// # Errors
+    /// As [`Listener::bind_upgradable`].
+    pub fn bind_upgradable(self, address: impl AsRef<Path>) -> Result<Listener, ListenError> {
+        let binding = Binding::new(address, self.options, self.config.clone(), self.ready_within)?;
+        Ok(Listener { acceptor: Arc::new(binding.complete()?), config: self.config })
+    }
+
+    /// As [`Listener::bind_upgradable`], on a listening socket that somebody else has made. The upgrade
+    /// socket is at `upgrade`, a path or `@name`.
+    ///
+    /// # Errors
+    /// As [`Listener::bind_upgradable`].
+    pub fn listener_upgradable(
+        self,
+        listener: UnixListener,
+        upgrade: impl AsRef<Path>,
+    ) -> Result<Listener, ListenError> {
+        let binding =
+            Binding::from_listener(listener, upgrade, self.config.clone(), self.ready_within)?;
+        Ok(Listener { acceptor: Arc::new(binding.complete()?), config: self.config })
     }
 
     /// Uses a listening socket that somebody else has made (systemd, a parent process). Its file is
@@ -124,14 +164,8 @@ impl Listener {
     }
 
     fn accept_until(&self, deadline: Option<Instant>) -> Result<Option<Session>, ListenError> {
-        while let Some(established) = self.acceptor.accept(deadline)? {
-            match Session::from_established(established, &self.config) {
-                Ok(session) => return Ok(Some(session)),
-                // Out of descriptors for this one client: the next may find some.
-                Err(error) => tracing::warn!(%error, "a session was dropped"),
-            }
-        }
-        Ok(None)
+        let session = self.acceptor.session(&self.config, deadline)?;
+        Ok(session.map(|core| Session { core }))
     }
 
     /// Clients accepted, refused and failed.

@@ -6,6 +6,9 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Instant;
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
 use crate::deadline::{PATIENCE, until};
 
 /// A process that is told what to do on its standard input and answers in lines. Killed when dropped.
@@ -58,6 +61,18 @@ impl Peer {
                 Err(error) => panic!("the peer never said `{word}`: {error}"),
             }
         }
+    }
+
+    /// The next line that it says.
+    #[track_caller]
+    pub fn next_line(&mut self) -> String {
+        self.lines.recv_timeout(PATIENCE).expect("the peer says something")
+    }
+
+    /// Sends it a signal.
+    pub fn signal(&self, signal: Signal) {
+        let pid = i32::try_from(self.pid()).expect("a process id");
+        kill(Pid::from_raw(pid), signal).expect("our child");
     }
 
     /// What follows `word` in all lines that it has said and nobody has read; after its end.

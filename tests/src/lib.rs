@@ -11,18 +11,21 @@
 //! | [`child`] | peer processes that never outlive their test |
 //! | [`deadline`] | a bug is a failure, never a hang |
 //! | [`scripted`] | a peer that does what it is told, call by call, and is inside no call in between |
+//! | [`generations`] | servers that hand over to each other, and clients that follow |
 //! | [`impatience`] | futures that are given up before they are ready |
 //! | [`idle`] | measures sessions that do nothing |
 //! | [`proc`] | descriptors, mappings, memory and CPU time of a process, as the kernel counts them |
 //!
 //! The peers are the binaries `peer` (an end of a conformance case, or one of the roles that the fault
-//! tests need) and `idle` (what sessions cost that do nothing).
+//! tests need), `generation` (a server that hands over to the next) and `idle` (what sessions cost that do
+//! nothing).
 
 pub mod blocking;
 pub mod child;
 pub mod conformance;
 pub mod deadline;
 pub mod flavour;
+pub mod generations;
 pub mod idle;
 pub mod impatience;
 pub mod orders;

@@ -1,6 +1,6 @@
 //! Errors on the way to a session.
 
-use super::{OsError, PeerMisbehaved};
+use super::{OsError, PeerMisbehaved, UpgradeRefusal};
 use crate::config::PeerCred;
 
 /// Why one side refused a handshake, as told on the wire. `theirs` is always the other side's.
@@ -166,6 +166,31 @@ pub enum ListenError {
     /// The listener was closed.
     #[error("the listener was closed")]
     Closed,
+    /// A successor accepts now, and every session here has been told to leave.
+    #[error("a successor serves now; `drain` what is left, and exit")]
+    HandedOver,
+    /// The running server did not let us take over.
+    #[error("the running server goes on: {0}")]
+    UpgradeRefused(UpgradeRefusal),
+    /// The running server said nothing. It may go on when it wakes, so this one does not serve.
+    #[error(
+        "the running server does not answer on its upgrade socket; is it stopped, or not in `accept`?"
+    )]
+    UpgradeTimedOut,
+    /// The upgrade socket belongs to a server of another user.
+    #[error("the upgrade socket belongs to a server of uid {uid}, which is not taken over from")]
+    ForeignServer {
+        /// The uid.
+        uid: u32,
+    },
+    /// The running server listens on another path than this one is to.
+    #[error(
+        "the running server does not listen on {path}, or its file was replaced; check the path and the upgrade socket"
+    )]
+    OtherPath {
+        /// Where we are to listen.
+        path: String,
+    },
     /// This process is a fork of the one that listens.
     #[error(
         "the listener belongs to the process this one was forked from; only that one accepts on it"

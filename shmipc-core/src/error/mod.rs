@@ -4,10 +4,12 @@ mod convert;
 mod handshake;
 mod peer;
 mod stream;
+mod upgrade;
 
 pub use handshake::{ConnectError, HandshakeError, ListenError, Refusal};
 pub use peer::PeerMisbehaved;
 pub use stream::{AcceptError, Delivery, DrainError, OpenError, RecvError, SendError};
+pub use upgrade::UpgradeRefusal;
 
 use std::io;
 

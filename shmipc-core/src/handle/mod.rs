@@ -35,6 +35,7 @@ mod spin;
 mod staged;
 mod waiting;
 mod watch;
+mod weak;
 
 pub use driver::Driver;
 pub use message::{Message, Trust, Trusted, Untrusted};
@@ -46,3 +47,4 @@ pub use spin::Spinner;
 pub use staged::Staged;
 pub use waiting::Waiting;
 pub use watch::Watch;
+pub use weak::WeakSession;

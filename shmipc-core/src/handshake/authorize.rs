@@ -35,7 +35,7 @@ impl Authorization {
 pub fn authorize(config: &Config, peer: PeerCred) -> Authorization {
     let granted = match &config.authorizer {
         Some(authorizer) => authorizer.authorize(peer),
-        None => by_default(peer.uid, nix::unistd::geteuid().as_raw(), overflow_uid()),
+        None => is_own_or_root(peer),
     };
     if granted || config.allowed_uids.contains(&peer.uid) {
         Authorization::Granted
@@ -44,6 +44,11 @@ pub fn authorize(config: &Config, peer: PeerCred) -> Authorization {
     } else {
         Authorization::Denied(peer)
     }
+}
+
+/// Whether the peer is root or our own user.
+pub(crate) fn is_own_or_root(peer: PeerCred) -> bool {
+    by_default(peer.uid, nix::unistd::geteuid().as_raw(), overflow_uid())
 }
 
 /// Root and our own effective uid. The overflow uid stands for every user that our user namespace does

@@ -11,10 +11,13 @@ use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollEvent, EpollFlags};
 
 use super::handshakes::{Handshakes, is_shortage, number_of};
-use super::socket_file::{Bound, SocketFile, bind_address};
-use super::{AcceptStats, ListenOptions};
+use super::roll::Roll;
+use super::socket_file::{Bound, SocketFile, bind_address, start_listening};
+use super::upgrades::{self, Main, Upgrades};
+use super::{AcceptStats, ListenOptions, SHORTAGE_PAUSE};
 use crate::config::Config;
 use crate::error::{ListenError, OsError};
+use crate::handle::{Session, WeakSession};
 use crate::handshake::Established;
 use crate::link::{self, Address};
 use crate::mem::{self, Home};
@@ -22,8 +25,6 @@ use crate::mem::{self, Home};
 const LISTENER: u64 = 0;
 const WAKE: u64 = 1;
 
-/// How long accepting stops when the process has no descriptors or memory left.
-const SHORTAGE_PAUSE: Duration = Duration::from_millis(50);
 /// Connections taken in one turn of the lock.
 const ACCEPT_BUDGET: usize = 64;
 /// Turns of one call, so that a flood of connections keeps nobody in it for ever.
@@ -45,9 +46,23 @@ pub struct Acceptor {
 
 #[derive(Debug)]
 struct Inner {
-    /// `None` once closed.
+    closed: bool,
+    /// `None` once closed, or retired.
     listener: Option<OwnedFd>,
     file: Option<SocketFile>,
+    options: ListenOptions,
+    /// If this listener can be handed over, or comes from another server.
+    upgrades: Option<Upgrades>,
+    /// A successor serves, and this server never will again: it has let go of the sockets.
+    retired: bool,
+    /// The sessions are to be told to leave.
+    leaving: bool,
+    /// Sessions that were handed out, to be told to leave when a successor serves; if there can be one.
+    sessions: Option<Roll>,
+    /// Of a listener that was not handed over, 1.
+    generation: u64,
+    /// We accept: it is our turn (`upgrade`, U1).
+    accepts: bool,
     handshakes: Handshakes,
     /// Sessions that nobody has taken yet.
     ready: VecDeque<Established>,
@@ -72,7 +87,7 @@ impl Acceptor {
         let address = address.as_ref();
         let address = Address::parse(address)
             .map_err(|_| ListenError::BadPath { path: address.display().to_string() })?;
-        Self::start(bind_address(&address, options)?, config)
+        Self::start(bind_address(&address, options)?, options.clone(), config)
     }
 
     /// Takes over a listener that somebody else has made, such as systemd. Its socket file is theirs:
@@ -83,21 +98,42 @@ impl Acceptor {
     pub fn from_listener(listener: UnixListener, config: Config) -> Result<Self, ListenError> {
         let socket = OwnedFd::from(listener);
         link::set_nonblocking(socket.as_fd())?;
-        Self::start(Bound { socket, file: None }, config)
+        Self::start(Bound { socket, file: None }, ListenOptions::new(), config)
     }
 
-    fn start(bound: Bound, config: Config) -> Result<Self, ListenError> {
+    fn start(bound: Bound, options: ListenOptions, config: Config) -> Result<Self, ListenError> {
+        Self::with_upgrades(bound, options, config, |_| Ok(None))
+    }
+
+    /// `upgrades` makes what this listener is handed over with, on its epoll.
+    pub(super) fn with_upgrades(
+        bound: Bound,
+        options: ListenOptions,
+        config: Config,
+        upgrades: impl FnOnce(&Epoll) -> Result<Option<Upgrades>, ListenError>,
+    ) -> Result<Self, ListenError> {
         if !mem::probe_seals() {
             return Err(ListenError::SealUnsupported);
         }
         let Bound { socket, file } = bound;
         let epoll = link::new_epoll()?;
         let wake = link::eventfd()?;
-        link::watch(&epoll, socket.as_fd(), EpollFlags::EPOLLIN, LISTENER)?;
+        let upgrades = upgrades(&epoll)?;
+        let accepts = upgrades.as_ref().is_none_or(Upgrades::accepts);
+        let events = if accepts { EpollFlags::EPOLLIN } else { EpollFlags::empty() };
+        link::watch(&epoll, socket.as_fd(), events, LISTENER)?;
         link::watch(&epoll, wake.as_fd(), EpollFlags::EPOLLIN, WAKE)?;
         let inner = Inner {
+            closed: false,
             listener: Some(socket),
             file,
+            options,
+            sessions: upgrades.as_ref().map(|_| Roll::default()),
+            generation: upgrades.as_ref().map_or(1, Upgrades::generation),
+            upgrades,
+            retired: false,
+            leaving: false,
+            accepts,
             handshakes: Handshakes::new(config),
             ready: VecDeque::new(),
             paused_until: None,
@@ -113,29 +149,136 @@ impl Acceptor {
     ///
     /// # Errors
     /// [`ListenError::Closed`] after [`close`](Self::close). [`ListenError::Forked`] in a forked child. [`ListenError::Os`] if the listener or the
-    /// epoll itself is broken; no client can bring that about (A6).
+    /// epoll itself is broken; no client can bring that about (A6). Of a listener that can be handed over:
+    /// [`ListenError::HandedOver`] while a successor serves and no handshake is in progress here any more; if
+    /// this one is to take over and cannot, why.
     pub fn try_accept(&self, now: Instant) -> Result<Option<Established>, ListenError> {
+        self.work(|inner| {
+            inner.begin(now);
+            for _ in 0..TURNS {
+                inner.check()?;
+                if let Some(established) = inner.ready.pop_front() {
+                    let more = !inner.ready.is_empty();
+                    self.signal(inner, more)?;
+                    return Ok(Some(established));
+                }
+                let worked = self.turn(inner, now)?;
+                if !inner.ready.is_empty() {
+                    continue;
+                }
+                inner.check()?;
+                if inner.is_handed_over() {
+                    // For all who wait here.
+                    self.signal(inner, true)?;
+                    return Err(ListenError::HandedOver);
+                }
+                if !worked {
+                    self.signal(inner, false)?;
+                    return Ok(None);
+                }
+            }
+            // Work is left: come back at once.
+            self.signal(inner, true)?;
+            Ok(None)
+        })
+    }
+
+    /// Does something with the lock held, and then what must not be done with it: foreign code runs where
+    /// sessions leave.
+    fn work<T>(
+        &self,
+        work: impl FnOnce(&mut Inner) -> Result<T, ListenError>,
+    ) -> Result<T, ListenError> {
         if self.home.is_foreign() {
             return Err(ListenError::Forked);
         }
         let mut inner = self.lock();
-        for _ in 0..TURNS {
-            if inner.listener.is_none() {
-                return Err(ListenError::Closed);
-            }
-            if let Some(established) = inner.ready.pop_front() {
-                let more = !inner.ready.is_empty();
-                self.signal(&mut inner, more)?;
-                return Ok(Some(established));
-            }
-            if !self.turn(&mut inner, now)? && inner.ready.is_empty() {
-                self.signal(&mut inner, false)?;
-                return Ok(None);
+        let result = work(&mut inner);
+        let leaving = inner.take_leaving();
+        drop(inner);
+        leaving.iter().filter_map(WeakSession::upgrade).for_each(|session| session.leave());
+        result
+    }
+
+    /// As [`try_accept`](Self::try_accept), but gives a whole session, which is told to leave when a
+    /// successor serves. One for which there are no descriptors is dropped.
+    ///
+    /// # Errors
+    /// As [`try_accept`](Self::try_accept).
+    pub fn try_session(
+        &self,
+        config: &Config,
+        now: Instant,
+    ) -> Result<Option<Session>, ListenError> {
+        while let Some(established) = self.try_accept(now)? {
+            match Session::new(established, config) {
+                Ok(session) => {
+                    self.enrol(&session);
+                    return Ok(Some(session));
+                }
+                // Out of descriptors for this one client: the next may find some.
+                Err(error) => tracing::warn!(%error, "a session was dropped"),
             }
         }
-        // Work is left: come back at once.
-        self.signal(&mut inner, true)?;
         Ok(None)
+    }
+
+    fn enrol(&self, session: &Session) {
+        let late = {
+            let mut inner = self.lock();
+            inner.sessions.iter_mut().for_each(|roll| roll.add(session));
+            inner.is_followed()
+        };
+        if late {
+            session.leave();
+        }
+    }
+
+    /// Whether this listener accepts: at once if it has bound its socket itself; if it takes over from
+    /// a running server, after that one has stopped, which this asks for. Never blocks; to be
+    /// called again when the descriptor becomes readable, or at the next deadline.
+    ///
+    /// # Errors
+    /// As [`try_accept`](Self::try_accept).
+    pub fn try_ready(&self, now: Instant) -> Result<bool, ListenError> {
+        self.work(|inner| {
+            inner.begin(now);
+            self.turn(inner, now)?;
+            inner.check()?;
+            if !inner.ready.is_empty() {
+                self.signal(inner, true)?;
+            }
+            Ok(inner.accepts)
+        })
+    }
+
+    /// Whether a successor serves, still. False if this listener accepts (again). Never blocks; to be called
+    /// again when the descriptor becomes readable.
+    ///
+    /// # Errors
+    /// As [`try_accept`](Self::try_accept).
+    pub fn try_followed(&self, now: Instant) -> Result<bool, ListenError> {
+        self.work(|inner| {
+            inner.check()?;
+            self.turn(inner, now)?;
+            Ok(inner.is_followed())
+        })
+    }
+
+    /// The sessions that this listener has given and that somebody holds, if it can be handed over.
+    pub fn sessions(&self) -> Vec<WeakSession> {
+        if self.home.is_foreign() {
+            return Vec::new();
+        }
+        self.lock().sessions.as_mut().map(Roll::all).unwrap_or_default()
+    }
+
+    /// 1, or one more than the server from which this one took over.
+    pub fn generation(&self) -> u64 {
+        if self.home.is_foreign() {
+            return 1;
+        }
+        self.lock().generation
     }
 
     /// **Blocks** until a session is there, or the deadline passes (`None`).
@@ -143,10 +286,38 @@ impl Acceptor {
     /// # Errors
     /// As [`try_accept`](Self::try_accept).
     pub fn accept(&self, deadline: Option<Instant>) -> Result<Option<Established>, ListenError> {
+        self.block(deadline, |now| self.try_accept(now))
+    }
+
+    /// As [`accept`](Self::accept), but gives a whole session; see [`try_session`](Self::try_session).
+    ///
+    /// # Errors
+    /// As [`try_accept`](Self::try_accept).
+    pub fn session(
+        &self,
+        config: &Config,
+        deadline: Option<Instant>,
+    ) -> Result<Option<Session>, ListenError> {
+        self.block(deadline, |now| self.try_session(config, now))
+    }
+
+    /// **Blocks** until this listener accepts; see [`try_ready`](Self::try_ready).
+    ///
+    /// # Errors
+    /// As [`try_accept`](Self::try_accept).
+    pub fn ready(&self) -> Result<(), ListenError> {
+        self.block(None, |now| Ok(self.try_ready(now)?.then_some(()))).map(drop)
+    }
+
+    fn block<T>(
+        &self,
+        deadline: Option<Instant>,
+        attempt: impl Fn(Instant) -> Result<Option<T>, ListenError>,
+    ) -> Result<Option<T>, ListenError> {
         loop {
             let now = Instant::now();
-            if let Some(established) = self.try_accept(now)? {
-                return Ok(Some(established));
+            if let Some(result) = attempt(now)? {
+                return Ok(Some(result));
             }
             if deadline.is_some_and(|deadline| now >= deadline) {
                 return Ok(None);
@@ -163,7 +334,8 @@ impl Acceptor {
             return None;
         }
         let inner = self.lock();
-        inner.handshakes.deadline().into_iter().chain(inner.paused_until).min()
+        let upgrades = inner.upgrades.as_ref().and_then(Upgrades::deadline);
+        inner.handshakes.deadline().into_iter().chain(inner.paused_until).chain(upgrades).min()
     }
 
     /// What this listener has seen; nothing in a forked child.
@@ -181,11 +353,24 @@ impl Acceptor {
             return;
         }
         let mut inner = self.lock();
-        if inner.listener.take().is_some() {
-            inner.file = None;
+        if !std::mem::replace(&mut inner.closed, true) {
+            self.let_go(&mut inner);
             inner.handshakes.clear();
             inner.ready.clear();
             let _ = self.signal(&mut inner, true);
+        }
+    }
+
+    /// Closes the sockets; their files are removed unless somebody else goes on with them.
+    fn let_go(&self, inner: &mut Inner) {
+        let Some(listener) = inner.listener.take() else { return };
+        // Somebody else may have it open.
+        let _ = self.epoll.delete(listener.as_fd());
+        let mut file = inner.file.take();
+        if let Some(upgrades) = inner.upgrades.take() {
+            let main = Main { socket: &listener, file: file.as_ref() };
+            let ours = upgrades.close(main, &self.epoll, Instant::now());
+            file.iter_mut().for_each(|file| file.remove(ours));
         }
     }
 
@@ -194,14 +379,19 @@ impl Acceptor {
         let late = inner.handshakes.on_time(&self.epoll, now);
         inner.ready.extend(late);
         if inner.paused_until.take_if(|until| now >= *until).is_some() {
-            self.watch_listener(inner, true)?;
+            self.watch_listener(inner, inner.accepts)?;
         }
         let mut events = [EpollEvent::empty(); 32];
         let happened = link::epoll_wait(&self.epoll, &mut events, Some(Duration::ZERO))?;
         let mut worked = false;
+        let mut upgrading = inner
+            .upgrades
+            .as_ref()
+            .is_some_and(|upgrades| upgrades.deadline().is_some_and(|deadline| now >= deadline));
         for event in events.iter().take(happened) {
             match event.data() {
                 WAKE => {}
+                key if upgrades::is_ours(key) => upgrading = true,
                 LISTENER => worked |= self.take_connections(inner, now)?,
                 key => {
                     let Some(number) = number_of(key) else { continue };
@@ -211,14 +401,43 @@ impl Acceptor {
                 }
             }
         }
+        if upgrading || inner.is_unsettled() {
+            worked |= self.upgrade(inner, now)?;
+        }
         Ok(worked)
+    }
+
+    /// Goes on with an upgrade. True if it is another one's turn now.
+    fn upgrade(&self, inner: &mut Inner, now: Instant) -> Result<bool, ListenError> {
+        let (Some(socket), Some(upgrades)) = (&inner.listener, &mut inner.upgrades) else {
+            return Ok(false);
+        };
+        let main = Main { socket, file: inner.file.as_ref() };
+        upgrades.progress(main, inner.handshakes.config(), &self.epoll, now)?;
+        if upgrades.is_retired() && !std::mem::replace(&mut inner.retired, true) {
+            inner.leaving |= upgrades.take_leaving();
+            self.let_go(inner);
+            return Ok(true);
+        }
+        let accepts = upgrades.accepts();
+        if accepts == inner.accepts {
+            return Ok(false);
+        }
+        tracing::info!(generation = inner.generation, accepts, "upgrade");
+        if accepts {
+            start_listening(socket, &inner.options)?;
+            upgrades.listen()?;
+        }
+        inner.accepts = accepts;
+        self.watch_listener(inner, accepts && inner.paused_until.is_none())?;
+        Ok(true)
     }
 
     /// Takes connections from the kernel. False if there was none.
     fn take_connections(&self, inner: &mut Inner, now: Instant) -> Result<bool, ListenError> {
         let mut worked = false;
         for _ in 0..ACCEPT_BUDGET {
-            let Some(listener) = &inner.listener else { break };
+            let Some(listener) = inner.listener.as_ref().filter(|_| inner.accepts) else { break };
             match mem::accept(listener.as_fd()) {
                 Ok(socket) => {
                     let done = inner.handshakes.admit(socket, &self.epoll, now);
@@ -275,6 +494,49 @@ impl Acceptor {
     fn lock(&self) -> MutexGuard<'_, Inner> {
         // An authorizer that panics leaves nothing half-done.
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Inner {
+    /// The application is ready to accept.
+    fn begin(&mut self, now: Instant) {
+        if let Some(upgrades) = &mut self.upgrades {
+            upgrades.ready(now);
+        }
+    }
+
+    /// Whether there is an upgrade that has more to do than to wait.
+    fn is_unsettled(&self) -> bool {
+        self.upgrades
+            .as_ref()
+            .is_some_and(|upgrades| upgrades.accepts() != self.accepts || upgrades.has_unsent())
+    }
+
+    fn check(&self) -> Result<(), ListenError> {
+        if self.closed {
+            return Err(ListenError::Closed);
+        }
+        self.upgrades.as_ref().and_then(Upgrades::failure).map_or(Ok(()), Err)
+    }
+
+    /// A successor serves.
+    fn is_followed(&self) -> bool {
+        self.retired || self.upgrades.as_ref().is_some_and(Upgrades::is_followed)
+    }
+
+    /// A successor serves, and nothing has to be handed out here.
+    fn is_handed_over(&self) -> bool {
+        self.is_followed() && self.ready.is_empty() && self.handshakes.stats().in_progress == 0
+    }
+
+    /// The sessions that are to be told to leave, once. Clients that have not got far are sent to the
+    /// successor.
+    fn take_leaving(&mut self) -> Vec<WeakSession> {
+        let from_now = self.upgrades.as_mut().is_some_and(Upgrades::take_leaving);
+        match std::mem::take(&mut self.leaving) | from_now {
+            true => self.sessions.as_mut().map(Roll::all).unwrap_or_default(),
+            false => Vec::new(),
+        }
     }
 }
 

@@ -153,6 +153,10 @@ impl Handshakes {
         deadlines.chain(self.retry_at).min()
     }
 
+    pub(super) fn config(&self) -> &Config {
+        &self.config
+    }
+
     pub(super) fn stats(&self) -> AcceptStats {
         AcceptStats { in_progress: self.pending.len(), ..self.stats }
     }

@@ -27,9 +27,12 @@
 )]
 
 mod acceptor;
+mod binding;
 mod handshakes;
 mod options;
+mod roll;
 mod socket_file;
+mod upgrades;
 
 #[cfg(test)]
 #[allow(
@@ -41,5 +44,11 @@ mod socket_file;
 mod tests;
 
 pub use acceptor::Acceptor;
+pub use binding::Binding;
 pub use handshakes::AcceptStats;
 pub use options::ListenOptions;
+
+use std::time::Duration;
+
+/// How long accepting stops when the process has no descriptors or memory left.
+const SHORTAGE_PAUSE: Duration = Duration::from_millis(50);

@@ -2,7 +2,7 @@
 
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
@@ -14,6 +14,7 @@ use super::ListenOptions;
 use crate::error::{ListenError, OsError};
 use crate::link::{self, Address};
 use crate::mem::Home;
+use crate::wire::Inode;
 
 /// A socket that listens, and what is to be cleaned up after it.
 #[derive(Debug)]
@@ -26,12 +27,43 @@ pub(super) struct Bound {
 #[derive(Debug)]
 pub(super) struct SocketFile {
     path: PathBuf,
-    /// Device and number of the inode that we made.
-    inode: (u64, u64),
+    /// The inode that we made, or got.
+    inode: Inode,
     /// Whose file it is.
     home: Home,
+    /// It goes with us.
+    removed: bool,
     /// A1. Closing it gives the lock up, unless somebody else holds a duplicate.
-    _lock: File,
+    lock: File,
+}
+
+impl SocketFile {
+    /// The file at `path` comes to us with its lock, and stays until it is [ours to remove](Self::remove)
+    /// (`upgrade`, U7). The lock keeps others from replacing it; if somebody has done so
+    /// nevertheless, the sockets that come along do not belong to the path.
+    pub(super) fn inherit(path: &Path, inode: Inode, lock: OwnedFd) -> Result<Self, ListenError> {
+        let found = fs::symlink_metadata(path).map(|meta| inode_of(&meta));
+        if !found.is_ok_and(|found| found == inode) {
+            return Err(ListenError::OtherPath { path: path.display().to_string() });
+        }
+        let path = absolute(path);
+        Ok(Self { path, inode, home: Home::here(), removed: false, lock: File::from(lock) })
+    }
+
+    /// Which file it is.
+    pub(super) fn inode(&self) -> Inode {
+        self.inode
+    }
+
+    /// The lock of its path.
+    pub(super) fn lock(&self) -> BorrowedFd<'_> {
+        self.lock.as_fd()
+    }
+
+    /// Whether it is removed when it is dropped.
+    pub(super) fn remove(&mut self, removed: bool) {
+        self.removed = removed;
+    }
 }
 
 /// Binds an address and listens.
@@ -77,13 +109,12 @@ fn bind_path(path: &Path, options: &ListenOptions) -> Result<Bound, ListenError>
             fs::symlink_metadata(&temporary).map_err(|error| OsError::from_io("stat", &error))?;
         // A3.
         fs::rename(&temporary, path).map_err(|error| OsError::from_io("rename", &error))?;
-        Ok::<_, OsError>((meta.dev(), meta.ino()))
+        Ok::<_, OsError>(inode_of(&meta))
     })();
     match finished {
         Ok(inode) => {
-            // Absolute, in case the process changes its directory.
-            let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
-            let file = SocketFile { path, inode, home: Home::here(), _lock: lock };
+            let path = absolute(path);
+            let file = SocketFile { path, inode, home: Home::here(), removed: true, lock };
             Ok(Bound { socket, file: Some(file) })
         }
         Err(error) => {
@@ -150,7 +181,17 @@ fn bind_here(socket: &OwnedFd, path: &Path) -> Result<(), OsError> {
     bound.and_then(|bound| bound).map_err(failed)
 }
 
-fn start_listening(socket: &OwnedFd, options: &ListenOptions) -> Result<(), OsError> {
+/// Also if the process changes its directory.
+fn absolute(path: &Path) -> PathBuf {
+    std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
+}
+
+fn inode_of(meta: &fs::Metadata) -> Inode {
+    Inode { device: meta.dev(), number: meta.ino() }
+}
+
+/// Makes a bound socket listen, or one that listens already listen in our name: peers see who did that last.
+pub(super) fn start_listening(socket: &OwnedFd, options: &ListenOptions) -> Result<(), OsError> {
     let backlog = Backlog::new(options.backlog).unwrap_or(Backlog::MAXCONN);
     listen(socket, backlog).map_err(|errno| OsError::new("listen", errno))
 }
@@ -163,7 +204,7 @@ fn is_socket(path: &Path) -> bool {
     fs::symlink_metadata(path).is_ok_and(|meta| meta.file_type().is_socket())
 }
 
-fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+pub(super) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(suffix);
     name.into()
@@ -173,8 +214,11 @@ impl Drop for SocketFile {
     /// A4. Nobody else can replace the path in between, since we hold the lock. A forked child leaves
     /// it to its parent.
     fn drop(&mut self) {
-        let found = fs::symlink_metadata(&self.path).map(|meta| (meta.dev(), meta.ino()));
-        if found.is_ok_and(|found| found == self.inode) && !self.home.is_foreign() {
+        if !self.removed || self.home.is_foreign() {
+            return;
+        }
+        let found = fs::symlink_metadata(&self.path).map(|meta| inode_of(&meta));
+        if found.is_ok_and(|found| found == self.inode) {
             let _ = fs::remove_file(&self.path);
         }
     }

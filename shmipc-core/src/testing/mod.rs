@@ -8,7 +8,7 @@
 //!
 //! The functions of [`hostile`] are run by property tests (`tests/adversarial.rs`) and by the targets of
 //! `fuzz/`, with the same bytes. The crate's own tests add a pair of honest sides over the memory of the
-//! heap (`testing/checks`).
+//! heap (`testing/checks`), and what visits every state of a model (`testing/explore`).
 
 mod actor;
 mod adversarial;
@@ -20,8 +20,14 @@ mod watched;
 
 #[cfg(test)]
 mod checks;
+#[cfg(test)]
+pub(crate) mod explore;
+#[cfg(test)]
+mod mix;
 
 pub use adversarial::AdversarialMemory;
+#[cfg(test)]
+pub(crate) use mix::Mix;
 pub use script::Script;
 pub use watched::WatchedMemory;
 

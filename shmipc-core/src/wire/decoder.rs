@@ -26,7 +26,7 @@ pub struct Decoder {
 
 impl Decoder {
     /// Most descriptors that may arrive in one read.
-    pub const MAX_FDS: usize = 3;
+    pub const MAX_FDS: usize = 5;
 
     /// An empty decoder. Allocates when it is first fed.
     pub fn new() -> Self {

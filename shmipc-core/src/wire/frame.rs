@@ -5,6 +5,7 @@ use std::os::fd::OwnedFd;
 use super::body::Body;
 use super::header::Kind;
 use super::hello::{Hello, MAX_NAME};
+use super::upgrade::{Claim, Offer};
 use crate::error::PeerMisbehaved;
 use crate::mem::Raw;
 
@@ -32,6 +33,16 @@ pub enum Frame {
     RetireSegment(Raw<u32>),
     /// It closes the session with this code of the application.
     Close(u32),
+    /// A successor asks for the listener.
+    Claim(Claim),
+    /// A predecessor gives it.
+    Offer(Box<Offer>),
+    /// The predecessor has stopped accepting.
+    Yield,
+    /// The successor has begun.
+    Serving,
+    /// The successor needs its predecessor no longer.
+    Release,
 }
 
 /// Why a handshake is refused, as it stands on the wire.
@@ -95,6 +106,13 @@ impl Frame {
             Kind::AddSegment => return AddSegment::parse(body, take).map(Self::AddSegment),
             Kind::RetireSegment => only_u32(body).map(|id| Self::RetireSegment(Raw::new(id))),
             Kind::Close => only_u32(body).map(Self::Close),
+            Kind::Claim => return Claim::parse(body, take).map(Self::Claim),
+            Kind::Offer => {
+                return Offer::parse(body, take).map(|offer| Self::Offer(Box::new(offer)));
+            }
+            Kind::Yield => body.end().map(|()| Self::Yield),
+            Kind::Serving => body.end().map(|()| Self::Serving),
+            Kind::Release => body.end().map(|()| Self::Release),
         };
         parsed.ok_or(PeerMisbehaved::Frame)
     }

@@ -26,6 +26,11 @@ pub(super) enum Kind {
     AddSegment = 6,
     RetireSegment = 7,
     Close = 8,
+    Claim = 16,
+    Offer = 17,
+    Yield = 18,
+    Serving = 19,
+    Release = 20,
 }
 
 impl Kind {
@@ -39,6 +44,11 @@ impl Kind {
             6 => Self::AddSegment,
             7 => Self::RetireSegment,
             8 => Self::Close,
+            16 => Self::Claim,
+            17 => Self::Offer,
+            18 => Self::Yield,
+            19 => Self::Serving,
+            20 => Self::Release,
             _ => return None,
         })
     }
@@ -47,7 +57,8 @@ impl Kind {
     pub(super) fn max_fds(self) -> usize {
         match self {
             Self::Outbox => 3,
-            Self::AddSegment => 1,
+            Self::AddSegment | Self::Claim => 1,
+            Self::Offer => 5,
             _ => 0,
         }
     }

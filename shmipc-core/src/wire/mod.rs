@@ -20,13 +20,24 @@
 //! | 8 Close | code | – | last word of a session |
 //! | 9 | reserved: descriptors of the application, passed over a stream | | |
 //!
+//! On the upgrade socket of a server ([`crate::upgrade`]), Ready and Refuse mean what fits there, and there
+//! are some more:
+//!
+//! | type | body | descriptors | who, when |
+//! |---|---|---|---|
+//! | 16 Claim | see [`Claim`] | a pidfd | successor, first |
+//! | 17 Offer | see [`Offer`] | listener, upgrade socket, then pidfd and locks if their bits are set | predecessor, once |
+//! | 18 Yield | – | – | predecessor, after Ready |
+//! | 19 Serving | – | – | successor, after Yield |
+//! | 20 Release | – | – | successor, its last word |
+//!
 //! # Invariants
 //! * **W1** A frame is at most [`MAX_FRAME`] bytes, and a length is believed only after that check.
 //!   A [`Decoder`] that is drained between reads holds at most one unfinished frame.
 //! * **W2** A frame's type and body declare how many descriptors belong to it. They arrive with its
 //!   first byte or not at all, and fewer or more end the connection.
 //! * **W3** Decoding depends on the bytes alone, not on how the kernel cut them.
-//! * **W4** A Hello and a Refuse may grow at the end: what follows the fields known here is ignored,
+//! * **W4** A Hello, a Claim and a Refuse may grow at the end: what follows the fields known here is ignored,
 //!   because they are sent before the sides know each other's version. All other frames are exact.
 //! * **W5** A number that means something only together with local state (segments) leaves this module
 //!   as a [`Raw`](crate::mem::Raw).
@@ -44,6 +55,7 @@ mod encode;
 mod frame;
 mod header;
 mod hello;
+mod upgrade;
 
 #[cfg(test)]
 #[allow(
@@ -59,6 +71,7 @@ pub use encode::{BELL, add_segment, close, outbox, ready, refuse, retire_segment
 pub use frame::{AddSegment, Frame, Outbox, Refuse, SegmentClass};
 pub use header::{HEADER, MAGIC, MAX_FRAME, OLDER_DIALECTS, VERSION};
 pub use hello::{Features, Hello, MAX_NAME};
+pub use upgrade::{Claim, Inode, Offer, offer, release, serving, yield_};
 
 use crate::error::PeerMisbehaved;
 

@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::time::Duration;
 
 use proptest::prelude::*;
 
@@ -16,6 +17,17 @@ fn any_fd() -> OwnedFd {
 fn example_hello() -> Hello {
     let config = Config::builder().application("example", 7).build().unwrap();
     hello(&config)
+}
+
+fn example_claim() -> Claim {
+    let (version, app_version) = (1, 7);
+    let patience = Duration::from_millis(1500);
+    Claim { version, patience, app_version, app_name: "example".into(), pidfd: None }
+}
+
+fn example_offer(pidfd: bool, locks: [bool; 2]) -> Vec<u8> {
+    let file = |number| Inode { device: 3, number };
+    offer(9, [file(1), file(2)], pidfd, locks)
 }
 
 /// A frame as it is sent: bytes, and how many descriptors go with them.
@@ -37,6 +49,14 @@ fn all_frames() -> Vec<Sent> {
         (add_segment(6, 1 << 20, SegmentClass::Small), 1),
         (retire_segment(5), 0),
         (close(42), 0),
+        (example_claim().encode(true), 1),
+        (example_claim().encode(false), 0),
+        (example_offer(true, [true, true]), 5),
+        (example_offer(false, [false, true]), 3),
+        (example_offer(false, [false, false]), 2),
+        (yield_(), 0),
+        (serving(), 0),
+        (release(), 0),
     ]
 }
 
@@ -47,6 +67,23 @@ fn describe(frame: &Frame) -> String {
             format!("Outbox pidfd {} eventfd {}", o.pidfd.is_some(), o.eventfd.is_some())
         }
         Frame::AddSegment(a) => format!("AddSegment {:?} {:?} {:?}", a.id, a.bytes, a.class),
+        Frame::Claim(c) => format!(
+            "Claim {} {:?} {} {} pidfd {}",
+            c.version,
+            c.patience,
+            c.app_version,
+            c.app_name,
+            c.pidfd.is_some()
+        ),
+        Frame::Offer(o) => format!(
+            "Offer {} {:?} {:?} pidfd {} locks {} {}",
+            o.generation,
+            o.file,
+            o.upgrade_file,
+            o.pidfd.is_some(),
+            o.lock.is_some(),
+            o.upgrade_lock.is_some()
+        ),
         other => format!("{other:?}"),
     }
 }
@@ -90,6 +127,7 @@ fn decode_cut(frames: &[Sent], sizes: &[usize]) -> Vec<String> {
 #[test]
 fn every_frame_survives_the_round_trip() {
     let seen = decode_cut(&all_frames(), &[4096]);
+    let files = [1, 2].map(|number| format!("{:?}", Inode { device: 3, number })).join(" ");
     let expected = [
         format!("{:?}", Frame::Hello(Box::new(example_hello()))),
         "Refuse(Refuse { reason: 3, number: 9, text: \"theirs\" })".to_owned(),
@@ -103,6 +141,14 @@ fn every_frame_survives_the_round_trip() {
         "AddSegment Raw(6) Raw(1048576) Small".to_owned(),
         "RetireSegment(Raw(5))".to_owned(),
         "Close(42)".to_owned(),
+        "Claim 1 1.5s 7 example pidfd true".to_owned(),
+        "Claim 1 1.5s 7 example pidfd false".to_owned(),
+        format!("Offer 9 {files} pidfd true locks true true"),
+        format!("Offer 9 {files} pidfd false locks false true"),
+        format!("Offer 9 {files} pidfd false locks false false"),
+        "Yield".to_owned(),
+        "Serving".to_owned(),
+        "Release".to_owned(),
     ];
     assert_eq!(seen, expected);
 }
@@ -142,7 +188,7 @@ fn one_cut_anywhere_changes_nothing() {
 
 /// W4: what a newer peer appends is ignored; elsewhere it is an error.
 #[test]
-fn only_hello_and_refuse_may_grow() {
+fn only_what_comes_first_may_grow() {
     let grow = |mut frame: Vec<u8>, fds: usize| {
         frame.extend_from_slice(b"new");
         let length = u32::try_from(frame.len()).unwrap();
@@ -154,13 +200,17 @@ fn only_hello_and_refuse_may_grow() {
     let refusal = Refuse { reason: 99, number: 0, text: String::new() };
     assert_eq!(grow(example_hello().encode(), 0), Ok(true));
     assert_eq!(grow(refuse(&refusal), 0), Ok(true));
+    assert_eq!(grow(example_claim().encode(true), 1), Ok(true));
     let bad = Err(WireError::Misbehaved(PeerMisbehaved::Frame));
-    for frame in [ready(), BELL.to_vec(), retire_segment(1), close(1)] {
+    for frame in
+        [ready(), BELL.to_vec(), retire_segment(1), close(1), yield_(), serving(), release()]
+    {
         assert_eq!(grow(frame, 0), bad);
     }
     for frame in [outbox(false, false), add_segment(1, 1, SegmentClass::Small)] {
         assert_eq!(grow(frame, 1), bad);
     }
+    assert_eq!(grow(example_offer(false, [false, false]), 2), bad);
 }
 
 #[test]
@@ -190,7 +240,7 @@ fn hostile_headers() {
         decoder.feed(&frame, []);
         assert_eq!(decoder.next_frame().unwrap_err(), misbehaved, "{length} {kind}");
     }
-    for kind in (9..=255).chain([0]) {
+    for kind in (9..=15).chain(21..=255).chain([0]) {
         let mut frame = BELL;
         frame[7] = kind;
         let mut decoder = Decoder::new();
@@ -220,8 +270,8 @@ fn descriptors_are_counted() {
             assert_eq!(decode(&frame, fds - 1), wrong);
         }
         // The beginning of a frame is enough to see that too many came.
-        assert_eq!(decode(&frame[..frame.len() - 1], 4), wrong);
-        assert_eq!(decode(&frame[..7], 4), wrong);
+        assert_eq!(decode(&frame[..frame.len() - 1], 6), wrong);
+        assert_eq!(decode(&frame[..7], 6), wrong);
     }
     assert_eq!(decode(&[], 1), wrong);
     assert_eq!(decode(&ready()[..4], 1), Ok(false));

@@ -147,9 +147,8 @@ impl Shared {
                 }
                 rx.remove_segment(id)?;
             }
-            Frame::Hello(_) | Frame::Refuse(_) | Frame::Outbox(_) | Frame::Ready => {
-                return Err(PeerMisbehaved::Frame);
-            }
+            // Of the handshake, or of an upgrade.
+            _ => return Err(PeerMisbehaved::Frame),
         }
         Ok(())
     }

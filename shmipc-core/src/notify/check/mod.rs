@@ -1,8 +1,8 @@
-//! Every interleaving of small cases of the wait protocol (see the invariants in [`super`]).
+//! Every interleaving of small cases of the wait protocol (see the invariants in [`super`]), visited by
+//! `testing::explore`.
 //!
 //! | file | purpose |
 //! |---|---|
-//! | `explore` | visits all states of a model; finds shortest bad paths, and cycles |
 //! | `rules` | what makes a case: who does what, over which bell, which rule is left out |
 //! | `state` | what a state is made of, and its hash |
 //! | `model` | who can take a step, and what must hold when nobody can |
@@ -24,7 +24,6 @@
 //! nothing to do: that turn is left out, because the thread is awake and takes it.
 
 mod drive;
-mod explore;
 mod leaving;
 mod model;
 mod ours;

@@ -2,7 +2,6 @@
 
 use std::rc::Rc;
 
-use super::explore::Model;
 use super::ours::Ours;
 use super::rules::{Op, Publish, Scenario, Violation, Weakening};
 use super::state::{
@@ -10,6 +9,7 @@ use super::state::{
     THREADS, Thread,
 };
 use crate::notify::wait::WaitBook;
+use crate::testing::explore::Model;
 
 /// The step of a thread whose deadline passes.
 const DEADLINE: u8 = 0x80;

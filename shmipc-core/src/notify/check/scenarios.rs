@@ -2,8 +2,8 @@
 
 use std::time::Instant;
 
-use super::explore::{Outcome, explore};
 use super::rules::{Bell, Op, Publish, Scenario};
+use crate::testing::explore::{Outcome, explore};
 
 /// Our threads are called L, F and B.
 pub(super) const L: u8 = 0;

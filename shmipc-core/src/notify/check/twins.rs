@@ -1,8 +1,8 @@
 //! Each rule weakened, in a case that holds as long as it is not.
 
-use super::explore::{Outcome, explore};
 use super::rules::{Bell, Op, Publish, Scenario, Violation, Weakening};
 use super::scenarios::{B, F, IDLE, INLINE_POLLER, L, holds};
+use crate::testing::explore::{Outcome, explore};
 
 /// Nobody stops for ever.
 const CALM: Scenario = Scenario { stops: false, ..IDLE };

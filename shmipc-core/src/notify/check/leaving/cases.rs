@@ -2,8 +2,8 @@
 
 use std::time::Instant;
 
-use super::super::explore::{Outcome, explore};
 use super::{Case, Violation, Weakening};
+use crate::testing::explore::{Outcome, explore};
 
 const ALIVE: Case = Case { old: 1, killed: false, weak: None };
 const KILLED: Case = Case { killed: true, ..ALIVE };

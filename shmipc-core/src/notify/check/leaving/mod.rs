@@ -21,10 +21,10 @@ mod opener;
 use std::hash::Hash;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::explore::Model;
-use super::state::Mix;
 use crate::layout::{FINAL_AT, LEAVING_AT};
 use crate::mem::{Memory, MemoryMut};
+use crate::testing::Mix;
+use crate::testing::explore::Model;
 use leaver::Leaver;
 use opener::Opener;
 

@@ -5,7 +5,7 @@ use std::fmt::Debug;
 use std::hash::{BuildHasherDefault, Hasher};
 
 /// Something that moves in steps. Steps of one state are told apart by a small number.
-pub(super) trait Model {
+pub(crate) trait Model {
     type State: Clone;
     type Violation: Debug;
 
@@ -22,7 +22,7 @@ pub(super) trait Model {
 
 /// What was found.
 #[derive(Debug)]
-pub(super) enum Outcome<V> {
+pub(crate) enum Outcome<V> {
     /// All states were visited, nothing is wrong and no path is endless.
     Holds { states: usize },
     /// A shortest path to a state with something wrong.
@@ -53,7 +53,7 @@ struct Origin {
     step: u8,
 }
 
-pub(super) fn explore<M: Model>(model: &M) -> Outcome<M::Violation> {
+pub(crate) fn explore<M: Model>(model: &M) -> Outcome<M::Violation> {
     let mut numbers: HashMap<u128, u32, BuildHasherDefault<Unhashed>> = HashMap::default();
     let mut origins = vec![Origin { parent: 0, step: 0 }];
     // Edges, flat: those of state n end at ends[n].

@@ -1,0 +1,146 @@
+//! Servers of the binary `generation`, and clients that follow from one to the next.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use shmipc_sync::{Delivery, OpenError, Session, SessionError};
+
+use crate::child::Peer;
+use crate::deadline::{Running, start, until};
+
+/// A place where generations of servers listen, one after the other.
+#[derive(Debug)]
+pub struct Place {
+    program: &'static str,
+    directory: tempfile::TempDir,
+}
+
+impl Place {
+    /// An empty one; `program` is the binary `generation`.
+    pub fn new(program: &'static str) -> Self {
+        Self { program, directory: tempfile::tempdir().expect("a directory") }
+    }
+
+    /// Where they listen.
+    pub fn path(&self) -> PathBuf {
+        self.directory.path().join("socket")
+    }
+
+    /// Starts the next server.
+    pub fn server(&self, options: &[&str]) -> Peer {
+        let path = self.path();
+        let mut arguments = vec![path.to_str().expect("text")];
+        arguments.extend(options);
+        Peer::start(self.program, &arguments)
+    }
+
+    /// Starts the next server, and waits until it serves.
+    #[track_caller]
+    pub fn next(&self, generation: u64) -> Peer {
+        let mut server = self.server(&[]);
+        assert_eq!(server.line("serving"), generation.to_string());
+        server
+    }
+
+    /// Starts the next server, which has the sockets, and is not ready before it is told.
+    #[track_caller]
+    pub fn holding(&self, generation: u64) -> Peer {
+        let mut server = self.server(&["told"]);
+        assert_eq!(server.line("bound"), generation.to_string());
+        server
+    }
+
+    /// Asks once, by a session of its own.
+    #[track_caller]
+    pub fn is_served_by(&self, generation: u64) {
+        assert_eq!(ask(&self.path(), &mut None), generation);
+    }
+
+    /// What lies there.
+    pub fn files(&self) -> Vec<String> {
+        let entries = std::fs::read_dir(&self.directory).expect("a directory");
+        let mut names: Vec<_> =
+            entries.flatten().flat_map(|entry| entry.file_name().into_string()).collect();
+        names.sort();
+        names
+    }
+}
+
+/// A client that asks and asks, and follows from server to server.
+#[derive(Debug)]
+pub struct Asking {
+    stop: Arc<AtomicBool>,
+    /// Replies so far.
+    answered: Arc<AtomicU64>,
+    /// The server that has answered last.
+    generation: Arc<AtomicU64>,
+    running: Running<()>,
+}
+
+impl Asking {
+    /// Begins.
+    pub fn start(path: &Path) -> Self {
+        let (stop, answered, generation) = (
+            Arc::<AtomicBool>::default(),
+            Arc::<AtomicU64>::default(),
+            Arc::<AtomicU64>::default(),
+        );
+        let (path, stopped) = (path.to_owned(), Arc::clone(&stop));
+        let (count, last) = (Arc::clone(&answered), Arc::clone(&generation));
+        let running = start("a client", move || {
+            let mut session = None;
+            while !stopped.load(Ordering::Relaxed) {
+                let generation = ask(&path, &mut session);
+                assert!(last.swap(generation, Ordering::Relaxed) <= generation, "back in time");
+                count.fetch_add(1, Ordering::Relaxed);
+            }
+        });
+        Self { stop, answered, generation, running }
+    }
+
+    /// Waits until this server answers.
+    #[track_caller]
+    pub fn is_served_by(&self, generation: u64) {
+        until("the server answers", || self.generation.load(Ordering::Relaxed) == generation);
+    }
+
+    /// Ends; so many replies have come.
+    #[track_caller]
+    pub fn end(self) -> u64 {
+        self.stop.store(true, Ordering::Relaxed);
+        self.running.join();
+        self.answered.load(Ordering::Relaxed)
+    }
+}
+
+/// Has one request answered, with as many sessions as it takes, and says by whom. A request that was
+/// certainly not seen is repeated; every other failure fails the test.
+#[track_caller]
+pub fn ask(path: &Path, session: &mut Option<Session>) -> u64 {
+    loop {
+        let current = session.get_or_insert_with(|| Session::connect(path).expect("connected"));
+        let mut stream = match current.open() {
+            Ok(stream) => stream,
+            Err(OpenError::GoingAway | OpenError::Session(SessionError::ClosedByPeer(0))) => {
+                *session = None;
+                continue;
+            }
+            Err(error) => panic!("{error}"),
+        };
+        let sent = stream.send(b"question").map_err(|error| (error.delivery(), error.to_string()));
+        let reply = sent
+            .and_then(|()| stream.recv().map_err(|error| (error.delivery(), error.to_string())));
+        match reply {
+            Ok(reply) => {
+                stream.finish().expect("the peer waits for it");
+                let reply = String::from_utf8(reply.expect("a reply").to_vec()).expect("text");
+                let (generation, rest) = reply.split_once(' ').expect("a generation");
+                assert_eq!(rest, "question");
+                return generation.parse().expect("a number");
+            }
+            Err((Delivery::NotSent, _)) => *session = None,
+            Err((_, error)) => panic!("{error}"),
+        }
+    }
+}
