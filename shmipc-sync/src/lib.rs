@@ -46,7 +46,7 @@ mod session;
 mod stream;
 mod wait_set;
 
-pub use client::Client;
+pub use client::{Client, ClientEvents};
 pub use driver::Driver;
 pub use listener::{Listener, ListenerBuilder};
 pub use recv::{Messages, RecvStream};
@@ -55,7 +55,7 @@ pub use session::Session;
 pub use stream::Stream;
 pub use wait_set::{Event, Interrupter, WaitSet, WatchError};
 
-pub use shmipc_core::client::CallError;
+pub use shmipc_core::client::{CallError, ClientConfig, ClientConfigBuilder, ClientEvent};
 pub use shmipc_core::config::{
     Authorizer, BellKind, Config, ConfigBuilder, Limits, PeerCred, WaitMode,
 };

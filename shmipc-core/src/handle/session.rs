@@ -42,8 +42,8 @@ impl std::fmt::Debug for Owner {
 #[derive(Clone, Debug)]
 pub struct Session {
     pub(super) owner: Arc<Owner>,
-    peer: PeerCred,
-    app_version: u32,
+    pub(super) peer: PeerCred,
+    pub(super) app_version: u32,
 }
 
 impl Session {

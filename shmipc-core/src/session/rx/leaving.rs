@@ -88,8 +88,10 @@ impl<O: MemoryMut + Clone, P: Memory + Clone> Rx<O, P> {
         for key in unseen {
             self.release(key, &mut tx, effects);
         }
-        // Reservations of these streams are answered too, and who waits for a place.
+        // Reservations of these streams are answered too, who waits for a place, and who waits to learn that
+        // the peer leaves.
         tx.openers.wake(effects);
+        effects.wakers.append(&mut self.end_wakers);
         tx.settle(effects)
     }
 }
