@@ -11,7 +11,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use shmipc_core::client::{Attempts, CallError, ClientConfig, Lines};
+use shmipc_core::client::{Attempts, CallError, ClientConfig, LOOK_AGAIN, Lines};
 use shmipc_core::error::{DrainError, OpenError, SessionError};
 use shmipc_core::handle::{Message, WeakSession};
 use tokio::time::{Instant, timeout_at};
@@ -179,19 +179,24 @@ impl Sessions {
         received.map_err(|_| CallError::NoReplyYet)??.ok_or(CallError::NoReply)
     }
 
-    /// One attempt to open a stream: on any session that has a place for it, or on the last one that was
-    /// looked at when it has.
+    /// One attempt to open a stream, on whichever session has a place for it.
     async fn open(self: &Arc<Self>, deadline: Instant) -> Result<Stream, CallError> {
-        let mut session = self.session(deadline).await?;
-        for _ in 1..self.config.sessions() {
-            match session.open() {
-                Ok(stream) => return Ok(stream),
-                Err(OpenError::TooManyStreams { .. }) => session = self.session(deadline).await?,
-                Err(error) => return Err(error.into()),
+        loop {
+            let mut session = self.session(deadline).await?;
+            for _ in 1..self.config.sessions() {
+                match session.open() {
+                    Err(OpenError::TooManyStreams { .. }) => {
+                        session = self.session(deadline).await?
+                    }
+                    opened => return Ok(opened?),
+                }
+            }
+            let alone = self.config.sessions() == 1;
+            let until = if alone { deadline } else { deadline.min(Instant::now() + LOOK_AGAIN) };
+            if let Ok(opened) = timeout_at(until, session.open_wait()).await {
+                return Ok(opened?);
             }
         }
-        let opened = timeout_at(deadline, session.open_wait()).await;
-        Ok(opened.map_err(|_| CallError::TimedOut)??)
     }
 
     /// Waits until no call goes on.

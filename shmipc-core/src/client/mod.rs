@@ -21,7 +21,7 @@
 //! * **K3** Attempts to connect are a pause apart that grows from one to the next, until a call has
 //!   succeeded or a session has lasted as long as the longest pause. The first one is made at once.
 //! * **K4** Places are taken in turn. One that is vacant is filled by the call whose turn it is, unless K2
-//!   or K3 forbid that and another one is ready.
+//!   or K3 forbid that and another one is ready. A session that is full of streams is passed over.
 //! * **K5** When a server leaves, its place is vacant from that moment: the next call connects at once.
 //!   If none comes, the place is filled after a time chosen at random, so that idle clients do not all
 //!   come at the same moment. A session that is lost is replaced by a call only.
@@ -32,12 +32,18 @@
 //! * **K8** A client that is being closed begins no new calls; those that have begun may connect and repeat
 //!   until it is closed.
 
+use std::time::Duration;
+
 mod attempts;
 mod backoff;
 mod config;
 mod error;
 mod events;
 mod lines;
+
+/// If every session is full of streams, one of them is waited for this long before the others are looked at
+/// again (K4).
+pub const LOOK_AGAIN: Duration = Duration::from_millis(5);
 
 pub use attempts::Attempts;
 pub use backoff::Backoff;

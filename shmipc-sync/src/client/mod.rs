@@ -11,7 +11,7 @@ use std::task::{Poll, Wake, Waker};
 use std::thread::{self, Thread};
 use std::time::Instant;
 
-use shmipc_core::client::{Attempts, CallError, ClientConfig, Lines};
+use shmipc_core::client::{Attempts, CallError, ClientConfig, LOOK_AGAIN, Lines};
 use shmipc_core::error::{DrainError, OpenError, RecvError, SendError, SessionError};
 use shmipc_core::handle::{Message, WeakSession};
 
@@ -169,22 +169,23 @@ impl Sessions {
         }
     }
 
-    /// One attempt to open a stream: on any session that has a place for it, or on the last one that was
-    /// looked at when it has.
+    /// One attempt to open a stream, on whichever session has a place for it.
     fn open(&self, deadline: Instant) -> Result<Stream, CallError> {
-        let mut session = self.session(deadline)?;
-        for _ in 1..self.config.sessions() {
-            match session.open() {
-                Ok(stream) => return Ok(stream),
-                Err(OpenError::TooManyStreams { .. }) => session = self.session(deadline)?,
-                Err(error) => return Err(error.into()),
+        loop {
+            let mut session = self.session(deadline)?;
+            for _ in 1..self.config.sessions() {
+                match session.open() {
+                    Err(OpenError::TooManyStreams { .. }) => session = self.session(deadline)?,
+                    opened => return Ok(opened?),
+                }
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            let alone = self.config.sessions() == 1;
+            match session.open_timeout(if alone { left } else { left.min(LOOK_AGAIN) }) {
+                Err(OpenError::TooManyStreams { .. }) => {}
+                opened => return Ok(opened?),
             }
         }
-        let left = deadline.saturating_duration_since(Instant::now());
-        session.open_timeout(left).map_err(|error| match error {
-            OpenError::TooManyStreams { .. } => CallError::TimedOut,
-            error => error.into(),
-        })
     }
 }
 
