@@ -2,9 +2,11 @@
 //! lost, none is answered twice, and none fails but those that a killed server may have seen.
 
 use std::collections::BTreeSet;
+use std::future::{Future, poll_fn};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use shmipc_core::link::{self, Address};
@@ -245,5 +247,31 @@ fn a_call_that_is_given_up_lets_others_connect() {
         let reply = runtime.block_on(client.call(b"hello", soon()));
         assert_eq!(reply.unwrap().to_vec(), b"hello");
         server.succeed();
+    });
+}
+
+/// A call that began to connect and is not polled any more holds up no other.
+#[test]
+fn a_call_that_is_not_polled_lets_others_connect() {
+    within("not polled", || {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("socket");
+        let listener = Listener::bind(&path).unwrap();
+        let Tokio(client, runtime) = <Tokio as Client>::new(&path);
+        let mut first = Box::pin(client.call(b"first", soon()));
+        runtime.block_on(poll_fn(|cx| {
+            assert!(first.as_mut().poll(cx).is_pending(), "nobody has accepted it");
+            Poll::Ready(())
+        }));
+        let session = listener.accept().unwrap();
+        let serving = start("a reply", move || {
+            let mut stream = session.accept().unwrap();
+            let request = stream.recv().unwrap().unwrap().to_vec();
+            stream.sender().finish_with(&request).unwrap();
+            session
+        });
+        let reply = runtime.block_on(client.call(b"second", soon()));
+        assert_eq!(reply.unwrap().to_vec(), b"second");
+        serving.join();
     });
 }

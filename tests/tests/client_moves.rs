@@ -92,20 +92,30 @@ fn a_stream_goes_on<C: Client>() {
     });
 }
 
-/// A client that makes no call moves all the same, and its next call finds a session.
+/// A client that makes no call moves all the same, also while streams keep its old sessions open, and its
+/// next call finds a session.
 fn an_idle_client_moves<C: Client>() {
     within("an idle client", || {
         let mut case = Case::<C>::new(ClientConfig::default());
-        case.client.ask("hello");
-        case.connected(1);
+        let mut streams = Vec::new();
         for number in 1..10 {
-            assert_eq!(case.server.line("session"), number.to_string());
+            let mut stream = case.client.open().unwrap();
+            stream.send("hello").unwrap();
+            assert_eq!(stream.receive().unwrap(), "hello");
+            streams.push(stream);
+            if number == 1 {
+                case.connected(1);
+            }
             case.leave();
             case.migrating(number);
             case.connected(number + 1);
         }
         case.client.ask("again");
         case.server.line("seen 10 again");
+        for stream in &mut streams {
+            stream.send("still there").unwrap();
+            assert_eq!(stream.receive().unwrap(), "still there");
+        }
         assert_eq!(case.events.try_next(), None);
     });
 }

@@ -73,7 +73,13 @@ impl Sessions {
                         continue;
                     }
                 },
-                Turn::Connect => return self.connect(deadline).await,
+                Turn::Connect => {
+                    // By a task, since all wait for it: this future may not be polled any more.
+                    let sessions = Arc::clone(self);
+                    let connecting = tokio::spawn(async move { sessions.connect(deadline).await });
+                    let gone = |_| Err(CallError::Open(SessionError::RuntimeGone.into()));
+                    return connecting.await.unwrap_or_else(gone);
+                }
                 Turn::Follow => deadline,
                 Turn::Pause(then) => deadline.min(then.into()),
                 Turn::Closed => return Err(CallError::Closed),
