@@ -50,7 +50,7 @@ impl<O: MemoryMut + Clone, P: Memory + Clone> Rx<O, P> {
 
     /// If the peer leaves and has said where, each stream of ours that it has not seen is told so (G5).
     #[inline]
-    pub(super) fn look_whether_peer_leaves(
+    pub(crate) fn look_whether_peer_leaves(
         &mut self,
         feeds: &impl Feeds<O, P>,
         effects: &mut Effects,
