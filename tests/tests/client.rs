@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::Poll;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use shmipc_core::link::{self, Address};
 use shmipc_sync::{CallError, Config, Delivery, ListenError, Listener};

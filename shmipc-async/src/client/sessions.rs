@@ -75,34 +75,15 @@ impl Sessions {
                 },
                 Turn::Connect => {
                     // By a task, since all wait for it: this future may not be polled any more.
-                    let sessions = Arc::clone(self);
-                    let connecting = tokio::spawn(async move { sessions.connect(deadline).await });
+                    let connected = tokio::spawn(Connecting::new(self).connect(deadline)).await;
                     let gone = |_| Err(CallError::Open(SessionError::RuntimeGone.into()));
-                    return connecting.await.unwrap_or_else(gone);
+                    return connected.unwrap_or_else(gone);
                 }
                 Turn::Follow => deadline,
                 Turn::Pause(then) => deadline.min(then.into()),
                 Turn::Closed => return Err(CallError::Closed),
             };
             let _ = timeout_at(until, changed).await;
-        }
-    }
-
-    /// Connects for all, as [`Turn::Connect`] asks.
-    async fn connect(self: &Arc<Self>, deadline: Instant) -> Result<Session, CallError> {
-        let mut connecting = Connecting { sessions: self, over: false };
-        let config = self.config.session();
-        let left = deadline.saturating_duration_since(Instant::now());
-        let config = config.with_connect_timeout(config.connect_timeout().min(left));
-        let session = Session::connect_with(&self.address, &config).await?;
-        let (core, weak) = (session.core.clone(), session.core.downgrade());
-        connecting.over = true;
-        match self.with(|lines| lines.connected(core, now(), random())) {
-            Ok(number) => {
-                tokio::spawn(follow(Arc::downgrade(self), weak, number));
-                Ok(session)
-            }
-            Err(_) => Err(CallError::Closed),
         }
     }
 
@@ -121,7 +102,7 @@ impl Sessions {
                 Idle::Connect => {
                     let limit = Instant::now() + self.config.session().connect_timeout();
                     // If it fails, the next call tries.
-                    let _ = self.connect(limit).await;
+                    let _ = Connecting::new(self).connect(limit).await;
                 }
                 Idle::Follow => changed.await,
                 Idle::Pause(then) => {
@@ -152,13 +133,37 @@ fn follow(
     })
 }
 
-/// The duty to report how connecting went, whatever happens.
-struct Connecting<'a> {
-    sessions: &'a Sessions,
+/// The duty to report how connecting went, whatever happens. To be taken on before anything is waited for.
+struct Connecting {
+    sessions: Arc<Sessions>,
     over: bool,
 }
 
-impl Drop for Connecting<'_> {
+impl Connecting {
+    fn new(sessions: &Arc<Sessions>) -> Self {
+        Self { sessions: Arc::clone(sessions), over: false }
+    }
+
+    /// Connects for all, as [`Turn::Connect`] asks.
+    async fn connect(mut self, deadline: Instant) -> Result<Session, CallError> {
+        let sessions = Arc::clone(&self.sessions);
+        let config = sessions.config.session();
+        let left = deadline.saturating_duration_since(Instant::now());
+        let config = config.with_connect_timeout(config.connect_timeout().min(left));
+        let session = Session::connect_with(&sessions.address, &config).await?;
+        let (core, weak) = (session.core.clone(), session.core.downgrade());
+        self.over = true;
+        match sessions.with(|lines| lines.connected(core, now(), random())) {
+            Ok(number) => {
+                tokio::spawn(follow(Arc::downgrade(&sessions), weak, number));
+                Ok(session)
+            }
+            Err(_) => Err(CallError::Closed),
+        }
+    }
+}
+
+impl Drop for Connecting {
     fn drop(&mut self) {
         if !self.over {
             self.sessions.with(|lines| lines.failed(now(), random()));

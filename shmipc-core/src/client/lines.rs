@@ -3,44 +3,13 @@
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
-use crate::config::PeerCred;
-use crate::handle::{Parting, Session, WeakSession};
+use crate::handle::Parting;
 
 use super::backoff::{Backoff, part_of};
 use super::config::ClientConfig;
 use super::error::CallError;
 use super::events::{ClientEvent, Log, Reader};
-
-/// A session, as far as a client is concerned.
-pub trait Line: Clone {
-    /// The same, without keeping it open.
-    type Weak: Clone;
-
-    /// The session, without keeping it open.
-    fn downgrade(&self) -> Self::Weak;
-
-    /// Whether nobody keeps it open.
-    fn is_gone(weak: &Self::Weak) -> bool;
-
-    /// Who the server is.
-    fn peer(&self) -> PeerCred;
-}
-
-impl Line for Session {
-    type Weak = WeakSession;
-
-    fn downgrade(&self) -> WeakSession {
-        self.downgrade()
-    }
-
-    fn is_gone(weak: &WeakSession) -> bool {
-        weak.is_gone()
-    }
-
-    fn peer(&self) -> PeerCred {
-        self.peer()
-    }
-}
+use super::line::Line;
 
 /// The sessions of a client, and its calls, without looking at either: whoever finds that something has
 /// happened reports it. Handles of sessions are handed out rather than dropped here, since dropping the last

@@ -39,6 +39,7 @@ mod backoff;
 mod config;
 mod error;
 mod events;
+mod line;
 mod lines;
 
 /// If every session is full of streams, one of them is waited for this long before the others are looked at
@@ -50,4 +51,5 @@ pub use backoff::Backoff;
 pub use config::{ClientConfig, ClientConfigBuilder};
 pub use error::CallError;
 pub use events::{ClientEvent, Reader};
-pub use lines::{Idle, Line, Lines, Turn};
+pub use line::Line;
+pub use lines::{Idle, Lines, Turn};

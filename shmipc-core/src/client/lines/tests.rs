@@ -1,6 +1,7 @@
 use std::sync::{Arc, Weak};
 
 use super::*;
+use crate::config::PeerCred;
 use crate::error::SessionError;
 
 const PEER: PeerCred = PeerCred::new(1, 2, 3);
