@@ -38,7 +38,7 @@
 //! # Time-outs
 //!
 //! No operation has a time-out of its own: `tokio::time::timeout` may be put around every method that is
-//! called cancel safe here, which all are but [`Client::call`].
+//! called cancel safe here, which all are but the calls of a [`Client`].
 
 #![forbid(unsafe_code)]
 
@@ -54,7 +54,7 @@ mod session;
 mod stream;
 mod upgrade;
 
-pub use client::Client;
+pub use client::{Client, ClientEvents};
 pub use listener::{Listener, ListenerBuilder};
 pub use recv::{Messages, RecvStream};
 pub use send::{Batch, SendStream};
@@ -62,13 +62,14 @@ pub use session::Session;
 pub use stream::Stream;
 pub use upgrade::Drained;
 
-pub use shmipc_core::client::CallError;
+pub use shmipc_core::client::{CallError, ClientConfig, ClientConfigBuilder, ClientEvent};
 pub use shmipc_core::config::{
     Authorizer, BellKind, Config, ConfigBuilder, Limits, PeerCred, WaitMode,
 };
 pub use shmipc_core::error::{
-    AcceptError, ConfigError, ConnectError, Delivery, HandshakeError, ListenError, OpenError,
-    OsError, PeerMisbehaved, RecvError, Refusal, SendError, SessionError, UpgradeRefusal,
+    AcceptError, ConfigError, ConnectError, Delivery, DrainError, HandshakeError, ListenError,
+    OpenError, OsError, PeerMisbehaved, RecvError, Refusal, SendError, SessionError,
+    UpgradeRefusal,
 };
 pub use shmipc_core::handle::{Message, Reservation, Trust, Trusted, Untrusted};
 pub use shmipc_core::mem::PeerTrust;

@@ -19,7 +19,7 @@
 //! | [`listen`] | socket files, many handshakes side by side, upgrades |
 //! | [`session`] | streams, credit, sending and receiving, the state machines |
 //! | [`link`] | every non-blocking system call on a session's descriptors |
-//! | [`client`] | what a client decides: reconnecting, repeating |
+//! | [`client`] | what a client decides: connecting, repeating, moving |
 //! | [`handle`] | the runtime-neutral session: locks, wakers, `drive`, `poll_*` |
 //! | `testing` | memories and peers for tests (feature `testing`) |
 

@@ -47,7 +47,7 @@ mod stream;
 mod upgrade;
 mod wait_set;
 
-pub use client::Client;
+pub use client::{Client, ClientEvents};
 pub use driver::Driver;
 pub use listener::{Listener, ListenerBuilder};
 pub use recv::{Messages, RecvStream};
@@ -57,7 +57,7 @@ pub use stream::Stream;
 pub use upgrade::Drained;
 pub use wait_set::{Event, Interrupter, WaitSet, WatchError};
 
-pub use shmipc_core::client::CallError;
+pub use shmipc_core::client::{CallError, ClientConfig, ClientConfigBuilder, ClientEvent};
 pub use shmipc_core::config::{
     Authorizer, BellKind, Config, ConfigBuilder, Limits, PeerCred, WaitMode,
 };

@@ -8,6 +8,8 @@
 //! | [`conformance`] | the suite: every case has two ends, which run on two threads or in two processes |
 //! | [`payload`] | contents that can be checked, and random sizes that both ends know |
 //! | [`orders`] | all orders of what one side can do, and what the other must see |
+//! | [`client`] | clients of both flavours behind one trait |
+//! | [`serving`] | a server process that leaves when it is told, and goes on accepting |
 //! | [`child`] | peer processes that never outlive their test |
 //! | [`deadline`] | a bug is a failure, never a hang |
 //! | [`scripted`] | a peer that does what it is told, call by call, and is inside no call in between |
@@ -22,6 +24,7 @@
 
 pub mod blocking;
 pub mod child;
+pub mod client;
 pub mod conformance;
 pub mod deadline;
 pub mod flavour;
@@ -32,5 +35,6 @@ pub mod orders;
 pub mod payload;
 pub mod proc;
 pub mod scripted;
+pub mod serving;
 pub mod setup;
 pub mod tokio;

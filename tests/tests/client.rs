@@ -2,51 +2,21 @@
 //! lost, none is answered twice, and none fails but those that a killed server may have seen.
 
 use std::collections::BTreeSet;
+use std::future::{Future, poll_fn};
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::task::Poll;
+use std::time::Duration;
 
-use shmipc_sync::{CallError, Config, Delivery};
+use shmipc_core::link::{self, Address};
+use shmipc_sync::{CallError, Config, Delivery, ListenError, Listener};
 use tests::child::Peer;
-use tests::deadline::{PATIENCE, within};
-use tests::tokio::{Kind, MultiThread};
+use tests::client::{Client, Tokio, soon, within_a_moment};
+use tests::deadline::{start, within};
+use tests::with_both_clients;
 
 const PEER: &str = env!("CARGO_BIN_EXE_peer");
-
-/// A client of either flavour, as the tests call it.
-trait Client: Send + Sync + 'static {
-    fn new(path: &Path) -> Self;
-    fn call(&self, request: &[u8], deadline: Instant) -> Result<Vec<u8>, CallError>;
-}
-
-struct Blocking(shmipc_sync::Client);
-
-struct Tokio(shmipc_async::Client, tokio::runtime::Runtime);
-
-impl Client for Blocking {
-    fn new(path: &Path) -> Self {
-        Self(shmipc_sync::Client::new(path, Config::default()))
-    }
-
-    fn call(&self, request: &[u8], deadline: Instant) -> Result<Vec<u8>, CallError> {
-        self.0.call(request, deadline).map(|reply| reply.to_vec())
-    }
-}
-
-impl Client for Tokio {
-    fn new(path: &Path) -> Self {
-        let runtime = MultiThread::start().unwrap();
-        Self(shmipc_async::Client::new(path, Config::default()), runtime)
-    }
-
-    fn call(&self, request: &[u8], deadline: Instant) -> Result<Vec<u8>, CallError> {
-        self.1.block_on(self.0.call(request, deadline)).map(|reply| reply.to_vec())
-    }
-}
-
-fn soon() -> Instant {
-    Instant::now() + PATIENCE
-}
 
 /// Starts a server that leaves each session after so many requests.
 fn serve(path: &Path, requests: usize) -> Peer {
@@ -60,11 +30,21 @@ fn serve(path: &Path, requests: usize) -> Peer {
 struct Asked {
     answered: BTreeSet<String>,
     unknown: BTreeSet<String>,
+    not_sent: BTreeSet<String>,
 }
 
 /// Asks from four threads until `enough`, each thread one request at a time.
 fn ask<C: Client>(client: &C, tag: &str, enough: impl Fn(u64) -> bool + Sync) -> Asked {
-    let (done, enough) = (AtomicU64::new(0), &enough);
+    ask_by(|request| client.call(request, soon()), tag, enough)
+}
+
+/// The same by any kind of call.
+fn ask_by(
+    call: impl Fn(&[u8]) -> Result<Vec<u8>, CallError> + Sync,
+    tag: &str,
+    enough: impl Fn(u64) -> bool + Sync,
+) -> Asked {
+    let (done, enough, call) = (AtomicU64::new(0), &enough, &call);
     let mut all = Asked::default();
     std::thread::scope(|scope| {
         let threads: Vec<_> = (0..4)
@@ -77,14 +57,18 @@ fn ask<C: Client>(client: &C, tag: &str, enough: impl Fn(u64) -> bool + Sync) ->
                             break;
                         }
                         let request = format!("{tag}{thread}.{number}");
-                        match client.call(request.as_bytes(), soon()) {
+                        match call(request.as_bytes()) {
                             Ok(reply) => {
                                 assert_eq!(reply, request.as_bytes());
                                 asked.answered.insert(request);
                             }
                             Err(error) => {
-                                assert_eq!(error.delivery(), Delivery::Unknown, "{error}");
-                                asked.unknown.insert(request);
+                                let new = match error.delivery() {
+                                    Delivery::Unknown => asked.unknown.insert(request),
+                                    Delivery::NotSent => asked.not_sent.insert(request),
+                                    _ => panic!("{error}"),
+                                };
+                                assert!(new);
                             }
                         }
                         done.fetch_add(1, Ordering::Relaxed);
@@ -97,6 +81,7 @@ fn ask<C: Client>(client: &C, tag: &str, enough: impl Fn(u64) -> bool + Sync) ->
             let asked = thread.join().unwrap();
             all.answered.extend(asked.answered);
             all.unknown.extend(asked.unknown);
+            all.not_sent.extend(asked.not_sent);
         }
     });
     all
@@ -117,7 +102,25 @@ fn while_the_server_leaves<C: Client>() {
         let client = C::new(&path);
         let mut server = serve(&path, 20);
         let asked = ask(&client, "a", |done| done >= 2000);
+        assert_eq!((&asked.unknown, &asked.not_sent), (&BTreeSet::new(), &BTreeSet::new()));
+        drop(client);
+        let mut seen = BTreeSet::new();
+        server.hang_up();
+        add_seen(&mut seen, server.said("seen"));
+        assert_eq!(seen, asked.answered);
+    });
+}
+
+/// The same with calls that are not repeated: what fails was certainly not seen.
+fn without_repeating<C: Client>() {
+    within("calls that are made once", || {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("socket");
+        let client = C::new(&path);
+        let mut server = serve(&path, 3);
+        let asked = ask_by(|request| client.call_once(request, soon()), "o", |done| done >= 2000);
         assert_eq!(asked.unknown, BTreeSet::new());
+        println!("{} answered, {} not sent", asked.answered.len(), asked.not_sent.len());
         drop(client);
         let mut seen = BTreeSet::new();
         server.hang_up();
@@ -151,6 +154,7 @@ fn while_servers_are_killed<C: Client>() {
             (asked, seen)
         });
         println!("{} answered, {} unknown", asked.answered.len(), asked.unknown.len());
+        assert_eq!(asked.not_sent, BTreeSet::new(), "repeated");
         assert!(asked.answered.is_subset(&seen), "an answer without a request");
         assert!(seen.difference(&asked.answered).all(|request| asked.unknown.contains(request)));
         assert!(asked.answered.len() > 400);
@@ -165,7 +169,7 @@ fn without_a_server<C: Client>() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("socket");
         let client = C::new(&path);
-        let error = client.call(b"x", Instant::now() + Duration::from_millis(20)).unwrap_err();
+        let error = client.call(b"x", within_a_moment()).unwrap_err();
         assert!(matches!(error, CallError::Connect(_)), "{error:?}");
         assert_eq!(error.delivery(), Delivery::NotSent);
         std::thread::scope(|scope| {
@@ -182,24 +186,50 @@ fn without_a_server<C: Client>() {
     });
 }
 
-macro_rules! in_both_flavours {
-    ($($case:ident)*) => {
-        mod in_threads {
-            $(#[test]
-            fn $case() {
-                super::$case::<super::Blocking>();
-            })*
-        }
-        mod in_tasks {
-            $(#[test]
-            fn $case() {
-                super::$case::<super::Tokio>();
-            })*
-        }
-    };
+/// A server whose backlog is full is waited for.
+fn behind_a_full_backlog<C: Client>() {
+    within("a full backlog", || {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("socket");
+        let listener = Listener::builder().backlog(1).bind(&path).unwrap();
+        let address = Address::parse(&path).unwrap();
+        let waiting: Vec<_> = std::iter::from_fn(|| link::try_connect(&address).ok()).collect();
+        let client = C::new(&path);
+        let error = client.call(b"x", within_a_moment()).unwrap_err();
+        assert!(matches!(error, CallError::Connect(_)), "{error:?}");
+        assert_eq!(error.delivery(), Delivery::NotSent);
+        let calling = start("a call", move || client.ask("hello"));
+        // Those who gave up are accepted first.
+        drop(waiting);
+        let session = listener.accept().unwrap();
+        let mut stream = session.accept().unwrap();
+        let request = stream.recv().unwrap().unwrap().to_vec();
+        stream.sender().finish_with(&request).unwrap();
+        calling.join();
+    });
 }
 
-in_both_flavours! { while_the_server_leaves while_servers_are_killed without_a_server }
+/// A server of another application is no server, however long one waits.
+fn servers_that_do_not_match<C: Client>() {
+    within("another application", || {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("socket");
+        let config = Config::builder().application("another", 1).build().unwrap();
+        let listener = Arc::new(Listener::builder().config(config).bind(&path).unwrap());
+        let accepting = Arc::clone(&listener);
+        let accepting = start("the server", move || accepting.accept().map(drop));
+        let error = C::new(&path).call(b"x", soon()).unwrap_err();
+        assert!(matches!(error, CallError::Connect(_)), "{error:?}");
+        assert_eq!(error.delivery(), Delivery::Refused);
+        listener.close();
+        assert_eq!(accepting.join(), Err(ListenError::Closed));
+    });
+}
+
+with_both_clients! {
+    while_the_server_leaves without_repeating while_servers_are_killed without_a_server
+    behind_a_full_backlog servers_that_do_not_match
+}
 
 /// A call that is given up while it connects leaves that to the next one.
 #[test]
@@ -207,7 +237,7 @@ fn a_call_that_is_given_up_lets_others_connect() {
     within("given up", || {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("socket");
-        let Tokio(client, runtime) = Client::new(&path);
+        let Tokio(client, runtime) = <Tokio as Client>::new(&path);
         runtime.block_on(async {
             let moment = Duration::from_millis(10);
             let given_up = tokio::time::timeout(moment, client.call(b"x", soon())).await;
@@ -217,5 +247,31 @@ fn a_call_that_is_given_up_lets_others_connect() {
         let reply = runtime.block_on(client.call(b"hello", soon()));
         assert_eq!(reply.unwrap().to_vec(), b"hello");
         server.succeed();
+    });
+}
+
+/// A call that began to connect and is not polled any more holds up no other.
+#[test]
+fn a_call_that_is_not_polled_lets_others_connect() {
+    within("not polled", || {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("socket");
+        let listener = Listener::bind(&path).unwrap();
+        let Tokio(client, runtime) = <Tokio as Client>::new(&path);
+        let mut first = Box::pin(client.call(b"first", soon()));
+        runtime.block_on(poll_fn(|cx| {
+            assert!(first.as_mut().poll(cx).is_pending(), "nobody has accepted it");
+            Poll::Ready(())
+        }));
+        let session = listener.accept().unwrap();
+        let serving = start("a reply", move || {
+            let mut stream = session.accept().unwrap();
+            let request = stream.recv().unwrap().unwrap().to_vec();
+            stream.sender().finish_with(&request).unwrap();
+            session
+        });
+        let reply = runtime.block_on(client.call(b"second", soon()));
+        assert_eq!(reply.unwrap().to_vec(), b"second");
+        serving.join();
     });
 }

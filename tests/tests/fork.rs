@@ -15,10 +15,11 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::{ForkResult, fork};
 use shmipc_sync::{
-    AcceptError, DrainError, ListenError, Listener, Message, OpenError, RecvError, RecvStream,
-    Reservation, SendError, SendStream, Session, SessionError, Stream, WaitSet,
+    AcceptError, CallError, Client, Config, DrainError, ListenError, Listener, Message, OpenError,
+    RecvError, RecvStream, Reservation, SendError, SendStream, Session, SessionError, Stream,
+    WaitSet,
 };
-use tests::deadline::{start, until, within};
+use tests::deadline::{PATIENCE, start, until, within};
 use tests::payload::{check, pattern};
 use tests::setup::{Setup, Size};
 
@@ -346,5 +347,43 @@ fn event_loops_of_a_forked_child() {
         drop(driver);
         accepted.send(b"still here").unwrap();
         assert_eq!(stream.recv().unwrap().unwrap().to_vec(), b"still here");
+    });
+}
+
+/// A client belongs to the parent, whose threads may have been inside of calls of it.
+#[test]
+fn clients_of_a_forked_child() {
+    within("a client", || {
+        let path = format!("@shmipc-fork-client-{}", std::process::id());
+        let listener = Listener::bind(&path).unwrap();
+        let client = Client::new(&path, Config::default());
+        let mut events = client.events().unwrap();
+        let calls = client.clone();
+        let calling = start("a call", move || {
+            calls.call(b"held", Instant::now() + PATIENCE).unwrap().to_vec()
+        });
+        let session = listener.accept().unwrap();
+        let mut stream = session.accept().unwrap();
+        let request = stream.recv().unwrap().unwrap();
+        assert!(events.try_next().is_some(), "connected");
+        let mut in_child = (Some(client.clone()), client.events().unwrap());
+        in_a_child(|| {
+            let later = Instant::now() + PATIENCE;
+            let (client, events) = (in_child.0.take().ok_or("moved")?, &mut in_child.1);
+            let forked = CallError::Open(OpenError::Session(FORKED));
+            ensure(client.call(b"x", later).err() == Some(forked.clone()), "call")?;
+            ensure(client.call_once(b"x", later).err() == Some(forked.clone()), "call_once")?;
+            ensure(client.open().err() == Some(forked), "open")?;
+            ensure(client.events().err() == Some(FORKED), "events")?;
+            ensure(events.try_next().is_none() && events.next().is_none(), "next")?;
+            ensure(events.next_timeout(PATIENCE).is_none(), "next_timeout")?;
+            ensure(client.close(later) == Err(DrainError::Session(FORKED)), "close")?;
+            drop(client);
+            Ok(())
+        });
+        drop(in_child);
+        stream.sender().finish_with(&request.to_vec()).unwrap();
+        assert_eq!(calling.join(), b"held");
+        assert!(!session.is_closed());
     });
 }

@@ -23,6 +23,9 @@ pub enum CallError {
     /// The server ended the stream without a reply.
     #[error("the server has seen the request and gave no reply")]
     NoReply,
+    /// The client was closed.
+    #[error("the client was closed by this process; the request was not sent")]
+    Closed,
     /// The deadline passed before the request was sent.
     #[error("timed out before the request was sent; the server is away or has too much to do")]
     TimedOut,
@@ -35,7 +38,8 @@ impl CallError {
     /// What is known of the request.
     pub fn delivery(&self) -> Delivery {
         match self {
-            Self::Connect(_) | Self::Open(_) | Self::TimedOut => Delivery::NotSent,
+            Self::Connect(ConnectError::Handshake(error)) if is_refusal(error) => Delivery::Refused,
+            Self::Connect(_) | Self::Open(_) | Self::Closed | Self::TimedOut => Delivery::NotSent,
             Self::Send(error) => error.delivery(),
             Self::Recv(error) => error.delivery(),
             Self::NoReply | Self::NoReplyYet => Delivery::Unknown,
@@ -54,9 +58,23 @@ impl CallError {
         }
     }
 
-    /// Whether the call is to be made again (K1).
+    /// Whether the attempt failed before anything of the request was tried to be sent.
+    pub fn is_before_sending(&self) -> bool {
+        matches!(self, Self::Connect(_) | Self::Open(_))
+    }
+
+    /// Whether the call is to be made again, if the caller allows it (K1).
     pub fn is_to_be_repeated(&self) -> bool {
         self.delivery() == Delivery::NotSent && self.is_passing()
+    }
+}
+
+/// One side does not want the other: the next attempt ends the same way.
+fn is_refusal(error: &HandshakeError) -> bool {
+    match error {
+        HandshakeError::Refused(refusal) => *refusal != Refusal::Busy,
+        HandshakeError::RefusedPeer(_) | HandshakeError::Dialect(_) => true,
+        _ => false,
     }
 }
 
@@ -103,8 +121,26 @@ mod tests {
             CallError::NoReply,
             CallError::NoReplyYet,
             CallError::TimedOut,
+            CallError::Closed,
         ] {
             assert!(!reported.is_to_be_repeated(), "{reported:?}");
         }
+    }
+
+    #[test]
+    fn a_server_that_does_not_match_refuses() {
+        let failed = |error: HandshakeError| CallError::Connect(error.into());
+        for refusal in [
+            HandshakeError::Refused(Refusal::Limits),
+            HandshakeError::RefusedPeer(Refusal::Version { theirs: 17, ours: 16 }),
+            HandshakeError::Dialect(3),
+        ] {
+            let error = failed(refusal);
+            assert_eq!(error.delivery(), Delivery::Refused, "{error:?}");
+            assert!(!error.is_to_be_repeated(), "{error:?}");
+        }
+        let busy = failed(HandshakeError::Refused(Refusal::Busy));
+        assert_eq!(busy.delivery(), Delivery::NotSent);
+        assert!(busy.is_to_be_repeated());
     }
 }

@@ -1,138 +1,55 @@
 //! What a client decides, without connecting or waiting: which session to use, when to connect, which
-//! failed call to repeat. Time and randomness are arguments.
+//! failed call to repeat, when to move. Time and randomness are arguments.
 //!
-//! * **K1** A call is repeated only if the server has certainly seen nothing of it ([`CallError::delivery`]),
-//!   and if another session may do better ([`CallError::is_passing`]).
-//! * **K2** One call at a time connects, for all; who gives up lets another one go on.
+//! ```text
+//!                 connected                    a call, or 0 to 50 ms later if none comes
+//!   vacant ──────────────────▶ ready ───────────────────────────────────────────────┐
+//!     ▲                         │  │ the server leaves (`notify::leaving`):            ▼
+//!     │  lost: the next call    │  └─▶ its streams go on, the place is vacant      connecting
+//!     └─────────────────────────┘
+//! ```
+//!
+//! A client has a fixed number of *places*, with a session each, or none yet. All sessions are with the
+//! same address. Who wants a stream takes a [`Turn`].
+//!
+//! # Invariants
+//! * **K1** A call is repeated only if the server has certainly seen nothing of it
+//!   ([`CallError::delivery`]), if another session may do better ([`CallError::is_passing`]), and if the
+//!   caller allows it. Connecting, and opening a stream, are no part of a request: they are repeated always.
+//! * **K2** One call at a time connects, for all; who gives up lets another one go on. Meanwhile the others
+//!   use the sessions that are ready.
 //! * **K3** Attempts to connect are a pause apart that grows from one to the next, until a call has
-//!   succeeded. The first one is made at once.
+//!   succeeded or a session has lasted as long as the longest pause. The first one is made at once.
+//! * **K4** Places are taken in turn. One that is vacant is filled by the call whose turn it is, unless K2
+//!   or K3 forbid that and another one is ready. A session that is full of streams is passed over.
+//! * **K5** When a server leaves, its place is vacant from that moment: the next call connects at once.
+//!   If none comes, the place is filled after a time chosen at random, so that idle clients do not all
+//!   come at the same moment. A session that is lost is replaced by a call only.
+//! * **K6** The client holds no handle of a session that its server leaves. So it closes when its last
+//!   stream is let go. How long that may take is the server's business, which closes it at a deadline.
+//! * **K7** Events are told in the order in which they happened, each once to each reader; a reader that
+//!   is too far behind is told how many it has missed. Only so many are kept.
+//! * **K8** A client that is being closed begins no new calls; those that have begun may connect and repeat
+//!   until it is closed.
 
+use std::time::Duration;
+
+mod attempts;
 mod backoff;
+mod config;
 mod error;
+mod events;
+mod line;
+mod lines;
 
+/// If every session is full of streams, one of them is waited for this long before the others are looked at
+/// again (K4).
+pub const LOOK_AGAIN: Duration = Duration::from_millis(5);
+
+pub use attempts::Attempts;
 pub use backoff::Backoff;
+pub use config::{ClientConfig, ClientConfigBuilder};
 pub use error::CallError;
-
-use std::time::Instant;
-
-/// The session of a client, as far as there is one.
-#[derive(Debug)]
-pub struct Line<S> {
-    session: Option<S>,
-    /// Somebody connects (K2).
-    connecting: bool,
-    backoff: Backoff,
-    /// No attempt before that (K3).
-    not_before: Option<Instant>,
-}
-
-/// What a call does next.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Turn<S> {
-    /// Use this session.
-    Use(S),
-    /// Connect, and report by [`Line::connected`] or [`Line::failed`] in any case.
-    Connect,
-    /// Wait until somebody has reported.
-    Follow,
-    /// Wait until then.
-    Pause(Instant),
-}
-
-impl<S: Clone> Default for Line<S> {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
-impl<S: Clone> Line<S> {
-    /// Without a session.
-    pub fn new() -> Self {
-        Self { session: None, connecting: false, backoff: Backoff::default(), not_before: None }
-    }
-
-    /// What to do at `now`. A session that is not `usable` any more is forgotten; streams that are open on
-    /// it go on.
-    pub fn turn(&mut self, now: Instant, usable: impl FnOnce(&S) -> bool) -> Turn<S> {
-        if let Some(session) = self.session.take().filter(usable) {
-            self.session = Some(session.clone());
-            return Turn::Use(session);
-        }
-        if self.connecting {
-            return Turn::Follow;
-        }
-        match self.not_before.filter(|&then| then > now) {
-            Some(then) => Turn::Pause(then),
-            None => {
-                self.connecting = true;
-                Turn::Connect
-            }
-        }
-    }
-
-    /// Who had to connect has a session. `random` is any number.
-    pub fn connected(&mut self, session: S, now: Instant, random: u64) {
-        self.session = Some(session);
-        self.failed(now, random);
-    }
-
-    /// Who had to connect could not, or has given up. `random` is any number.
-    pub fn failed(&mut self, now: Instant, random: u64) {
-        self.connecting = false;
-        self.not_before = now.checked_add(self.backoff.next(random));
-    }
-
-    /// A call has succeeded.
-    pub fn succeeded(&mut self) {
-        self.backoff = Backoff::default();
-        self.not_before = None;
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use super::*;
-
-    #[test]
-    fn one_connects_and_the_others_follow() {
-        let now = Instant::now();
-        let mut line = Line::new();
-        assert_eq!(line.turn(now, |_| true), Turn::Connect);
-        assert_eq!(line.turn(now, |_| true), Turn::Follow);
-        line.connected('a', now, 0);
-        assert_eq!(line.turn(now, |_| true), Turn::Use('a'));
-        assert_eq!(line.turn(now, |_| true), Turn::Use('a'), "kept");
-    }
-
-    #[test]
-    fn a_session_that_is_over_is_replaced_after_a_pause() {
-        let now = Instant::now();
-        let mut line = Line::new();
-        assert_eq!(line.turn(now, |_| true), Turn::Connect);
-        line.connected('a', now, 0);
-        let Turn::Pause(then) = line.turn(now, |_| false) else { panic!("no pause") };
-        assert!(then > now);
-        assert_eq!(line.turn(then, |_| true), Turn::Connect, "forgotten");
-    }
-
-    #[test]
-    fn after_a_success_it_is_replaced_at_once() {
-        let now = Instant::now();
-        let mut line = Line::new();
-        assert_eq!(line.turn(now, |_| true), Turn::Connect);
-        line.connected('a', now, 0);
-        line.succeeded();
-        assert_eq!(line.turn(now, |_| false), Turn::Connect);
-    }
-
-    #[test]
-    fn who_gives_up_lets_another_connect() {
-        let now = Instant::now();
-        let mut line = Line::<char>::new();
-        assert_eq!(line.turn(now, |_| true), Turn::Connect);
-        line.failed(now, u64::MAX);
-        assert_eq!(line.turn(now + Duration::from_secs(9), |_| true), Turn::Connect);
-    }
-}
+pub use events::{ClientEvent, Reader};
+pub use line::Line;
+pub use lines::{Idle, Lines, Turn};

@@ -10,7 +10,7 @@ pub enum Delivery {
     NotSent,
     /// The peer may or may not have acted on it.
     Unknown,
-    /// The peer has said that it does not want it.
+    /// The peer does not want it, or the two do not match: of no use to repeat.
     Refused,
 }
 

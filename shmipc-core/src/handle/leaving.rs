@@ -8,6 +8,15 @@ use crate::session::Effects;
 
 use super::session::Session;
 
+/// Why no more streams can be opened on a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Parting {
+    /// The peer leaves. Streams that it has seen go on.
+    PeerLeaves,
+    /// The session is over.
+    Over(SessionError),
+}
+
 impl Session {
     /// Leaves: streams that the peer has opened so far are served to their end, later ones are refused,
     /// and the peer knows for certain which are which. Ours that are open go on; no more can be opened.
@@ -67,5 +76,46 @@ impl Session {
     pub fn is_peer_leaving(&self) -> bool {
         let shared = &self.owner.shared;
         !shared.is_foreign() && leaving::is_leaving(&shared.peer)
+    }
+    /// Whether no more streams can be opened, and why. Looks at the socket, at most once a millisecond.
+    /// Never blocks.
+    pub fn parting(&self) -> Option<Parting> {
+        self.glance();
+        if self.is_peer_leaving() {
+            return Some(Parting::PeerLeaves);
+        }
+        if !self.is_over() {
+            return None;
+        }
+        match self.poll_closed(None) {
+            Poll::Ready(error) => Some(Parting::Over(error)),
+            Poll::Pending => None,
+        }
+    }
+
+    /// Ready once no more streams can be opened. Drives the session inline.
+    pub fn poll_parting(&self, waker: Option<&Waker>) -> Poll<Parting> {
+        let shared = &self.owner.shared;
+        if shared.is_foreign() {
+            return Poll::Ready(Parting::Over(SessionError::Forked));
+        }
+        shared.drive();
+        let mut effects = Effects::default();
+        let polled = {
+            let mut rx = shared.rx();
+            match (leaving::is_leaving(&shared.peer), rx.over, waker) {
+                (true, ..) => Poll::Ready(Parting::PeerLeaves),
+                (false, Some(error), _) => Poll::Ready(Parting::Over(error)),
+                (false, None, None) => Poll::Pending,
+                (false, None, Some(waker)) => {
+                    // Woken too when the final position is found, which comes after the word.
+                    rx.wait_end(waker);
+                    rx.publish_head(&mut effects);
+                    Poll::Pending
+                }
+            }
+        };
+        shared.complete(effects, Ok(()));
+        polled
     }
 }

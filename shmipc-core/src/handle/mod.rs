@@ -21,7 +21,8 @@
 //!   the waker in the section in which it delivers, and calls it after.
 //! * **H3** Whatever a call publishes is seen or rung for when it returns (`notify`, N1).
 //! * **H4** When the last handle of the application goes, the session closes; messages and their
-//!   memory stay readable for as long as they are kept. A [`Driver`] or a [`Watch`] is no such handle.
+//!   memory stay readable for as long as they are kept. A [`Driver`], a [`Watch`] or a [`WeakSession`] is no such
+//!   handle.
 
 mod driver;
 mod leaving;
@@ -38,6 +39,7 @@ mod watch;
 mod weak;
 
 pub use driver::Driver;
+pub use leaving::Parting;
 pub use message::{Message, Trust, Trusted, Untrusted};
 pub use opening::Opening;
 pub use recv::RecvHalf;

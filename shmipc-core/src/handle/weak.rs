@@ -1,4 +1,4 @@
-//! A session that is known, and not kept open.
+//! Sessions that are not kept open.
 
 use std::sync::{Arc, Weak};
 
@@ -6,7 +6,7 @@ use crate::config::PeerCred;
 
 use super::session::{Owner, Session};
 
-/// Leads to a session for as long as the application holds a handle of it.
+/// A session that others keep open, or not (H4).
 #[derive(Clone, Debug)]
 pub struct WeakSession {
     owner: Weak<Owner>,
@@ -14,23 +14,23 @@ pub struct WeakSession {
     app_version: u32,
 }
 
+impl Session {
+    /// The session, without keeping it open.
+    pub fn downgrade(&self) -> WeakSession {
+        let (peer, app_version) = (self.peer, self.app_version);
+        WeakSession { owner: Arc::downgrade(&self.owner), peer, app_version }
+    }
+}
+
 impl WeakSession {
-    /// The session, unless its last handle is gone.
+    /// A handle of the session, if there still is another one.
     pub fn upgrade(&self) -> Option<Session> {
         let owner = self.owner.upgrade()?;
         Some(Session { owner, peer: self.peer, app_version: self.app_version })
     }
 
-    /// Whether somebody holds the session.
-    pub fn is_held(&self) -> bool {
-        self.owner.strong_count() > 0
-    }
-}
-
-impl Session {
-    /// A handle that does not keep the session open.
-    pub fn downgrade(&self) -> WeakSession {
-        let owner = Arc::downgrade(&self.owner);
-        WeakSession { owner, peer: self.peer, app_version: self.app_version }
+    /// Whether all its handles are gone, so that it was closed.
+    pub fn is_gone(&self) -> bool {
+        self.owner.strong_count() == 0
     }
 }

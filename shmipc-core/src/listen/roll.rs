@@ -14,7 +14,7 @@ impl Roll {
     /// Adds one.
     pub(super) fn add(&mut self, session: &Session) {
         if self.sessions.len() >= self.crowded {
-            self.sessions.retain(WeakSession::is_held);
+            self.sessions.retain(|session| !session.is_gone());
             self.crowded = self.sessions.len().saturating_mul(2).max(64);
         }
         self.sessions.push(session.downgrade());
@@ -22,7 +22,7 @@ impl Roll {
 
     /// All that are left.
     pub(super) fn all(&mut self) -> Vec<WeakSession> {
-        self.sessions.retain(WeakSession::is_held);
+        self.sessions.retain(|session| !session.is_gone());
         self.sessions.clone()
     }
 }

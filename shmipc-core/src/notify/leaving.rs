@@ -33,7 +33,7 @@
 //! * **G2** The tail is taken, and made the limit, in one section of the lock under which records are
 //!   read, and before the other side can see it. It never changes.
 //! * **G3** The final position is published at once, before anything more is served, and rung for
-//!   unconditionally: no event word asks for it.
+//!   unconditionally: no event word asks for it. Whoever takes that bell looks for the position.
 //! * **G4** The limit concerns records that open a stream, and nothing else. Of streams below it
 //!   everything is read at whatever position. A stream at or beyond it is never shown to the
 //!   application; its generation counts as opened and finished, so that later records of it are late

@@ -36,6 +36,12 @@ pub fn session_with(config: &Config) -> (Session, Raw) {
     (Session::new(client, config).unwrap(), raw)
 }
 
+/// Both ends of a session.
+pub fn pair() -> [Session; 2] {
+    let config = Config::default();
+    established(&config).map(|end| Session::new(end, &config).unwrap())
+}
+
 fn established(config: &Config) -> [Established; 2] {
     let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
     let (a, b) = socketpair(AddressFamily::Unix, SockType::Stream, None, flags).unwrap();

@@ -17,6 +17,7 @@ use tests::orders::{CLOSE, orders, perform};
 use tests::payload::{Random, check, pattern};
 use tests::proc::allow_descriptors;
 use tests::scripted::obey;
+use tests::serving;
 use tests::setup::{Setup, Size, left_alone_config};
 use tests::tokio::{CurrentThread, Kind, MultiThread, Tokio};
 
@@ -44,6 +45,7 @@ fn main() {
         ["listen", path] => listen(path),
         ["echo", path] => echo(path),
         ["answer", path, requests] => answer(path, requests.parse().expect("a number")),
+        ["serve", path] => serving::serve(path),
         ["leave", path] => leave(path),
         ["leave-when-told", path] => leave_when_told(path),
         ["idle", path, count] => idle(path, count.parse().expect("a number")),

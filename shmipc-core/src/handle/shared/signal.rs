@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 
 use crate::error::PeerMisbehaved;
 use crate::notify::event::Cursor;
+use crate::notify::leaving;
 use crate::session::{Effects, Payload, Tx};
 
 use super::Shared;
@@ -62,7 +63,12 @@ impl Shared {
             self.link.kick();
         }
         let mut effects = Effects::default();
-        let settled = self.settle(&mut effects);
+        // A final position is rung for once (`notify::leaving`, G3).
+        let looked = match leaving::is_leaving(&self.peer) {
+            true => self.rx().look_whether_peer_leaves(self, &mut effects),
+            false => Ok(()),
+        };
+        let settled = looked.and_then(|()| self.settle(&mut effects));
         self.complete(effects, settled);
     }
 

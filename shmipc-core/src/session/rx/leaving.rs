@@ -50,7 +50,7 @@ impl<O: MemoryMut + Clone, P: Memory + Clone> Rx<O, P> {
 
     /// If the peer leaves and has said where, each stream of ours that it has not seen is told so (G5).
     #[inline]
-    pub(super) fn look_whether_peer_leaves(
+    pub(crate) fn look_whether_peer_leaves(
         &mut self,
         feeds: &impl Feeds<O, P>,
         effects: &mut Effects,
@@ -88,8 +88,10 @@ impl<O: MemoryMut + Clone, P: Memory + Clone> Rx<O, P> {
         for key in unseen {
             self.release(key, &mut tx, effects);
         }
-        // Reservations of these streams are answered too, and who waits for a place.
+        // Reservations of these streams are answered too, who waits for a place, and who waits to learn that
+        // the peer leaves.
         tx.openers.wake(effects);
+        effects.wakers.append(&mut self.end_wakers);
         tx.settle(effects)
     }
 }

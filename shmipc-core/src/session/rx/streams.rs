@@ -183,7 +183,7 @@ impl<O: MemoryMut + Clone, P: Memory + Clone> Rx<O, P> {
         effects.wakers.append(&mut self.accept_wakers);
     }
 
-    /// Whom to wake when the session ends.
+    /// Whom to wake when the session ends, or the peer leaves.
     pub(crate) fn wait_end(&mut self, waker: &Waker) {
         if !self.end_wakers.iter().any(|old| old.will_wake(waker)) {
             self.end_wakers.push(waker.clone());
