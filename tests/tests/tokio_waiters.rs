@@ -168,3 +168,43 @@ fn accept_of_a_listener() {
         runtime.block_on(connecting.unwrap()).unwrap().unwrap();
     });
 }
+
+/// A future that is to create memory and is never polled again keeps it from nobody: neither from who
+/// waits behind it, nor from who comes later.
+#[test]
+fn memory_that_an_abandoned_future_was_to_create() {
+    const LEN: usize = 8 << 10;
+    within("memory", || {
+        let runtime = runtime();
+        let (client, server) = pair(&runtime, Size::Default);
+        let mut streams = [(); 3].map(|()| client.open().unwrap());
+        let mut accepted = Vec::new();
+        let mut sent = [0; 2];
+        runtime.block_on(async {
+            for (number, stream) in streams.iter_mut().enumerate() {
+                stream.send(b"hello").await.unwrap();
+                accepted.push(server.accept().await.unwrap());
+                // Small messages, of which none needs memory, until there is no credit for a large one.
+                while number < 2 && stream.sender().stats().credit >= LEN as u64 {
+                    stream.send(&[7; 500]).await.unwrap();
+                    sent[number] += 1;
+                }
+            }
+        });
+        let [first, second, third] = &mut streams;
+        let [first, second] = [first, second].map(|stream| Waiting::new(stream.reserve(LEN)));
+        let mut read = |number: usize, messages: usize| {
+            for _ in 0..=messages {
+                runtime.block_on(accepted[number].recv()).unwrap().unwrap();
+            }
+        };
+        read(0, sent[0]);
+        until("the first is told to create memory", || first.is_woken());
+        assert_eq!(client.stats().arena_bytes, 0);
+        read(1, sent[1]);
+        until("the second is told, too", || second.is_woken());
+        runtime.block_on(third.reserve(LEN)).unwrap().commit().unwrap();
+        runtime.block_on(second.future).unwrap().commit().unwrap();
+        runtime.block_on(first.future).unwrap().commit().unwrap();
+    });
+}

@@ -20,7 +20,7 @@ pub(crate) enum State {
     Waiting,
     /// It has everything.
     Granted(Grant),
-    /// Its owner is to create a segment, and then waits on.
+    /// Its owner is to create a segment, and then waits on; unless somebody else does so first.
     Grow(Plan),
     /// Its owner is creating a segment.
     Growing,
@@ -82,6 +82,18 @@ impl Tickets {
     pub(crate) fn granted(&self) -> impl Iterator<Item = &Grant> {
         self.all.iter().filter_map(|(_, ticket)| match &ticket.state {
             State::Granted(grant) => Some(grant),
+            _ => None,
+        })
+    }
+
+    /// Takes a plan from who is to create its segment and has not begun; that one waits on.
+    pub(crate) fn take_plan(&mut self) -> Option<Plan> {
+        let Self { all, order } = self;
+        order.iter().find_map(|&id| match all[id].state {
+            State::Grow(plan) => {
+                all[id].state = State::Waiting;
+                Some(plan)
+            }
             _ => None,
         })
     }

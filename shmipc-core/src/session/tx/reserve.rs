@@ -134,6 +134,7 @@ impl<O: MemoryMut + Clone, P: Memory + Clone> Tx<O, P> {
         match ticket.state {
             State::Waiting | State::Growing => {
                 store_waker(&mut ticket.waker, waker, effects);
+                self.take_over(id, effects);
                 None
             }
             State::Grow(plan) => {
@@ -146,6 +147,20 @@ impl<O: MemoryMut + Clone, P: Memory + Clone> Tx<O, P> {
                 State::Failed(error) => Some(Err(error)),
                 _ => unreachable!("the state was just looked at"),
             },
+        }
+    }
+
+    /// A segment that another reservation is to create, whose owner has not come since it was told: it may be
+    /// a future that nobody polls. Whoever waits behind it creates the segment instead.
+    fn take_over(&mut self, id: TicketId, effects: &mut Effects) {
+        let ticket = self.tickets.get(id);
+        let waits = matches!(ticket.state, State::Waiting);
+        if !waits || !matches!(ticket.ask, Ask::Data(len) if len > self.geometry.inline_max) {
+            return;
+        }
+        if let Some(plan) = self.tickets.take_plan() {
+            self.tickets.get(id).state = State::Growing;
+            effects.grow = Some(plan);
         }
     }
 
@@ -220,12 +235,13 @@ impl<O: MemoryMut + Clone, P: Memory + Clone> Tx<O, P> {
         effects: &mut Effects,
     ) -> Result<(Option<u64>, Option<u64>), PeerMisbehaved> {
         let (mut head, mut returned) = (self.openers.event(), None);
-        let mut blocked = [false; 2];
+        let (mut blocked, mut planned) = ([false; 2], false);
         let mut index = 0;
         while let Some(id) = self.tickets.nth(index) {
             let ticket = self.tickets.get(id);
             let (key, serial, ask) = (ticket.stream, ticket.serial, ticket.ask);
             if matches!(ticket.state, State::Grow(_) | State::Growing) {
+                planned |= matches!(ticket.state, State::Grow(_));
                 blocked[Region::Small as usize] = true;
                 blocked[Region::Dedicated as usize] = true;
                 index += 1;
@@ -254,10 +270,15 @@ impl<O: MemoryMut + Clone, P: Memory + Clone> Tx<O, P> {
                 Lack::Behind(region) => {
                     blocked[region as usize] = true;
                     returned = Some(self.returns.cursor());
+                    if planned {
+                        // To take the plan over, unless its owner comes first.
+                        effects.wakers.extend(self.tickets.get(id).waker.take());
+                    }
                 }
                 Lack::Grow(plan) => {
                     self.arena.begin(plan);
                     blocked[plan.region as usize] = true;
+                    planned = true;
                     let ticket = self.tickets.get(id);
                     ticket.state = State::Grow(plan);
                     effects.wakers.extend(ticket.waker.take());
