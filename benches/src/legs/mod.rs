@@ -1,5 +1,6 @@
 //! What the two processes do on their links in a leg.
 
+mod lanes;
 mod tasks;
 mod threads;
 
@@ -11,6 +12,7 @@ use quanta::Clock;
 use crate::measure::Samples;
 use crate::transport::Arm;
 
+pub(crate) use lanes::Lanes;
 pub(crate) use tasks::{Tasks, runtime};
 pub(crate) use threads::sample_len;
 

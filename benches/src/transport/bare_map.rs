@@ -8,15 +8,18 @@
 //! ```
 //!
 //! Message `seq` goes to slot `seq mod slots`. A round trip uses one slot each way and no `freed`:
-//! the reply says that the request was read. One way, a slot is filled again when its `freed` says
+//! the reply says that the request was read. Side by side, each link is a mapping of its own, and one thread
+//! serves them all in turn. One way, a slot is filled again when its `freed` says
 //! so. A batch of messages is filled first and its flags are set after that.
 
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::Ordering::{Acquire, Release};
 
-use super::{Arm, Link, Offer, Side, Transport, only, spin};
+use super::{Arm, Link, Offer, Side, Transport, spin};
 use crate::args::{Bell, Bench, Size, Trust, Wait};
+use crate::control::DESCRIPTORS;
+use crate::legs::Lanes;
 use crate::mem::{Mapping, Region};
 use crate::payload::Payload;
 
@@ -39,24 +42,32 @@ pub(super) fn slots_for(arm: &Arm) -> usize {
 pub(crate) struct BareMap;
 
 impl Transport for BareMap {
-    type Ends = Vec<Slots>;
+    type Ends = Lanes<Slots>;
 
     fn settle(arm: &mut Arm) -> Result<(), String> {
         arm.wait = Wait::Spin;
         arm.trust = Trust::Trusted;
         arm.bell = Bell::None;
         arm.without_session();
-        arm.one_link()
+        match arm.streams <= DESCRIPTORS {
+            true => Ok(()),
+            false => Err(format!("not supported: at most {DESCRIPTORS} mappings")),
+        }
     }
 
-    fn offer(arm: &Arm) -> io::Result<Offer<Vec<Slots>>> {
-        let (mapping, fd) = Mapping::create(&regions(arm))?;
-        Ok(Offer::ready(vec![Slots::new(arm, mapping, Side::Driver)], vec![fd]))
+    fn offer(arm: &Arm) -> io::Result<Offer<Lanes<Slots>>> {
+        let (mut links, mut fds) = (Vec::new(), Vec::new());
+        for _ in 0..arm.streams {
+            let (mapping, fd) = Mapping::create(&regions(arm))?;
+            links.push(Slots::new(arm, mapping, Side::Driver));
+            fds.push(fd);
+        }
+        Ok(Offer::ready(Lanes(links), fds))
     }
 
-    fn join(arm: &Arm, fds: Vec<OwnedFd>) -> io::Result<Vec<Slots>> {
-        let [fd] = only(fds)?;
-        Ok(vec![Slots::new(arm, Mapping::join(fd, &regions(arm))?, Side::Peer)])
+    fn join(arm: &Arm, fds: Vec<OwnedFd>) -> io::Result<Lanes<Slots>> {
+        let link = |fd| Ok(Slots::new(arm, Mapping::join(fd, &regions(arm))?, Side::Peer));
+        fds.into_iter().map(link).collect::<io::Result<_>>().map(Lanes)
     }
 }
 
