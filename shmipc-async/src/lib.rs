@@ -30,7 +30,13 @@
 //! Sessions and listeners are made inside of a tokio runtime with I/O and time enabled, and each session
 //! has one task there, its driver. There is no task per stream and no channel: whoever polls a stream
 //! drains the session's queue himself, for all. If the runtime goes, its sessions end with
-//! [`SessionError::RuntimeGone`].
+//! [`SessionError::RuntimeGone`]. A current-thread runtime runs its tasks, drivers included, only while some
+//! thread is in its `block_on`: streams that are polled elsewhere meanwhile, by another runtime or an executor of
+//! another kind, are not woken before.
+//!
+//! In `block_on` of a multi-thread runtime, as in `main` under `#[tokio::main]`, the caller looks for as long as a thread
+//! would. Where the process has one CPU only, that keeps timers of the workers waiting for milliseconds while
+//! the session is busy: spawn what talks, and await it.
 //!
 //! A poll that finds nothing looks a little longer, for at most 20 µs inside of a task, before it is
 //! pending; the configuration's [`WaitMode`] decides whether it does.
