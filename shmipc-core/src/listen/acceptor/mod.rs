@@ -5,22 +5,24 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use nix::errno::Errno;
-use nix::sys::epoll::{Epoll, EpollEvent, EpollFlags};
+use nix::sys::epoll::{Epoll, EpollFlags};
 
-use super::handshakes::{Handshakes, is_shortage, number_of};
+use super::handshakes::Handshakes;
 use super::roll::Roll;
-use super::socket_file::{Bound, SocketFile, bind_address, start_listening};
-use super::upgrades::{self, Main, Upgrades};
-use super::{AcceptStats, ListenOptions, SHORTAGE_PAUSE};
+use super::socket_file::{Bound, SocketFile, bind_address};
+use super::upgrades::Upgrades;
+use super::{AcceptStats, ListenOptions};
 use crate::config::Config;
-use crate::error::{ListenError, OsError};
+use crate::error::ListenError;
 use crate::handle::{Session, WeakSession};
 use crate::handshake::Established;
 use crate::link::{self, Address};
 use crate::mem::{self, Home};
+
+mod succession;
+mod turn;
 
 const LISTENER: u64 = 0;
 const WAKE: u64 = 1;
@@ -223,64 +225,6 @@ impl Acceptor {
         Ok(None)
     }
 
-    fn enrol(&self, session: &Session) {
-        let late = {
-            let mut inner = self.lock();
-            inner.sessions.iter_mut().for_each(|roll| roll.add(session));
-            inner.is_followed()
-        };
-        if late {
-            session.leave();
-        }
-    }
-
-    /// Whether this listener accepts: at once if it has bound its socket itself; if it takes over from
-    /// a running server, after that one has stopped, which this asks for. Never blocks; to be
-    /// called again when the descriptor becomes readable, or at the next deadline.
-    ///
-    /// # Errors
-    /// As [`try_accept`](Self::try_accept).
-    pub fn try_ready(&self, now: Instant) -> Result<bool, ListenError> {
-        self.work(|inner| {
-            inner.begin(now);
-            self.turn(inner, now)?;
-            inner.check()?;
-            if !inner.ready.is_empty() {
-                self.signal(inner, true)?;
-            }
-            Ok(inner.accepts)
-        })
-    }
-
-    /// Whether a successor serves, still. False if this listener accepts (again). Never blocks; to be called
-    /// again when the descriptor becomes readable.
-    ///
-    /// # Errors
-    /// As [`try_accept`](Self::try_accept).
-    pub fn try_followed(&self, now: Instant) -> Result<bool, ListenError> {
-        self.work(|inner| {
-            inner.check()?;
-            self.turn(inner, now)?;
-            Ok(inner.is_followed())
-        })
-    }
-
-    /// The sessions that this listener has given and that somebody holds, if it can be handed over.
-    pub fn sessions(&self) -> Vec<WeakSession> {
-        if self.home.is_foreign() {
-            return Vec::new();
-        }
-        self.lock().sessions.as_mut().map(Roll::all).unwrap_or_default()
-    }
-
-    /// 1, or one more than the server from which this one took over.
-    pub fn generation(&self) -> u64 {
-        if self.home.is_foreign() {
-            return 1;
-        }
-        self.lock().generation
-    }
-
     /// **Blocks** until a session is there, or the deadline passes (`None`).
     ///
     /// # Errors
@@ -299,14 +243,6 @@ impl Acceptor {
         deadline: Option<Instant>,
     ) -> Result<Option<Session>, ListenError> {
         self.block(deadline, |now| self.try_session(config, now))
-    }
-
-    /// **Blocks** until this listener accepts; see [`try_ready`](Self::try_ready).
-    ///
-    /// # Errors
-    /// As [`try_accept`](Self::try_accept).
-    pub fn ready(&self) -> Result<(), ListenError> {
-        self.block(None, |now| Ok(self.try_ready(now)?.then_some(()))).map(drop)
     }
 
     fn block<T>(
@@ -361,182 +297,9 @@ impl Acceptor {
         }
     }
 
-    /// Closes the sockets; their files are removed unless somebody else goes on with them.
-    fn let_go(&self, inner: &mut Inner) {
-        let Some(listener) = inner.listener.take() else { return };
-        // Somebody else may have it open.
-        let _ = self.epoll.delete(listener.as_fd());
-        let mut file = inner.file.take();
-        if let Some(upgrades) = inner.upgrades.take() {
-            let main = Main { socket: &listener, file: file.as_ref() };
-            let ours = upgrades.close(main, &self.epoll, Instant::now());
-            file.iter_mut().for_each(|file| file.remove(ours));
-        }
-    }
-
-    /// One look at the epoll and the clock. False if there was nothing to do.
-    fn turn(&self, inner: &mut Inner, now: Instant) -> Result<bool, ListenError> {
-        let late = inner.handshakes.on_time(&self.epoll, now);
-        inner.ready.extend(late);
-        if inner.paused_until.take_if(|until| now >= *until).is_some() {
-            self.watch_listener(inner, inner.accepts)?;
-        }
-        let mut events = [EpollEvent::empty(); 32];
-        let happened = link::epoll_wait(&self.epoll, &mut events, Some(Duration::ZERO))?;
-        let mut worked = false;
-        let mut upgrading = inner
-            .upgrades
-            .as_ref()
-            .is_some_and(|upgrades| upgrades.deadline().is_some_and(|deadline| now >= deadline));
-        for event in events.iter().take(happened) {
-            match event.data() {
-                WAKE => {}
-                key if upgrades::is_ours(key) => upgrading = true,
-                LISTENER => worked |= self.take_connections(inner, now)?,
-                key => {
-                    let Some(number) = number_of(key) else { continue };
-                    let done = inner.handshakes.progress(number, &self.epoll, now);
-                    inner.ready.extend(done);
-                    worked = true;
-                }
-            }
-        }
-        if upgrading || inner.is_unsettled() {
-            worked |= self.upgrade(inner, now)?;
-        }
-        Ok(worked)
-    }
-
-    /// Goes on with an upgrade. True if it is another one's turn now.
-    fn upgrade(&self, inner: &mut Inner, now: Instant) -> Result<bool, ListenError> {
-        let (Some(socket), Some(upgrades)) = (&inner.listener, &mut inner.upgrades) else {
-            return Ok(false);
-        };
-        let main = Main { socket, file: inner.file.as_ref() };
-        upgrades.progress(main, inner.handshakes.config(), &self.epoll, now)?;
-        if upgrades.is_retired() && !std::mem::replace(&mut inner.retired, true) {
-            inner.leaving |= upgrades.take_leaving();
-            self.let_go(inner);
-            return Ok(true);
-        }
-        let accepts = upgrades.accepts();
-        if accepts == inner.accepts {
-            return Ok(false);
-        }
-        tracing::info!(generation = inner.generation, accepts, "upgrade");
-        if accepts {
-            start_listening(socket, &inner.options)?;
-            upgrades.listen()?;
-        }
-        inner.accepts = accepts;
-        self.watch_listener(inner, accepts && inner.paused_until.is_none())?;
-        Ok(true)
-    }
-
-    /// Takes connections from the kernel. False if there was none.
-    fn take_connections(&self, inner: &mut Inner, now: Instant) -> Result<bool, ListenError> {
-        let mut worked = false;
-        for _ in 0..ACCEPT_BUDGET {
-            let Some(listener) = inner.listener.as_ref().filter(|_| inner.accepts) else { break };
-            match mem::accept(listener.as_fd()) {
-                Ok(socket) => {
-                    let done = inner.handshakes.admit(socket, &self.epoll, now);
-                    inner.ready.extend(done);
-                    worked = true;
-                }
-                Err(Errno::EAGAIN) => break,
-                // A client that is gone already, or that a security module keeps out.
-                Err(Errno::EINTR | Errno::ECONNABORTED | Errno::EPERM | Errno::EACCES) => {
-                    worked = true;
-                }
-                Err(errno) => {
-                    let error = OsError::new("accept4", errno);
-                    if !is_shortage(error) {
-                        return Err(error.into());
-                    }
-                    self.pause(inner, now, error)?;
-                    break;
-                }
-            }
-        }
-        Ok(worked)
-    }
-
-    /// A6: clients wait in the backlog meanwhile, and we do not spin.
-    fn pause(&self, inner: &mut Inner, now: Instant, error: OsError) -> Result<(), ListenError> {
-        tracing::warn!(%error, "accepting pauses");
-        let pauses = &mut inner.handshakes.stats.pauses;
-        *pauses = pauses.wrapping_add(1);
-        inner.paused_until = now.checked_add(SHORTAGE_PAUSE);
-        self.watch_listener(inner, false)
-    }
-
-    fn watch_listener(&self, inner: &Inner, on: bool) -> Result<(), ListenError> {
-        let events = if on { EpollFlags::EPOLLIN } else { EpollFlags::empty() };
-        if let Some(listener) = &inner.listener {
-            link::rewatch(&self.epoll, listener.as_fd(), events, LISTENER)?;
-        }
-        Ok(())
-    }
-
-    /// Makes `wake` readable or not. Both directions are edges, so that whoever watches our epoll
-    /// edge-triggered learns of work that is left.
-    fn signal(&self, inner: &mut Inner, on: bool) -> Result<(), ListenError> {
-        if on {
-            link::add_one(&self.wake)?;
-        } else if inner.signalled {
-            let _ = nix::unistd::read(&self.wake, &mut [0; 8]);
-        }
-        inner.signalled = on;
-        Ok(())
-    }
-
     fn lock(&self) -> MutexGuard<'_, Inner> {
         // An authorizer that panics leaves nothing half-done.
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Inner {
-    /// The application is ready to accept.
-    fn begin(&mut self, now: Instant) {
-        if let Some(upgrades) = &mut self.upgrades {
-            upgrades.ready(now);
-        }
-    }
-
-    /// Whether there is an upgrade that has more to do than to wait.
-    fn is_unsettled(&self) -> bool {
-        self.upgrades
-            .as_ref()
-            .is_some_and(|upgrades| upgrades.accepts() != self.accepts || upgrades.has_unsent())
-    }
-
-    fn check(&self) -> Result<(), ListenError> {
-        if self.closed {
-            return Err(ListenError::Closed);
-        }
-        self.upgrades.as_ref().and_then(Upgrades::failure).map_or(Ok(()), Err)
-    }
-
-    /// A successor serves.
-    fn is_followed(&self) -> bool {
-        self.retired || self.upgrades.as_ref().is_some_and(Upgrades::is_followed)
-    }
-
-    /// A successor serves, and nothing has to be handed out here.
-    fn is_handed_over(&self) -> bool {
-        self.is_followed() && self.ready.is_empty() && self.handshakes.stats().in_progress == 0
-    }
-
-    /// The sessions that are to be told to leave, once. Clients that have not got far are sent to the
-    /// successor.
-    fn take_leaving(&mut self) -> Vec<WeakSession> {
-        let from_now = self.upgrades.as_mut().is_some_and(Upgrades::take_leaving);
-        match std::mem::take(&mut self.leaving) | from_now {
-            true => self.sessions.as_mut().map(Roll::all).unwrap_or_default(),
-            false => Vec::new(),
-        }
     }
 }
 
