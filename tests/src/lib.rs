@@ -12,13 +12,14 @@
 //! | [`deadline`] | a bug is a failure, never a hang |
 //! | [`scribbler`] | a peer that writes what it likes into its outbox and the socket, and its server |
 //! | [`scripted`] | a peer that does what it is told, call by call, and is inside no call in between |
+//! | [`soak`] | mixed traffic beside kills, stalls and reconnects, every message accounted for |
 //! | [`impatience`] | futures that are given up before they are ready |
 //! | [`idle`] | measures sessions that do nothing |
 //! | [`proc`] | descriptors, mappings, memory and CPU time of a process, as the kernel counts them |
 //!
 //! The peers are the binaries `peer` (an end of a conformance case, or one of the roles that the fault
-//! tests need), `hostile` (a peer that scribbles, and its server) and `idle` (what sessions cost that do
-//! nothing).
+//! tests need), `hostile` (a peer that scribbles, and its server), `soak` (a long
+//! run under disturbances) and `idle` (what sessions cost that do nothing).
 
 pub mod blocking;
 pub mod child;
@@ -33,4 +34,5 @@ pub mod proc;
 pub mod scribbler;
 pub mod scripted;
 pub mod setup;
+pub mod soak;
 pub mod tokio;
