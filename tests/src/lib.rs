@@ -12,15 +12,17 @@
 //! | [`serving`] | a server process that leaves when it is told, and goes on accepting |
 //! | [`child`] | peer processes that never outlive their test |
 //! | [`deadline`] | a bug is a failure, never a hang |
+//! | [`scribbler`] | a peer that writes what it likes into its outbox and the socket, and its server |
 //! | [`scripted`] | a peer that does what it is told, call by call, and is inside no call in between |
 //! | [`generations`] | servers that hand over to each other, and clients that follow |
+//! | [`soak`] | mixed traffic beside kills, stalls and reconnects, every message accounted for |
 //! | [`impatience`] | futures that are given up before they are ready |
 //! | [`idle`] | measures sessions that do nothing |
 //! | [`proc`] | descriptors, mappings, memory and CPU time of a process, as the kernel counts them |
 //!
 //! The peers are the binaries `peer` (an end of a conformance case, or one of the roles that the fault
-//! tests need), `generation` (a server that hands over to the next) and `idle` (what sessions cost that do
-//! nothing).
+//! tests need), `generation` (a server that hands over to the next), `hostile` (a peer that scribbles, and its
+//! server), `soak` (a long run under disturbances) and `idle` (what sessions cost that do nothing).
 
 pub mod blocking;
 pub mod child;
@@ -34,7 +36,9 @@ pub mod impatience;
 pub mod orders;
 pub mod payload;
 pub mod proc;
+pub mod scribbler;
 pub mod scripted;
 pub mod serving;
 pub mod setup;
+pub mod soak;
 pub mod tokio;
