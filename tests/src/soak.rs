@@ -164,6 +164,10 @@ fn finish(peer: Peer, killed: &AtomicBool) {
 /// The client: some sessions, each with some streams.
 pub fn send(path: &Path, seed: u64, tally: &Tally, killed: &AtomicBool) {
     for number in 0..SESSIONS {
+        // Connecting would wait for another server until its time-out.
+        if killed.load(Ordering::SeqCst) {
+            return;
+        }
         let session = match Session::connect(path) {
             Ok(session) => session,
             Err(_) if killed.load(Ordering::SeqCst) => return,
