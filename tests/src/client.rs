@@ -67,16 +67,32 @@ pub trait Conversation: Send + 'static {
     ///
     /// # Errors
     /// The flavour's.
-    fn send(&mut self, message: &str) -> Result<(), SendError>;
+    fn put(&mut self, message: &[u8]) -> Result<(), SendError>;
 
-    /// Receives one; empty at the end.
+    /// Receives one; nothing at the end.
     ///
     /// # Errors
     /// The flavour's.
-    fn receive(&mut self) -> Result<String, RecvError>;
+    fn take(&mut self) -> Result<Option<Vec<u8>>, RecvError>;
 
     /// Ends the sending direction.
     fn finish(&mut self);
+
+    /// Sends a text.
+    ///
+    /// # Errors
+    /// The flavour's.
+    fn send(&mut self, message: &str) -> Result<(), SendError> {
+        self.put(message.as_bytes())
+    }
+
+    /// Receives a text; empty at the end.
+    ///
+    /// # Errors
+    /// The flavour's.
+    fn receive(&mut self) -> Result<String, RecvError> {
+        Ok(self.take()?.map_or_else(String::new, text))
+    }
 }
 
 /// Events of a client.
@@ -127,13 +143,13 @@ impl Client for Blocking {
 }
 
 impl Conversation for shmipc_sync::Stream {
-    fn send(&mut self, message: &str) -> Result<(), SendError> {
-        Self::send(self, message.as_bytes())
+    fn put(&mut self, message: &[u8]) -> Result<(), SendError> {
+        Self::send(self, message)
     }
 
-    fn receive(&mut self) -> Result<String, RecvError> {
+    fn take(&mut self) -> Result<Option<Vec<u8>>, RecvError> {
         let message = self.receiver().recv_timeout(PATIENCE)?;
-        Ok(message.map_or_else(String::new, |message| text(message.to_vec())))
+        Ok(message.map(|message| message.to_vec()))
     }
 
     fn finish(&mut self) {
@@ -190,17 +206,17 @@ impl Client for Tokio {
 }
 
 impl Conversation for On<shmipc_async::Stream> {
-    fn send(&mut self, message: &str) -> Result<(), SendError> {
-        self.1.block_on(self.0.send(message.as_bytes()))
+    fn put(&mut self, message: &[u8]) -> Result<(), SendError> {
+        self.1.block_on(self.0.send(message))
     }
 
-    fn receive(&mut self) -> Result<String, RecvError> {
+    fn take(&mut self) -> Result<Option<Vec<u8>>, RecvError> {
         let message = self.1.block_on(async {
             ::tokio::time::timeout(PATIENCE, self.0.recv())
                 .await
                 .unwrap_or(Err(RecvError::TimedOut))
         });
-        Ok(message?.map_or_else(String::new, |message| text(message.to_vec())))
+        Ok(message?.map(|message| message.to_vec()))
     }
 
     fn finish(&mut self) {

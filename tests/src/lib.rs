@@ -16,13 +16,15 @@
 //! | [`scripted`] | a peer that does what it is told, call by call, and is inside no call in between |
 //! | [`generations`] | servers that hand over to each other, and clients that follow |
 //! | [`soak`] | mixed traffic beside kills, stalls and reconnects, every message accounted for |
+//! | [`upgrading`] | upgrades under load, every message of which is accounted for |
 //! | [`impatience`] | futures that are given up before they are ready |
 //! | [`idle`] | measures sessions that do nothing |
 //! | [`proc`] | descriptors, mappings, memory and CPU time of a process, as the kernel counts them |
 //!
 //! The peers are the binaries `peer` (an end of a conformance case, or one of the roles that the fault
 //! tests need), `generation` (a server that hands over to the next), `hostile` (a peer that scribbles, and its
-//! server), `soak` (a long run under disturbances) and `idle` (what sessions cost that do nothing).
+//! server), `soak` (a long run under disturbances), `upgrades` (upgrades under load) and `idle` (what sessions
+//! cost that do nothing).
 
 pub mod blocking;
 pub mod child;
@@ -42,3 +44,4 @@ pub mod serving;
 pub mod setup;
 pub mod soak;
 pub mod tokio;
+pub mod upgrading;

@@ -1,0 +1,139 @@
+//! What has become of every message, by the notes of both sides.
+
+use std::collections::HashMap;
+use std::fmt;
+
+use super::message::Name;
+use super::{Place, records};
+
+/// What a client knows of a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum Outcome {
+    /// The right reply came.
+    Answered,
+    /// The server has certainly not seen it.
+    NotSent,
+    /// The server may have acted on it.
+    Unknown,
+    /// There is no use in repeating it.
+    Refused,
+    /// A reply came that is not its own.
+    Wrong,
+}
+
+/// Messages of a run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Sum {
+    /// Answered, done once.
+    pub good: u64,
+    /// Reported to be `Unknown`, and done once or not at all.
+    pub unknown: u64,
+    /// Reported to be not sent or refused, and not done.
+    pub failed: u64,
+    /// Answered and not done, or done and never reported as anything.
+    pub lost: u64,
+    /// Done more than once, or though they were reported not to be sent.
+    pub duplicated: u64,
+    /// Done, or answered, before an earlier one of their stream.
+    pub reordered: u64,
+}
+
+impl Sum {
+    /// Reads the notes.
+    pub fn of(place: &Place) -> Self {
+        Self::count(&records(&place.done()), &records(&place.outcomes()))
+    }
+
+    fn count(done: &[Name], outcomes: &[[u32; 4]]) -> Self {
+        let mut sum = Self::default();
+        let mut times: HashMap<Name, u32> = HashMap::new();
+        let mut next: HashMap<[u32; 2], u32> = HashMap::new();
+        for &name in done {
+            *times.entry(name).or_default() += 1;
+            let next = next.entry([name[0], name[1]]).or_default();
+            sum.reordered += u64::from(name[2] > *next);
+            *next = name[2] + 1;
+        }
+        for &[client, stream, sequence, outcome] in outcomes {
+            let times = times.remove(&[client, stream, sequence]).unwrap_or(0);
+            let unseen = [Outcome::NotSent as u32, Outcome::Refused as u32].contains(&outcome);
+            let count = match times {
+                2.. => &mut sum.duplicated,
+                1 if unseen => &mut sum.duplicated,
+                _ if unseen => &mut sum.failed,
+                _ if outcome == Outcome::Unknown as u32 => &mut sum.unknown,
+                0 => &mut sum.lost,
+                _ if outcome == Outcome::Wrong as u32 => &mut sum.reordered,
+                _ => &mut sum.good,
+            };
+            *count += 1;
+        }
+        sum.lost += times.len() as u64;
+        sum
+    }
+
+    /// Whether nothing is lost, duplicated or reordered: what was reported of every message is true.
+    pub fn is_honest(&self) -> bool {
+        self.good > 0 && self.lost + self.duplicated + self.reordered == 0
+    }
+
+    /// Whether every message was answered, too.
+    pub fn is_perfect(&self) -> bool {
+        self.is_honest() && self.unknown + self.failed == 0
+    }
+}
+
+impl fmt::Display for Sum {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { good, unknown, failed, lost, duplicated, reordered } = self;
+        write!(f, "{good} answered, {failed} failed, {unknown} unknown, {lost} lost, ")?;
+        write!(f, "{duplicated} duplicated, {reordered} reordered")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn count(done: &[Name], outcomes: &[(Name, Outcome)]) -> Sum {
+        let outcomes: Vec<_> = outcomes
+            .iter()
+            .map(|&([client, stream, sequence], outcome)| {
+                [client, stream, sequence, outcome as u32]
+            })
+            .collect();
+        Sum::count(done, &outcomes)
+    }
+
+    /// Each kind of mishap is noticed.
+    #[test]
+    fn mishaps_are_counted() {
+        use Outcome::{Answered, NotSent, Unknown, Wrong};
+        const A: Name = [1, 1, 0];
+        const B: Name = [1, 1, 1];
+        let none = Sum::default();
+        let good = Sum { good: 2, ..none };
+        assert_eq!(count(&[A, B], &[(A, Answered), (B, Answered)]), good);
+        assert!(good.is_perfect());
+        let unknown = Sum { good: 1, unknown: 1, ..none };
+        assert_eq!(count(&[A, B], &[(A, Answered), (B, Unknown)]), unknown);
+        assert_eq!(count(&[A], &[(A, Answered), (B, Unknown)]), unknown);
+        assert!(unknown.is_honest() && !unknown.is_perfect());
+        let failed = Sum { good: 1, failed: 1, ..none };
+        assert_eq!(count(&[A], &[(A, Answered), (B, NotSent)]), failed);
+        assert!(failed.is_honest() && !failed.is_perfect());
+        for (done, outcomes, expected) in [
+            (&[A][..], &[(A, Answered), (B, Answered)][..], Sum { good: 1, lost: 1, ..none }),
+            (&[A, B], &[(A, Answered)], Sum { good: 1, lost: 1, ..none }),
+            (&[A, A], &[(A, Answered)], Sum { duplicated: 1, ..none }),
+            (&[A, A], &[(A, Unknown)], Sum { duplicated: 1, ..none }),
+            (&[A], &[(A, NotSent)], Sum { duplicated: 1, ..none }),
+            (&[A], &[(A, Wrong)], Sum { reordered: 1, ..none }),
+            (&[B, A], &[(A, Answered), (B, Answered)], Sum { good: 2, reordered: 1, ..none }),
+        ] {
+            assert_eq!(count(done, outcomes), expected, "{done:?} {outcomes:?}");
+            assert!(!expected.is_honest());
+        }
+    }
+}

@@ -1,0 +1,209 @@
+//! A client process: threads that call, and threads that hold a stream over each upgrade.
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use shmipc_sync::Delivery;
+
+use super::account::Outcome;
+use super::message::{Name, SIZES, request, signature};
+use super::{Place, append, open};
+use crate::client::{Blocking, Client, Conversation, Tokio, soon};
+use crate::deadline::until;
+use crate::payload::Random;
+
+/// Threads of each kind, in each client process.
+pub const THREADS: u32 = 2;
+
+/// Messages that go over a stream after it has learned of a new server.
+const AFTER: u32 = 3;
+
+/// The process's side: `blocking` or `tokio`, the directory, and the number of its first thread.
+///
+/// Told `server N`, it says `seen N NANOSECONDS` when each thread has been answered by server N: the longest
+/// that anybody has waited since it said so last. Told `interval NANOSECONDS`, each thread sends a
+/// message that often. Told `sent`, it says `sent N`. It ends with its input.
+pub fn run(flavour: &str, directory: &str, first: &str) {
+    let place = Place::new(Path::new(directory));
+    let first = first.parse().expect("a number");
+    match flavour {
+        "blocking" => obey(&place, first, &Blocking::new(&place.socket())),
+        "tokio" => obey(&place, first, &Tokio::new(&place.socket())),
+        _ => panic!("unknown flavour: {flavour}"),
+    }
+}
+
+#[derive(Debug)]
+struct Shared {
+    stop: AtomicBool,
+    interval: AtomicU64,
+    /// The server that serves now.
+    server: AtomicU32,
+    /// The longest wait, nanoseconds.
+    longest: AtomicU64,
+    /// Messages.
+    sent: AtomicU64,
+    log: File,
+}
+
+/// One thread of the client.
+struct Worker<C> {
+    client: C,
+    shared: Arc<Shared>,
+    /// Its number.
+    number: u32,
+    /// Streams it has opened, or tried to.
+    streams: u32,
+    /// The server that has answered last.
+    seen: Arc<AtomicU32>,
+    random: Random,
+    /// When the next message is to be sent.
+    due: Instant,
+}
+
+fn obey<C: Client>(place: &Place, first: u32, client: &C) {
+    let shared = Arc::new(Shared {
+        stop: AtomicBool::new(false),
+        interval: AtomicU64::new(2_000_000),
+        server: AtomicU32::new(1),
+        longest: AtomicU64::new(0),
+        sent: AtomicU64::new(0),
+        log: open(&place.outcomes()),
+    });
+    let mut threads = Vec::new();
+    let mut seen: Vec<Arc<AtomicU32>> = Vec::new();
+    for number in first..first + 2 * THREADS {
+        seen.push(Arc::default());
+        let worker = Worker {
+            client: client.clone(),
+            shared: Arc::clone(&shared),
+            number,
+            streams: 0,
+            seen: Arc::clone(&seen[seen.len() - 1]),
+            random: Random::new(number.into()),
+            due: Instant::now(),
+        };
+        let streams = number >= first + THREADS;
+        threads.push(thread::spawn(move || worker.work(streams)));
+    }
+    for line in io::stdin().lines() {
+        let line = line.expect("standard input");
+        let (word, number) = line.split_once(' ').unwrap_or((&line, "0"));
+        let number: u64 = number.parse().expect("a number");
+        match word {
+            "interval" => shared.interval.store(number, Ordering::Relaxed),
+            "sent" => say(&format!("sent {}", shared.sent.load(Ordering::Relaxed))),
+            "server" => {
+                let server = u32::try_from(number).expect("few servers");
+                shared.server.store(server, Ordering::Relaxed);
+                until("everybody is answered by the server", || {
+                    thread::sleep(Duration::from_millis(1));
+                    assert!(!threads.iter().any(|thread| thread.is_finished()), "a thread failed");
+                    seen.iter().all(|seen| seen.load(Ordering::Relaxed) == server)
+                });
+                let longest = shared.longest.swap(0, Ordering::Relaxed);
+                say(&format!("seen {server} {longest}"));
+            }
+            _ => panic!("unknown order: {line}"),
+        }
+    }
+    shared.stop.store(true, Ordering::Relaxed);
+    for thread in threads {
+        thread.join().expect("no panic");
+    }
+}
+
+fn say(line: &str) {
+    println!("{line}");
+    io::stdout().flush().expect("the test listens");
+}
+
+impl<C: Client> Worker<C> {
+    fn work(mut self, streams: bool) {
+        while !self.shared.stop.load(Ordering::Relaxed) {
+            if streams {
+                self.hold_a_stream()
+            } else {
+                self.call()
+            }
+            self.streams += 1;
+        }
+    }
+
+    /// The next message, when it is due.
+    fn message(&mut self, sequence: u32) -> (Name, Vec<u8>) {
+        let interval = Duration::from_nanos(self.shared.interval.load(Ordering::Relaxed));
+        self.due += interval;
+        let now = Instant::now();
+        if interval.is_zero() {
+            self.due = now;
+        }
+        thread::sleep(self.due.saturating_duration_since(now));
+        let name = [self.number, self.streams, sequence];
+        let len = self.random.size(SIZES.1).max(SIZES.0);
+        (name, request(name, len))
+    }
+
+    fn call(&mut self) {
+        let (name, request) = self.message(0);
+        let reply = self.client.call(&request, soon()).map_err(|error| error.delivery());
+        self.note(name, &request, reply);
+    }
+
+    /// Opens a stream, and keeps it until it has gone on for a while after the next server has come.
+    fn hold_a_stream(&mut self) {
+        let mut stream = match self.client.open() {
+            Ok(stream) => stream,
+            Err(error) => {
+                let (name, request) = self.message(0);
+                self.note(name, &request, Err(error.delivery()));
+                return;
+            }
+        };
+        let server = self.shared.server.load(Ordering::Relaxed);
+        let (mut sequence, mut after) = (0, 0);
+        while after < AFTER && !self.shared.stop.load(Ordering::Relaxed) {
+            let (name, request) = self.message(sequence);
+            let sent = stream.put(&request).map_err(|error| error.delivery());
+            let reply = sent.and_then(|()| {
+                let reply = stream.take().map_err(|error| error.delivery())?;
+                reply.ok_or(Delivery::Unknown)
+            });
+            if !self.note(name, &request, reply) {
+                return;
+            }
+            sequence += 1;
+            after += u32::from(self.shared.server.load(Ordering::Relaxed) != server);
+        }
+        stream.finish();
+        // The server has seen the end when it has answered it.
+        let _ = stream.take();
+    }
+
+    /// Notes what has become of a message; whether it was answered.
+    fn note(&self, name: Name, request: &[u8], reply: Result<Vec<u8>, Delivery>) -> bool {
+        let waited = u64::try_from(self.due.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        self.shared.longest.fetch_max(waited, Ordering::Relaxed);
+        self.shared.sent.fetch_add(1, Ordering::Relaxed);
+        let outcome = match reply {
+            Ok(reply) => match signature(&reply, request) {
+                Some(server) => {
+                    self.seen.store(server, Ordering::Relaxed);
+                    Outcome::Answered
+                }
+                None => Outcome::Wrong,
+            },
+            Err(Delivery::NotSent) => Outcome::NotSent,
+            Err(Delivery::Refused) => Outcome::Refused,
+            Err(_) => Outcome::Unknown,
+        };
+        let [client, stream, sequence] = name;
+        append(&self.shared.log, [client, stream, sequence, outcome as u32]);
+        outcome == Outcome::Answered
+    }
+}

@@ -1,0 +1,273 @@
+//! A run: servers that follow each other, under load, some of which are killed.
+
+use std::path::Path;
+use std::thread;
+use std::time::Duration;
+
+use shmipc_sync::{Session, Stream};
+
+use super::account::{Outcome, Sum};
+use super::clients::THREADS;
+use super::message::{SIZES, request};
+use super::{Place, append, open};
+use crate::child::Peer;
+use crate::deadline::until;
+use crate::proc::{Held, pss};
+
+/// Who is killed. Each upgrade is another step of the protocol's turn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kill {
+    /// The one that takes over; another one follows, which is not killed.
+    Successor,
+    /// The one that is taken over from.
+    Predecessor,
+}
+
+/// Where the one that takes over is when somebody is killed.
+const STEPS: [&str; 4] = ["starting", "bound", "asked", "serving"];
+
+/// What a run consists of.
+#[derive(Clone, Copy, Debug)]
+pub struct Plan {
+    /// The binary `upgrades`.
+    pub program: &'static str,
+    /// How many servers follow the first one.
+    pub upgrades: u32,
+    /// Who is killed, if anybody is.
+    pub kill: Option<Kill>,
+    /// Each thread of a client sends so often; if not given, half as often as is possible.
+    pub interval: Option<Duration>,
+    /// Between upgrades.
+    pub rest: Duration,
+    /// Whether to say how it goes.
+    pub talkative: bool,
+}
+
+/// What a process holds, and its memory.
+#[derive(Clone, Copy, Debug)]
+pub struct Weight {
+    /// Descriptors and mappings.
+    pub held: Held,
+    /// Memory that it pays for, KiB.
+    pub kibibytes: u64,
+}
+
+impl Weight {
+    fn of(peer: &Peer) -> Self {
+        Self { held: Held::by(peer.pid()), kibibytes: pss(peer.pid()) }
+    }
+
+    /// Whether nothing has piled up since. Sessions hold more or less, as large messages have come or
+    /// have not; what piles up with each upgrade would be more than that.
+    fn is_like(self, before: Self) -> bool {
+        self.held.descriptors <= before.held.descriptors + 20
+            && self.held.mappings <= before.held.mappings + 40
+            && self.kibibytes <= before.kibibytes + (64 << 10)
+    }
+}
+
+/// Of the server, the blocking and the tokio client.
+pub type Weights = [Weight; 3];
+
+/// What has come of a run.
+#[derive(Clone, Debug)]
+pub struct Report {
+    /// Messages.
+    pub sum: Sum,
+    /// The longest wait of any client, for each upgrade.
+    pub pauses: Vec<Duration>,
+    /// After the 10th upgrade and the last one.
+    pub weights: Option<(Weights, Weights)>,
+}
+
+impl Report {
+    /// Whether nobody holds more after the last upgrade than after the 10th.
+    pub fn is_flat(&self) -> bool {
+        let like = |(early, late): &(Weights, Weights)| {
+            late.iter().zip(early).all(|(late, &early)| late.is_like(early))
+        };
+        self.weights.as_ref().is_none_or(like)
+    }
+}
+
+/// Does all of it.
+pub fn run(plan: Plan) -> Report {
+    let directory = tempfile::tempdir().expect("a directory");
+    let mut run = Run::start(plan, directory.path());
+    let (mut pauses, mut early, mut late) = (Vec::new(), None, None);
+    for upgrade in 1..=plan.upgrades {
+        thread::sleep(plan.rest);
+        run.wait_for_clients();
+        let longest = match plan.kill {
+            None => run.upgrade(),
+            Some(Kill::Successor) => {
+                run.kill_successor(STEPS[upgrade as usize % STEPS.len()]);
+                run.upgrade()
+            }
+            Some(Kill::Predecessor) => {
+                run.kill_predecessor(STEPS[upgrade as usize % STEPS.len()]);
+                run.wait_for_clients()
+            }
+        };
+        pauses.push(longest);
+        if upgrade == 10 {
+            early = Some(run.weights());
+        }
+        if upgrade == plan.upgrades {
+            late = Some(run.weights());
+        }
+        if plan.talkative && upgrade.is_multiple_of(20) {
+            println!("{upgrade} upgrades");
+        }
+    }
+    let place = run.end();
+    Report { sum: Sum::of(&place), pauses, weights: early.zip(late) }
+}
+
+struct Run {
+    plan: Plan,
+    place: Place,
+    server: Peer,
+    /// Its number.
+    number: u32,
+    clients: [Peer; 2],
+}
+
+impl Run {
+    fn start(plan: Plan, directory: &Path) -> Self {
+        let place = Place::new(directory);
+        let mut server = start_server(&plan, &place, 1, "");
+        server.line("serving");
+        let client = |flavour, first: u32| {
+            let first = first.to_string();
+            Peer::start(plan.program, &["client", flavour, place.directory(), &first])
+        };
+        let clients = [client("blocking", 1), client("tokio", 1 + 2 * THREADS)];
+        let mut run = Self { plan, place, server, number: 1, clients };
+        run.wait_for_clients();
+        let interval = plan.interval.unwrap_or_else(|| run.half_of_saturation());
+        run.say_interval(interval);
+        run
+    }
+
+    fn say_interval(&mut self, interval: Duration) {
+        for client in &mut self.clients {
+            client.say(&format!("interval {}", interval.as_nanos()));
+        }
+    }
+
+    fn sent(&mut self) -> u64 {
+        let sent = |client: &mut Peer| {
+            client.say("sent");
+            client.line("sent").parse::<u64>().expect("a number")
+        };
+        self.clients.iter_mut().map(sent).sum()
+    }
+
+    /// Measures how much the clients can send.
+    fn half_of_saturation(&mut self) -> Duration {
+        const SPAN: Duration = Duration::from_secs(2);
+        self.say_interval(Duration::ZERO);
+        let before = self.sent();
+        thread::sleep(SPAN);
+        let rate = (self.sent() - before) as f64 / SPAN.as_secs_f64();
+        println!("at most {rate:.0} messages a second; from here on half of that");
+        Duration::from_secs_f64(f64::from(4 * THREADS) / (rate / 2.0))
+    }
+
+    /// Until all are answered by the server that is now; the longest that anybody has waited.
+    fn wait_for_clients(&mut self) -> Duration {
+        let number = self.number;
+        self.clients.iter_mut().for_each(|client| client.say(&format!("server {number}")));
+        let longest = self.clients.each_mut().map(|client| {
+            let nanos = client.line(&format!("seen {number}"));
+            Duration::from_nanos(nanos.parse().expect("a number"))
+        });
+        longest[0].max(longest[1])
+    }
+
+    /// When the sessions have been in use for a while.
+    fn weights(&mut self) -> Weights {
+        let enough = self.sent() + 500;
+        until("messages go on", || self.sent() >= enough);
+        [&self.server, &self.clients[0], &self.clients[1]].map(Weight::of)
+    }
+
+    /// The next server, which stops at `pause`.
+    fn next(&mut self, pause: &str) -> Peer {
+        self.number += 1;
+        start_server(&self.plan, &self.place, self.number, pause)
+    }
+
+    /// In good order; the longest that any client has waited.
+    fn upgrade(&mut self) -> Duration {
+        let mut next = self.next("");
+        next.line("serving");
+        let mut server = std::mem::replace(&mut self.server, next);
+        server.line("handed over");
+        // Streams that are open end when their clients know of the next server.
+        let longest = self.wait_for_clients();
+        server.line("drained");
+        server.succeed();
+        longest
+    }
+
+    /// The next server is killed at this step, and the one before it goes on.
+    fn kill_successor(&mut self, step: &str) {
+        let serving = self.number;
+        // Else it might have nothing to do any more, and end.
+        let held = hold(&self.place, serving);
+        let mut next = self.next(step);
+        if step != "starting" {
+            next.line(step);
+        }
+        if step == "serving" {
+            self.server.line("handed over");
+        }
+        next.kill();
+        if step == "serving" {
+            self.server.line("resumed");
+        }
+        drop(held);
+    }
+
+    /// The server is killed when the next one is at this step, which then goes on.
+    fn kill_predecessor(&mut self, step: &str) {
+        let mut next = self.next(step);
+        if step != "starting" {
+            next.line(step);
+        }
+        self.server.kill();
+        if step != "starting" {
+            next.say("go on");
+        }
+        if step != "serving" {
+            next.line("serving");
+        }
+        self.server = next;
+    }
+
+    fn end(self) -> Place {
+        self.clients.into_iter().for_each(Peer::succeed);
+        self.place
+    }
+}
+
+/// In tokio and blocking by turns; who pauses is of the blocking flavour.
+fn start_server(plan: &Plan, place: &Place, number: u32, pause: &str) -> Peer {
+    let flavour =
+        if number.is_multiple_of(2) && plan.kill.is_none() { "tokio" } else { "blocking" };
+    let number = number.to_string();
+    Peer::start(plan.program, &["server", flavour, place.directory(), &number, pause])
+}
+
+/// A stream that is open.
+fn hold(place: &Place, server: u32) -> (Session, Stream) {
+    let session = Session::connect(place.socket()).expect("somebody serves");
+    let mut stream = session.open().expect("a stream");
+    let name @ [client, number, sequence] = [0, server, 0];
+    stream.send(&request(name, SIZES.0)).expect("sent");
+    stream.recv().expect("a reply");
+    append(&open(&place.outcomes()), [client, number, sequence, Outcome::Answered as u32]);
+    (session, stream)
+}

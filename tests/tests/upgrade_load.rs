@@ -1,0 +1,31 @@
+//! Upgrades under load: every message is accounted for.
+
+use std::time::Duration;
+
+use tests::upgrading::run::{Kill, Plan, Report, run};
+
+fn upgrades(upgrades: u32, kill: Option<Kill>) -> Report {
+    let program = env!("CARGO_BIN_EXE_upgrades");
+    let interval = Some(Duration::from_millis(4));
+    run(Plan { program, upgrades, kill, interval, rest: Duration::ZERO, talkative: false })
+}
+
+#[test]
+fn nothing_happens_to_any_message() {
+    let sum = upgrades(20, None).sum;
+    assert!(sum.is_perfect(), "{sum}");
+}
+
+/// At no step of the protocol does it matter to clients that a successor dies.
+#[test]
+fn successors_that_are_killed() {
+    let sum = upgrades(8, Some(Kill::Successor)).sum;
+    assert!(sum.is_perfect(), "{sum}");
+}
+
+/// What was in flight is reported, at every step, and nothing else.
+#[test]
+fn predecessors_that_are_killed() {
+    let sum = upgrades(8, Some(Kill::Predecessor)).sum;
+    assert!(sum.is_honest(), "{sum}");
+}
