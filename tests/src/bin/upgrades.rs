@@ -1,7 +1,7 @@
 //! Upgrades under load: `cargo run --release -p tests --bin upgrades -- --upgrades 1000`, and with
-//! `--kill successor` or `--kill predecessor` at every step in turn. `--rate N` is for each of the eight client
-//! threads, messages a second; without it, it is half of what is possible. The processes of a run are
-//! roles of this program too.
+//! `--kill successor` or `--kill predecessor` at every step in turn; with `--kill nobody` they stop there for a
+//! while. `--rate N` is for each of the eight client threads, messages a second; without it, it is half of
+//! what is possible. The processes of a run are roles of this program too.
 
 use std::process::exit;
 use std::time::Duration;
@@ -19,9 +19,9 @@ fn main() {
     let program: &'static str = arguments[0].clone().leak();
     let words: Vec<&str> = arguments[1..].iter().map(String::as_str).collect();
     match words[..] {
-        ["server", flavour, directory, number, pause] => {
+        ["server", flavour, directory, number, pause, later] => {
             die_with_parent();
-            Role::run(flavour, directory, number, pause);
+            Role::run(flavour, directory, number, [pause, later]);
         }
         ["client", flavour, directory, first] => {
             die_with_parent();
@@ -43,6 +43,7 @@ fn plan(program: &'static str, mut words: &[&str]) -> Plan {
             }
             ("--kill", "successor") => plan.kill = Some(Kill::Successor),
             ("--kill", "predecessor") => plan.kill = Some(Kill::Predecessor),
+            ("--kill", "nobody") => plan.kill = Some(Kill::Nobody),
             _ => panic!("unknown: {option} {value}"),
         }
         words = rest;
