@@ -23,9 +23,6 @@ use crate::flavour::Flavour;
 use crate::proc::Held;
 use crate::tokio::{CurrentThread, Kind, MultiThread, Tokio};
 
-/// Sessions that are to be whole after the victim went on: the one in which it stopped, and another.
-const WHOLE: u64 = 2;
-
 /// What happens where the victim stops.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Blow {
@@ -63,6 +60,8 @@ pub struct Case {
     pub wait: WaitMode,
     /// How long it stands still, at least.
     pub rest: Duration,
+    /// Sessions that are to be whole after it went on, the one in which it stopped first.
+    pub whole: u64,
     /// What is to be found.
     pub twin: Option<Twin>,
 }
@@ -194,7 +193,7 @@ impl Case {
         neighbour.goes_on();
         thread::sleep(self.rest);
         if self.blow == Blow::Stall {
-            let goal = whole() + WHOLE;
+            let goal = whole() + self.whole;
             victim.signal(Signal::SIGCONT);
             self.until("sessions go on when the victim does", || {
                 whole() >= goal || survivor.thread.is_finished()

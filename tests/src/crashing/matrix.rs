@@ -56,6 +56,7 @@ pub fn once() -> Vec<Case> {
             flavours,
             wait: WaitMode::Block,
             rest: Duration::ZERO,
+            whole: 1,
             twin: None,
         })
     });
@@ -88,6 +89,7 @@ pub fn many(count: usize, seed: u64) -> Vec<Case> {
             flavours: [ALL[pair % ALL.len()], ALL[pair / ALL.len()]],
             wait: [WaitMode::Block, WaitMode::Adaptive][round % 2],
             rest: Duration::from_micros(random.below(5000) as u64),
+            whole: 2,
             twin: None,
         }
     };

@@ -165,7 +165,6 @@ impl<C: Client> Worker<C> {
                 return;
             }
         };
-        let server = self.shared.server.load(Ordering::Relaxed);
         let (mut sequence, mut after) = (0, 0);
         while after < AFTER && !self.shared.stop.load(Ordering::Relaxed) {
             let (name, request) = self.message(sequence);
@@ -178,7 +177,9 @@ impl<C: Client> Worker<C> {
                 return;
             }
             sequence += 1;
-            after += u32::from(self.shared.server.load(Ordering::Relaxed) != server);
+            // Whoever answers may not have left yet when clients hear of the next one.
+            let answers = self.seen.load(Ordering::Relaxed);
+            after += u32::from(answers < self.shared.server.load(Ordering::Relaxed));
         }
         stream.finish();
         // The server has seen the end when it has answered it.
