@@ -21,6 +21,7 @@
 //! | [`link`] | every non-blocking system call on a session's descriptors |
 //! | [`client`] | what a client decides: connecting, repeating, moving |
 //! | [`handle`] | the runtime-neutral session: locks, wakers, `drive`, `poll_*` |
+//! | `steps` | where a test can make a process stop (feature `steps`) |
 //! | `testing` | memories and peers for tests (feature `testing`) |
 
 #[cfg(not(target_os = "linux"))]
@@ -43,6 +44,10 @@ pub mod notify;
 pub mod pool;
 pub mod queue;
 pub mod session;
+#[cfg(feature = "steps")]
+pub mod steps;
+#[cfg(not(feature = "steps"))]
+mod steps;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 pub mod upgrade;

@@ -4,7 +4,9 @@ use std::path::Path;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
-use shmipc_core::error::{AcceptError, DrainError, OpenError, RecvError, SendError, SessionError};
+use shmipc_core::error::{
+    AcceptError, ConnectError, DrainError, OpenError, RecvError, SendError, SessionError,
+};
 use shmipc_core::handle::{Message, Reservation, Trust, Trusted};
 use shmipc_core::layout::Geometry;
 use shmipc_core::session::{Stats, StreamId};
@@ -29,8 +31,8 @@ impl Flavour for Blocking {
         listener.accept().expect("the listener lives")
     }
 
-    fn connect(path: &Path, config: &Config) -> Session {
-        Session::connect_with(path, config).expect("somebody listens")
+    fn try_connect(path: &Path, config: &Config) -> Result<Session, ConnectError> {
+        Session::connect_with(path, config)
     }
 }
 

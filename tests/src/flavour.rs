@@ -7,7 +7,9 @@ use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use shmipc_core::config::Config;
-use shmipc_core::error::{AcceptError, DrainError, OpenError, RecvError, SendError, SessionError};
+use shmipc_core::error::{
+    AcceptError, ConnectError, DrainError, OpenError, RecvError, SendError, SessionError,
+};
 use shmipc_core::handle::{Message, Reservation, Trust, Trusted, Untrusted};
 use shmipc_core::layout::Geometry;
 use shmipc_core::session::{Stats, StreamId};
@@ -26,7 +28,11 @@ pub trait Flavour: 'static {
     /// Accepts the next session.
     fn accept(listener: &Self::Listener) -> Self::Session;
     /// Connects to a path.
-    fn connect(path: &Path, config: &Config) -> Self::Session;
+    fn connect(path: &Path, config: &Config) -> Self::Session {
+        Self::try_connect(path, config).expect("somebody listens")
+    }
+    /// Connects to a path where perhaps nobody listens.
+    fn try_connect(path: &Path, config: &Config) -> Result<Self::Session, ConnectError>;
 }
 
 /// A session.

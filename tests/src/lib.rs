@@ -16,6 +16,7 @@
 //! | [`scripted`] | a peer that does what it is told, call by call, and is inside no call in between |
 //! | [`generations`] | servers that hand over to each other, and clients that follow |
 //! | [`soak`] | mixed traffic beside kills, stalls and reconnects, every message accounted for |
+//! | [`crashing`] | processes killed or stopped at each named step, and what the other side makes of it |
 //! | [`upgrading`] | upgrades under load, every message of which is accounted for |
 //! | [`impatience`] | futures that are given up before they are ready |
 //! | [`idle`] | measures sessions that do nothing |
@@ -30,6 +31,7 @@ pub mod blocking;
 pub mod child;
 pub mod client;
 pub mod conformance;
+pub mod crashing;
 pub mod deadline;
 pub mod flavour;
 pub mod generations;

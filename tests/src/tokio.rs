@@ -12,7 +12,9 @@ use ::tokio::io::{AsyncReadExt, AsyncWriteExt};
 use ::tokio::runtime::{Builder, Runtime};
 use ::tokio::time::{timeout, timeout_at};
 use shmipc_async::{Config, RecvStream, SendStream};
-use shmipc_core::error::{AcceptError, DrainError, OpenError, RecvError, SendError, SessionError};
+use shmipc_core::error::{
+    AcceptError, ConnectError, DrainError, OpenError, RecvError, SendError, SessionError,
+};
 use shmipc_core::handle::{Message, Reservation, Trust, Trusted};
 use shmipc_core::layout::Geometry;
 use shmipc_core::session::{Stats, StreamId};
@@ -99,10 +101,10 @@ impl<K: Kind> Flavour for Tokio<K> {
         listener.with(listener.block_on(listener.inner.accept()).expect("the listener lives"))
     }
 
-    fn connect(path: &Path, config: &Config) -> Self::Session {
+    fn try_connect(path: &Path, config: &Config) -> Result<Self::Session, ConnectError> {
         let runtime = Arc::new(K::start().expect("a runtime"));
-        let inner = runtime.block_on(shmipc_async::Session::connect_with(path, config));
-        On { inner: inner.expect("somebody listens"), runtime }
+        let inner = runtime.block_on(shmipc_async::Session::connect_with(path, config))?;
+        Ok(On { inner, runtime })
     }
 }
 

@@ -11,6 +11,7 @@ use crate::layout::Geometry;
 use crate::mem::{Memory, Raw};
 use crate::notify::event::Cursor;
 use crate::session::{Effects, Stats, StreamId};
+use crate::steps::{self, Step};
 
 use super::message::{Trust, Trusted, Untrusted};
 use super::opening::Opening;
@@ -52,6 +53,7 @@ impl Session {
     /// # Errors
     /// [`OsError`] without descriptors for its wait set.
     pub fn new(established: Established, config: &Config) -> Result<Self, OsError> {
+        steps::reach(Step::Established);
         let (peer, app_version) = (established.peer_cred, established.peer_app_version);
         let shared = Arc::new(Shared::new(established, config)?);
         Ok(Self { owner: Arc::new(Owner { shared }), peer, app_version })
@@ -89,6 +91,7 @@ impl Session {
         let mut rx = self.owner.shared.rx();
         let mut tx = self.owner.shared.tx();
         let (key, id) = rx.open(&mut tx)?;
+        steps::reach(Step::Opened);
         Ok((key, id, tx.serial_of(key)))
     }
 
@@ -147,6 +150,7 @@ impl Session {
             Poll::Pending => Some(Poll::Pending),
             Poll::Ready(Err(error)) => Some(Poll::Ready(Err(error))),
             Poll::Ready(Ok((key, id, serial))) => {
+                steps::reach(Step::Accepted);
                 Some(Poll::Ready(Ok(self.halves(key, id, serial, true))))
             }
         }

@@ -11,6 +11,7 @@ use crossbeam_utils::sync::Parker;
 use crate::error::SessionError;
 use crate::notify::event::{self, Cursor};
 use crate::notify::wait::{Pass, PlaceId, Post, Wake};
+use crate::steps::{self, Step};
 
 use super::shared::Shared;
 use super::spin::{cpus, show_cpu};
@@ -210,6 +211,7 @@ impl Drop for Active<'_> {
 pub(super) fn arm_at_drained(shared: &Shared) -> u64 {
     let at = shared.drained();
     event::arm(&shared.own, Cursor::Tail, at);
+    steps::reach(Step::Armed);
     at
 }
 

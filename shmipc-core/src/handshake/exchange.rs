@@ -6,6 +6,7 @@ use super::{Established, Machine, Role, Transmit, authorize, refusal_frame};
 use crate::config::{Config, PeerCred};
 use crate::error::HandshakeError;
 use crate::link::{self, Receive, Sent};
+use crate::steps::{self, Step};
 use crate::wire::Decoder;
 
 /// One handshake in progress. `AsFd` is the socket: call [`progress`](Self::progress) whenever it is
@@ -50,6 +51,7 @@ impl Exchange {
     /// # Errors
     /// [`HandshakeError`]: the peer was refused, or the socket failed.
     pub fn new(role: Role, socket: OwnedFd, config: &Config) -> Result<Self, HandshakeError> {
+        steps::reach(Step::Connected);
         let cred = link::peer_cred(socket.as_fd())?;
         match Machine::new(role, config, authorize(config, cred)) {
             Ok(machine) => {

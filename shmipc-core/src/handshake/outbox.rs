@@ -15,6 +15,7 @@ use crate::layout::{
 };
 use crate::link::eventfd;
 use crate::mem::{self, Memory, MemoryMut, OwnMapping, PeerMapping};
+use crate::steps::{self, Step};
 use crate::wire;
 
 /// Event word: "rings never".
@@ -77,6 +78,7 @@ pub(super) fn adopt(
     if !right {
         return Err(PeerMisbehaved::WrongMemory.into());
     }
+    steps::reach(Step::OutboxMapped);
     Ok(Peer { mapping, pidfd: outbox.pidfd, eventfd: outbox.eventfd })
 }
 

@@ -10,6 +10,7 @@ use super::LinkError;
 use crate::config::PeerCred;
 use crate::error::{OsError, PeerMisbehaved};
 use crate::mem::{self, Truncated};
+use crate::steps;
 use crate::wire::Decoder;
 
 /// Bytes read at once: any frame of a live session, or a hundred bells.
@@ -48,6 +49,7 @@ pub enum Receive {
 /// [`OsError`] if the socket fails for another reason than those of [`Sent`].
 pub fn send(socket: BorrowedFd<'_>, frame: &[u8], fds: &[BorrowedFd<'_>]) -> Result<Sent, OsError> {
     let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
+    steps::unsent(frame);
     loop {
         let sent = if fds.is_empty() {
             socket::send(socket.as_raw_fd(), frame, flags)
@@ -57,7 +59,10 @@ pub fn send(socket: BorrowedFd<'_>, frame: &[u8], fds: &[BorrowedFd<'_>]) -> Res
             socket::sendmsg::<()>(socket.as_raw_fd(), &[IoSlice::new(frame)], &rights, flags, None)
         };
         return match sent {
-            Ok(n) if n == frame.len() => Ok(Sent::Whole),
+            Ok(n) if n == frame.len() => {
+                steps::sent(frame);
+                Ok(Sent::Whole)
+            }
             Ok(_) => Err(OsError::new("sendmsg", Errno::EMSGSIZE)),
             Err(Errno::EAGAIN) => Ok(Sent::Full),
             Err(Errno::ETOOMANYREFS | Errno::ENOBUFS | Errno::ENOMEM) => Ok(Sent::Later),

@@ -8,6 +8,7 @@ use std::mem::ManuallyDrop;
 use memmap2::MmapRaw;
 
 use super::{Home, Memory, MemoryMut, copy, prefetch};
+use crate::steps;
 
 /// A segment of our outbox: only this process writes it (M2).
 pub struct OwnMapping {
@@ -182,7 +183,9 @@ impl MemoryMut for OwnMapping {
     }
     #[inline]
     fn publish64(&self, at: usize, value: u64) {
+        steps::unpublished(at);
         word64(&self.map, at).store(value, Ordering::Release);
+        steps::published(at);
     }
     #[inline]
     fn will_write(&self, at: usize) {

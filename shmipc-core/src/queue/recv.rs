@@ -5,6 +5,7 @@
 use crate::error::PeerMisbehaved;
 use crate::layout::{Geometry, HEAD_AT, RING_AT, TAIL_AT};
 use crate::mem::{Memory, MemoryMut, Raw};
+use crate::steps::{self, Step};
 
 use super::record::{ExtentRef, Header, Kind};
 
@@ -123,6 +124,7 @@ impl<O: MemoryMut, P: Memory> RecordReader<O, P> {
             return None;
         }
         let payload = copy(&self.peer, at + 16, len as usize)?;
+        steps::reach(Step::RecordTaken);
         self.next = self.drained + size;
         self.drained = self.next;
         Some((payload, len, last))

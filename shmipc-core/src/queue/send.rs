@@ -3,6 +3,7 @@
 use crate::error::PeerMisbehaved;
 use crate::layout::{Geometry, HEAD_AT, RING_AT, TAIL_AT};
 use crate::mem::{Memory, MemoryMut, Raw};
+use crate::steps;
 
 use super::record::{ExtentRef, Header, Kind};
 
@@ -98,6 +99,7 @@ impl<O: MemoryMut, P: Memory> RecordWriter<O, P> {
         self.own.write(at + 16, payload);
         self.own.store64(at + 8, header.stream);
         self.own.store64(at, header.word());
+        steps::written(header.kind);
         self.account(&header, size);
     }
 
@@ -130,6 +132,7 @@ impl<O: MemoryMut, P: Memory> RecordWriter<O, P> {
         self.own.store64(at + 24, range);
         self.own.store64(at + 8, header.stream);
         self.own.store64(at, header.word());
+        steps::written(header.kind);
         self.account(&header, size);
     }
 

@@ -17,7 +17,7 @@ pub const OLDER_DIALECTS: [u8; 3] = [2, 3, 4];
 
 /// Frame types of [`VERSION`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(crate) enum Kind {
     Hello = 1,
     Refuse = 2,
     Outbox = 3,
@@ -34,6 +34,12 @@ pub(super) enum Kind {
 }
 
 impl Kind {
+    /// The type of a frame that we have encoded.
+    #[cfg(feature = "steps")]
+    pub(crate) fn of(frame: &[u8]) -> Option<Self> {
+        Self::from_wire(*frame.get(HEADER - 1)?)
+    }
+
     fn from_wire(kind: u8) -> Option<Self> {
         Some(match kind {
             1 => Self::Hello,

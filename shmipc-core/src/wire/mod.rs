@@ -69,6 +69,8 @@ mod tests;
 pub use decoder::Decoder;
 pub use encode::{BELL, add_segment, close, outbox, ready, refuse, retire_segment};
 pub use frame::{AddSegment, Frame, Outbox, Refuse, SegmentClass};
+#[cfg(feature = "steps")]
+pub(crate) use header::Kind as FrameKind;
 pub use header::{HEADER, MAGIC, MAX_FRAME, OLDER_DIALECTS, VERSION};
 pub use hello::{Features, Hello, MAX_NAME};
 pub use upgrade::{Claim, Inode, Offer, offer, release, serving, yield_};

@@ -7,6 +7,7 @@ use crate::error::{SendError, SessionError};
 use crate::handle::session::Owner;
 use crate::queue::Flags;
 use crate::session::{Effects, Grant};
+use crate::steps::{self, Step};
 
 /// Memory for one message, to be filled in place and committed. Dropped instead, nothing was sent.
 ///
@@ -57,6 +58,7 @@ impl Reservation {
         if self.owner.shared.is_foreign() {
             return Err(SessionError::Forked.into());
         }
+        steps::reach(Step::Filled);
         let shared = &self.owner.shared;
         let mut effects = Effects::default();
         let inline = self.inline.get(..len).unwrap_or_default();

@@ -6,6 +6,7 @@ use std::task::{Poll, Waker};
 use crate::error::{SendError, SessionError};
 use crate::handle::session::Owner;
 use crate::session::{Ask, Effects, Grant, TicketId};
+use crate::steps::{self, Step};
 
 use super::Reservation;
 
@@ -35,6 +36,7 @@ impl Reserving {
             Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
             Poll::Pending => return Poll::Pending,
         };
+        steps::reach(Step::Granted);
         let Ask::Data(len) = self.ask else { unreachable!("announcements use `poll_grant`") };
         let inline = if grant.extent.is_some() { Vec::new() } else { vec![0; len as usize] };
         Poll::Ready(Ok(Reservation {
@@ -107,7 +109,9 @@ impl Reserving {
                     Ok(None) => {}
                 }
                 shared.count_waiting(true);
-                *self.ticket.insert(tx.join(self.key, self.ask))
+                let ticket = *self.ticket.insert(tx.join(self.key, self.ask));
+                steps::reach(Step::ReserveWaits);
+                ticket
             }
         };
         // The waker is stored before the look (settling), so an answer in between is not lost.

@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 use crate::error::SessionError;
 use crate::notify::leaving;
 use crate::session::Effects;
+use crate::steps::{self, Step};
 use crate::wire;
 
 use super::Shared;
@@ -61,6 +62,7 @@ impl Shared {
             self.tx().end(error, &mut effects);
         }
         self.link.shutdown();
+        steps::reach(Step::SocketShut);
         for waker in effects.wakers {
             waker.wake();
         }

@@ -10,6 +10,7 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use crate::link::Sent;
 use crate::session::Effects;
+use crate::steps::{self, Step};
 
 use super::{Shared, lock};
 
@@ -53,6 +54,7 @@ impl Shared {
         if !announced.is_empty() {
             let mut tx = self.tx();
             announced.into_iter().for_each(|id| tx.arena.announced(id));
+            steps::reach(Step::SegmentLive);
             tx.settle_or_end(effects);
         }
         sent.unwrap_or_else(|error| {

@@ -6,6 +6,7 @@ use crate::error::{OsError, SendError};
 use crate::mem::{self, CreateError};
 use crate::pool::Plan;
 use crate::session::Effects;
+use crate::steps::{self, Step};
 use crate::wire;
 
 use super::frames::Frame;
@@ -67,6 +68,7 @@ impl Shared {
         effects: &mut Effects,
     ) -> Result<(), SendError> {
         let created = mem::create_arena(c"shmipc-arena", plan.bytes as usize);
+        steps::reach(Step::SegmentMade);
         let mut tx = self.tx();
         let (segment, fd) = match created {
             Ok(created) => created,

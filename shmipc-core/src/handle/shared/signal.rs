@@ -7,6 +7,7 @@ use crate::error::PeerMisbehaved;
 use crate::notify::event::Cursor;
 use crate::notify::leaving;
 use crate::session::{Effects, Payload, Tx};
+use crate::steps::{self, Step};
 
 use super::Shared;
 
@@ -121,7 +122,9 @@ impl Shared {
     #[cold]
     pub(super) fn ring(&self) {
         self.bells_rung.fetch_add(1, Ordering::Relaxed);
+        steps::reach(Step::BellUnrung);
         // A bell that cannot be rung belongs to a peer that is gone; the socket says so.
         let _ = self.link.ring();
+        steps::reach(Step::BellRung);
     }
 }

@@ -6,6 +6,7 @@ use crate::error::{PeerMisbehaved, SessionError};
 use crate::link::{Receive, Woken};
 use crate::mem::{self, AdoptError};
 use crate::session::{Effects, Rx};
+use crate::steps::{self, Step};
 use crate::wire::Frame;
 
 use super::{FREE_RINGS, READS, Shared, SocketIn, lock};
@@ -28,6 +29,7 @@ impl Shared {
     }
 
     fn act_on(&self, woken: Woken, reads: u32, inside: bool) {
+        steps::reach(Step::Woken);
         if woken.socket || woken.peer_died {
             self.read_socket_and_act(if woken.peer_died { READS } else { reads }, inside);
         }
@@ -132,6 +134,7 @@ impl Shared {
                     }
                 };
                 rx.add_segment(id, mapping, add.class);
+                steps::reach(Step::SegmentMapped);
                 let mut returns = lock(&self.returns);
                 returns.by_segment.insert(id, 0);
                 effects.returned = Some(returns.writer.segment(id));

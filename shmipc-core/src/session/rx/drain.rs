@@ -10,6 +10,7 @@ use crate::mem::{LentBytes, Memory, MemoryMut};
 use crate::queue::{ExtentRef, Flags, Kind, Record};
 
 use crate::session::{Effects, StreamId, charge, footprint};
+use crate::steps::{self, Step};
 use crate::wire::SegmentClass;
 
 use super::{BUDGET, Drained, End, Entry, Feeds, GLANCE, Payload, Place, Rx, RxStream};
@@ -47,12 +48,15 @@ impl<O: MemoryMut + Clone, P: Memory + Clone> Rx<O, P> {
             return Ok(Drained::Empty);
         }
         self.reader.load_tail()?;
+        steps::reach(Step::TailLoaded);
         for _ in 0..BUDGET {
             let Some(record) = self.reader.next_record()? else {
                 self.look_whether_peer_leaves(feeds, effects)?;
                 return Ok(Drained::Empty);
             };
-            if let Some(entry) = self.act(&record, feeds, want, effects)? {
+            let entry = self.act(&record, feeds, want, effects)?;
+            steps::reach(Step::RecordTaken);
+            if let Some(entry) = entry {
                 self.reader.done();
                 return Ok(Drained::Entry(entry));
             }

@@ -10,6 +10,7 @@ use crate::mem::{Memory, MemoryMut};
 use crate::notify::leaving;
 
 use crate::session::{Effects, Tx};
+use crate::steps::{self, Step};
 
 use super::{End, Feeds, Rx, RxStream};
 
@@ -25,6 +26,7 @@ impl<O: MemoryMut + Clone, P: Memory + Clone> Rx<O, P> {
             return Ok(false);
         }
         leaving::announce(&self.own);
+        steps::reach(Step::LeavingStored);
         let tail = self.reader.load_tail()?;
         self.limit.fix(&self.own, tail);
         self.put_aside = true;
@@ -67,6 +69,7 @@ impl<O: MemoryMut + Clone, P: Memory + Clone> Rx<O, P> {
         if !self.last.look(&self.peer, || feeds.tx().published())? {
             return Ok(());
         }
+        steps::reach(Step::FinalFound);
         let mut tx = feeds.tx();
         let (role, last) = (self.role, self.last);
         let unseen = |key: usize, stream: &RxStream| {
