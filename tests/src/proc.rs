@@ -113,9 +113,22 @@ pub fn threads(pid: u32, name: &str) -> Vec<u32> {
 
 /// Whether a thread sleeps.
 pub fn sleeps(pid: u32, thread: u32) -> bool {
-    let stat = fs::read_to_string(format!("/proc/{pid}/task/{thread}/stat")).unwrap_or_default();
+    state(pid, thread) == Some('S')
+}
+
+/// Whether every thread is stopped, as SIGSTOP asks for.
+pub fn is_stopped(pid: u32) -> bool {
+    let mut tasks = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+    tasks.all(|task| {
+        let thread = task.file_name().to_str().and_then(|name| name.parse().ok());
+        thread.is_some_and(|thread| state(pid, thread) == Some('T'))
+    })
+}
+
+fn state(pid: u32, thread: u32) -> Option<char> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/task/{thread}/stat")).ok()?;
     // The state follows the name, which may hold anything but ends with the last parenthesis.
-    stat.rsplit_once(')').is_some_and(|(_, rest)| rest.trim_start().starts_with('S'))
+    stat.rsplit_once(')')?.1.trim_start().chars().next()
 }
 
 fn field(text: &str, name: &str) -> u64 {

@@ -26,6 +26,9 @@ pub enum Kill {
 /// Where the one that takes over is when somebody is killed.
 const STEPS: [&str; 4] = ["starting", "bound", "asked", "serving"];
 
+/// The step of an upgrade in which nobody is killed.
+pub const UPGRADE: &str = "upgrade";
+
 /// What a run consists of.
 #[derive(Clone, Copy, Debug)]
 pub struct Plan {
@@ -74,8 +77,8 @@ pub type Weights = [Weight; 3];
 pub struct Report {
     /// Messages.
     pub sum: Sum,
-    /// The longest wait of any client, for each upgrade.
-    pub pauses: Vec<Duration>,
+    /// The longest wait of any client, for each upgrade and each step at which somebody was killed.
+    pub pauses: Vec<(&'static str, Duration)>,
     /// After the 10th upgrade and the last one.
     pub weights: Option<(Weights, Weights)>,
 }
@@ -98,18 +101,15 @@ pub fn run(plan: Plan) -> Report {
     for upgrade in 1..=plan.upgrades {
         thread::sleep(plan.rest);
         run.wait_for_clients();
-        let longest = match plan.kill {
-            None => run.upgrade(),
-            Some(Kill::Successor) => {
-                run.kill_successor(STEPS[upgrade as usize % STEPS.len()]);
-                run.upgrade()
-            }
-            Some(Kill::Predecessor) => {
-                run.kill_predecessor(STEPS[upgrade as usize % STEPS.len()]);
-                run.wait_for_clients()
-            }
-        };
-        pauses.push(longest);
+        let step = STEPS[upgrade as usize % STEPS.len()];
+        match plan.kill {
+            None => {}
+            Some(Kill::Successor) => pauses.push((step, run.kill_successor(step))),
+            Some(Kill::Predecessor) => pauses.push((step, run.kill_predecessor(step))),
+        }
+        if plan.kill != Some(Kill::Predecessor) {
+            pauses.push((UPGRADE, run.upgrade()));
+        }
         if upgrade == 10 {
             early = Some(run.weights());
         }
@@ -130,6 +130,8 @@ struct Run {
     server: Peer,
     /// Its number.
     number: u32,
+    /// The number of the last one that was started.
+    last: u32,
     clients: [Peer; 2],
 }
 
@@ -143,7 +145,7 @@ impl Run {
             Peer::start(plan.program, &["client", flavour, place.directory(), &first])
         };
         let clients = [client("blocking", 1), client("tokio", 1 + 2 * THREADS)];
-        let mut run = Self { plan, place, server, number: 1, clients };
+        let mut run = Self { plan, place, server, number: 1, last: 1, clients };
         run.wait_for_clients();
         let interval = plan.interval.unwrap_or_else(|| run.half_of_saturation());
         run.say_interval(interval);
@@ -195,14 +197,15 @@ impl Run {
 
     /// The next server, which stops at `pause`.
     fn next(&mut self, pause: &str) -> Peer {
-        self.number += 1;
-        start_server(&self.plan, &self.place, self.number, pause)
+        self.last += 1;
+        start_server(&self.plan, &self.place, self.last, pause)
     }
 
     /// In good order; the longest that any client has waited.
     fn upgrade(&mut self) -> Duration {
         let mut next = self.next("");
         next.line("serving");
+        self.number = self.last;
         let mut server = std::mem::replace(&mut self.server, next);
         server.line("handed over");
         // Streams that are open end when their clients know of the next server.
@@ -212,11 +215,10 @@ impl Run {
         longest
     }
 
-    /// The next server is killed at this step, and the one before it goes on.
-    fn kill_successor(&mut self, step: &str) {
-        let serving = self.number;
+    /// The next server is killed at this step, and the one before it goes on; the longest wait.
+    fn kill_successor(&mut self, step: &str) -> Duration {
         // Else it might have nothing to do any more, and end.
-        let held = hold(&self.place, serving);
+        let held = hold(&self.place, self.last);
         let mut next = self.next(step);
         if step != "starting" {
             next.line(step);
@@ -228,11 +230,13 @@ impl Run {
         if step == "serving" {
             self.server.line("resumed");
         }
+        let longest = self.wait_for_clients();
         drop(held);
+        longest
     }
 
-    /// The server is killed when the next one is at this step, which then goes on.
-    fn kill_predecessor(&mut self, step: &str) {
+    /// The server is killed when the next one is at this step, which then goes on; the longest wait.
+    fn kill_predecessor(&mut self, step: &str) -> Duration {
         let mut next = self.next(step);
         if step != "starting" {
             next.line(step);
@@ -245,6 +249,8 @@ impl Run {
             next.line("serving");
         }
         self.server = next;
+        self.number = self.last;
+        self.wait_for_clients()
     }
 
     fn end(self) -> Place {
