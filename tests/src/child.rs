@@ -8,6 +8,7 @@ use std::thread;
 use std::time::Instant;
 
 use nix::sys::signal::{Signal, kill};
+use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 use nix::unistd::Pid;
 
 use crate::deadline::{PATIENCE, until};
@@ -82,6 +83,20 @@ impl Peer {
     pub fn signal(&self, signal: Signal) {
         let pid = i32::try_from(self.pid()).expect("a process id");
         kill(Pid::from_raw(pid), signal).expect("our child");
+    }
+
+    /// Whether it has stopped.
+    ///
+    /// # Errors
+    /// It has ended.
+    pub fn has_stopped(&self) -> Result<bool, String> {
+        let flags = WaitPidFlag::WSTOPPED | WaitPidFlag::WEXITED;
+        let pid = Id::Pid(Pid::from_raw(self.pid().cast_signed()));
+        match waitid(pid, flags | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT) {
+            Ok(WaitStatus::StillAlive | WaitStatus::Continued(_)) => Ok(false),
+            Ok(WaitStatus::Stopped(..)) => Ok(true),
+            ended => Err(format!("it has ended by itself: {ended:?}")),
+        }
     }
 
     /// What follows `word` in all lines that it has said and nobody has read; after its end.

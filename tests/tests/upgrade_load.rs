@@ -19,13 +19,20 @@ fn nothing_happens_to_any_message() {
 /// At no step of the protocol does it matter to clients that a successor dies.
 #[test]
 fn successors_that_are_killed() {
-    let sum = upgrades(8, Some(Kill::Successor)).sum;
+    let sum = upgrades(Kill::Successor.round(), Some(Kill::Successor)).sum;
     assert!(sum.is_perfect(), "{sum}");
 }
 
 /// What was in flight is reported, at every step, and nothing else.
 #[test]
 fn predecessors_that_are_killed() {
-    let sum = upgrades(8, Some(Kill::Predecessor)).sum;
+    let sum = upgrades(Kill::Predecessor.round(), Some(Kill::Predecessor)).sum;
     assert!(sum.is_honest(), "{sum}");
+}
+
+/// Whoever stands still for a while at whatever step, nothing happens to any message.
+#[test]
+fn servers_that_stop_for_a_while() {
+    let sum = upgrades(Kill::Nobody.round(), Some(Kill::Nobody)).sum;
+    assert!(sum.is_perfect(), "{sum}");
 }

@@ -1,7 +1,7 @@
 //! Upgrades under load: `cargo run --release -p tests --bin upgrades -- --upgrades 1000`, and with
-//! `--kill successor` or `--kill predecessor` at every step in turn. `--rate N` is for each of the eight client
-//! threads, messages a second; without it, it is half of what is possible. The processes of a run are
-//! roles of this program too.
+//! `--kill successor` or `--kill predecessor` at every step in turn; with `--kill nobody` they stop there for a
+//! while. `--rate N` is for each of the eight client threads, messages a second; without it, it is half of
+//! what is possible. The processes of a run are roles of this program too.
 
 use std::collections::BTreeMap;
 use std::process::exit;
@@ -20,9 +20,9 @@ fn main() {
     let program: &'static str = arguments[0].clone().leak();
     let words: Vec<&str> = arguments[1..].iter().map(String::as_str).collect();
     match words[..] {
-        ["server", flavour, directory, number, pause] => {
+        ["server", flavour, directory, number, pause, later] => {
             die_with_parent();
-            Role::run(flavour, directory, number, pause);
+            Role::run(flavour, directory, number, [pause, later]);
         }
         ["client", flavour, directory, first] => {
             die_with_parent();
@@ -44,6 +44,7 @@ fn plan(program: &'static str, mut words: &[&str]) -> Plan {
             }
             ("--kill", "successor") => plan.kill = Some(Kill::Successor),
             ("--kill", "predecessor") => plan.kill = Some(Kill::Predecessor),
+            ("--kill", "nobody") => plan.kill = Some(Kill::Nobody),
             _ => panic!("unknown: {option} {value}"),
         }
         words = rest;
@@ -64,7 +65,7 @@ fn report(plan: Plan) {
         pauses.sort_unstable();
         let at = |part: f64| pauses[((pauses.len() - 1) as f64 * part).round() as usize];
         println!(
-            "longest wait, {step:<9} {:>4} times: p50 {:.1?}, p99 {:.1?}, most {:.1?}",
+            "longest wait, {step:<13} {:>4} times: p50 {:.1?}, p99 {:.1?}, most {:.1?}",
             pauses.len(),
             at(0.5),
             at(0.99),

@@ -6,8 +6,6 @@ use std::time::{Duration, Instant};
 
 use nix::libc::ECONNRESET;
 use nix::sys::signal::Signal;
-use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
-use nix::unistd::Pid;
 use shmipc_core::config::WaitMode;
 use shmipc_core::error::{ConnectError, HandshakeError, OsError, SessionError};
 use shmipc_core::steps::Step;
@@ -177,11 +175,10 @@ impl Case {
         ledger: &Path,
         neighbour: &Neighbour,
     ) -> Result<Account, String> {
-        let pid = Pid::from_raw(victim.pid().cast_signed());
         let whole = || survivor.whole.load(std::sync::atomic::Ordering::Relaxed);
         let mut stopped = Ok(false);
         self.until("the victim reaches its step", || {
-            stopped = has_stopped(pid);
+            stopped = victim.has_stopped();
             stopped != Ok(false)
         })?;
         stopped?;
@@ -270,15 +267,5 @@ impl Case {
             }
             _ => Ok(Some(learned)),
         }
-    }
-}
-
-/// Whether a child of ours has stopped; an error if it has ended.
-fn has_stopped(pid: Pid) -> Result<bool, String> {
-    let flags = WaitPidFlag::WSTOPPED | WaitPidFlag::WEXITED;
-    match waitid(Id::Pid(pid), flags | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT) {
-        Ok(WaitStatus::StillAlive) => Ok(false),
-        Ok(WaitStatus::Stopped(..)) => Ok(true),
-        ended => Err(format!("the victim has ended by itself: {ended:?}")),
     }
 }

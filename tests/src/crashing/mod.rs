@@ -23,6 +23,7 @@ pub mod victim;
 use std::time::Duration;
 
 use shmipc_core::config::{Config, WaitMode};
+use shmipc_core::steps::Step;
 
 /// Which end of the session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,6 +45,11 @@ impl Side {
             Self::Server => Self::Client,
         }
     }
+}
+
+/// The step of that name.
+pub fn step_named(name: &str) -> Option<Step> {
+    Step::ALL.iter().copied().find(|step| format!("{step:?}") == name)
 }
 
 /// Little credit, queue space and memory, so that all of it is waited for.

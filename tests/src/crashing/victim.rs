@@ -7,7 +7,7 @@ use shmipc_core::steps::{Step, stop_at};
 
 use super::ledger::Ledger;
 use super::talk::Talk;
-use super::{Side, config};
+use super::{Side, config, step_named};
 use crate::blocking::Blocking;
 use crate::flavour::Flavour;
 use crate::tokio::{CurrentThread, Kind, MultiThread, Tokio};
@@ -43,12 +43,11 @@ impl Orders {
     /// Back from arguments.
     pub fn parse(words: &[&str]) -> Option<Self> {
         let [side, flavour, wait, step, nth, path, ledger] = words else { return None };
-        let named = |name: &str| Step::ALL.iter().copied().find(|step| format!("{step:?}") == name);
         Some(Self {
             side: Side::ALL.into_iter().find(|one| format!("{one:?}") == *side)?,
             flavour: (*flavour).to_owned(),
             wait: if *wait == "Block" { WaitMode::Block } else { WaitMode::Adaptive },
-            step: named(step)?,
+            step: step_named(step)?,
             nth: nth.parse().ok()?,
             path: path.into(),
             ledger: ledger.into(),

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
+use nix::sys::signal::Signal;
 use shmipc_sync::{Session, Stream};
 
 use super::account::{Outcome, Sum};
@@ -21,10 +22,43 @@ pub enum Kill {
     Successor,
     /// The one that is taken over from.
     Predecessor,
+    /// Nobody: either stops for a while, where it would have been killed.
+    Nobody,
 }
 
 /// Where the one that takes over is when somebody is killed.
-const STEPS: [&str; 4] = ["starting", "bound", "asked", "serving"];
+const PAUSES: [&str; 4] = ["starting", "bound", "asked", "serving"];
+/// What the one that takes over does when it stops by itself.
+const OF_SUCCESSOR: [&str; 6] =
+    ["ClaimUnsent", "ClaimSent", "ReadyUnsent", "ReadySent", "ServingUnsent", "ServingSent"];
+/// The same of the one that is taken over from.
+const OF_PREDECESSOR: [&str; 4] = ["OfferUnsent", "OfferSent", "YieldUnsent", "YieldSent"];
+/// The same if it has a predecessor itself.
+const OF_BOTH: [&str; 2] = ["ReleaseUnsent", "ReleaseSent"];
+/// How long who stops for a while does.
+const STALL: Duration = Duration::from_millis(20);
+
+impl Kill {
+    /// The steps, which take turns.
+    fn steps(self) -> Vec<&'static str> {
+        match self {
+            Self::Successor => [&PAUSES[..], &OF_SUCCESSOR].concat(),
+            Self::Predecessor => [&PAUSES[..], &OF_PREDECESSOR, &OF_BOTH].concat(),
+            Self::Nobody => [&OF_SUCCESSOR[..], &OF_PREDECESSOR, &OF_BOTH].concat(),
+        }
+    }
+
+    /// The step at which somebody is killed in that upgrade.
+    fn step(self, upgrade: u32) -> &'static str {
+        let steps = self.steps();
+        steps[(upgrade as usize - 1) % steps.len()]
+    }
+
+    /// Upgrades until each step had its turn.
+    pub fn round(self) -> u32 {
+        self.steps().len() as u32
+    }
+}
 
 /// The step of an upgrade in which nobody is killed.
 pub const UPGRADE: &str = "upgrade";
@@ -101,14 +135,10 @@ pub fn run(plan: Plan) -> Report {
     for upgrade in 1..=plan.upgrades {
         thread::sleep(plan.rest);
         run.wait_for_clients();
-        let step = STEPS[upgrade as usize % STEPS.len()];
+        run.upgrade = upgrade;
         match plan.kill {
-            None => {}
-            Some(Kill::Successor) => pauses.push((step, run.kill_successor(step))),
-            Some(Kill::Predecessor) => pauses.push((step, run.kill_predecessor(step))),
-        }
-        if plan.kill != Some(Kill::Predecessor) {
-            pauses.push((UPGRADE, run.upgrade()));
+            None => pauses.push((UPGRADE, run.upgrade())),
+            Some(kill) => run.disturb(kill, kill.step(upgrade), &mut pauses),
         }
         if upgrade == 10 {
             early = Some(run.weights());
@@ -132,20 +162,22 @@ struct Run {
     number: u32,
     /// The number of the last one that was started.
     last: u32,
+    /// Which upgrade it is.
+    upgrade: u32,
     clients: [Peer; 2],
 }
 
 impl Run {
     fn start(plan: Plan, directory: &Path) -> Self {
         let place = Place::new(directory);
-        let mut server = start_server(&plan, &place, 1, "");
+        let mut server = start_server(&plan, &place, 1, ["", own_step(&plan, 1)]);
         server.line("serving");
         let client = |flavour, first: u32| {
             let first = first.to_string();
             Peer::start(plan.program, &["client", flavour, place.directory(), &first])
         };
         let clients = [client("blocking", 1), client("tokio", 1 + 2 * THREADS)];
-        let mut run = Self { plan, place, server, number: 1, last: 1, clients };
+        let mut run = Self { plan, place, server, number: 1, last: 1, upgrade: 1, clients };
         run.wait_for_clients();
         let interval = plan.interval.unwrap_or_else(|| run.half_of_saturation());
         run.say_interval(interval);
@@ -195,15 +227,47 @@ impl Run {
         [&self.server, &self.clients[0], &self.clients[1]].map(Weight::of)
     }
 
-    /// The next server, which stops at `pause`.
+    /// The next server, which stops at `pause`, and where it is to in the upgrade after.
     fn next(&mut self, pause: &str) -> Peer {
         self.last += 1;
-        start_server(&self.plan, &self.place, self.last, pause)
+        let later = own_step(&self.plan, self.upgrade + 1);
+        start_server(&self.plan, &self.place, self.last, [pause, later])
+    }
+
+    /// An upgrade in which somebody is killed at this step, or stops.
+    fn disturb(
+        &mut self,
+        kill: Kill,
+        step: &'static str,
+        pauses: &mut Vec<(&'static str, Duration)>,
+    ) {
+        let longest = match kill {
+            _ if OF_BOTH.contains(&step) => self.disturb_between(kill, step),
+            Kill::Successor => self.kill_successor(step),
+            Kill::Predecessor => self.kill_predecessor(step),
+            Kill::Nobody => self.upgrade_with(step),
+        };
+        pauses.push((step, longest));
+        if kill == Kill::Successor {
+            pauses.push((UPGRADE, self.upgrade()));
+        }
     }
 
     /// In good order; the longest that any client has waited.
     fn upgrade(&mut self) -> Duration {
-        let mut next = self.next("");
+        self.upgrade_with("")
+    }
+
+    /// The same; one of the two stops at this step for a while, if it is one.
+    fn upgrade_with(&mut self, step: &str) -> Duration {
+        let of_next = OF_SUCCESSOR.contains(&step);
+        let mut next = self.next(if of_next { step } else { "" });
+        if !step.is_empty() {
+            let stopped = if of_next { &next } else { &self.server };
+            wait_for_stop(stopped);
+            thread::sleep(STALL);
+            stopped.signal(Signal::SIGCONT);
+        }
         next.line("serving");
         self.number = self.last;
         let mut server = std::mem::replace(&mut self.server, next);
@@ -220,7 +284,9 @@ impl Run {
         // Else it might have nothing to do any more, and end.
         let held = hold(&self.place, self.last);
         let mut next = self.next(step);
-        if step != "starting" {
+        if OF_SUCCESSOR.contains(&step) {
+            wait_for_stop(&next);
+        } else if step != "starting" {
             next.line(step);
         }
         if step == "serving" {
@@ -237,12 +303,16 @@ impl Run {
 
     /// The server is killed when the next one is at this step, which then goes on; the longest wait.
     fn kill_predecessor(&mut self, step: &str) -> Duration {
-        let mut next = self.next(step);
-        if step != "starting" {
+        let stops = OF_PREDECESSOR.contains(&step);
+        let pauses = !stops && step != "starting";
+        let mut next = self.next(if stops { "" } else { step });
+        if stops {
+            wait_for_stop(&self.server);
+        } else if pauses {
             next.line(step);
         }
         self.server.kill();
-        if step != "starting" {
+        if pauses {
             next.say("go on");
         }
         if step != "serving" {
@@ -253,18 +323,57 @@ impl Run {
         self.wait_for_clients()
     }
 
+    /// The next server is killed, or stops, when it is succeeded while this one is still needed.
+    fn disturb_between(&mut self, kill: Kill, step: &str) -> Duration {
+        // Until then this one is not drained.
+        let held = hold(&self.place, self.number);
+        let mut between = self.next(step);
+        between.line("serving");
+        self.server.line("handed over");
+        let mut last = self.next("");
+        wait_for_stop(&between);
+        if kill == Kill::Nobody {
+            thread::sleep(STALL);
+            between.signal(Signal::SIGCONT);
+        } else {
+            between.kill();
+        }
+        last.line("serving");
+        self.number = self.last;
+        drop(held);
+        let longest = self.wait_for_clients();
+        let first = std::mem::replace(&mut self.server, last);
+        let gone = if kill == Kill::Nobody { vec![first, between] } else { vec![first] };
+        for mut server in gone {
+            server.line("drained");
+            server.succeed();
+        }
+        longest
+    }
+
     fn end(self) -> Place {
         self.clients.into_iter().for_each(Peer::succeed);
         self.place
     }
 }
 
-/// In tokio and blocking by turns; who pauses is of the blocking flavour.
-fn start_server(plan: &Plan, place: &Place, number: u32, pause: &str) -> Peer {
-    let flavour =
-        if number.is_multiple_of(2) && plan.kill.is_none() { "tokio" } else { "blocking" };
+/// Where a server stops as the predecessor of that upgrade, if it does.
+fn own_step(plan: &Plan, upgrade: u32) -> &'static str {
+    let step = plan.kill.map_or("", |kill| kill.step(upgrade));
+    if OF_PREDECESSOR.contains(&step) { step } else { "" }
+}
+
+fn wait_for_stop(server: &Peer) {
+    until("a server stops", || server.has_stopped().expect("it lives"));
+}
+
+/// In tokio and blocking by turns; who waits for a word is of the blocking flavour.
+fn start_server(plan: &Plan, place: &Place, number: u32, stops: [&str; 2]) -> Peer {
+    let tokio = number.is_multiple_of(2) && !PAUSES.contains(&stops[0]);
+    let flavour = if tokio { "tokio" } else { "blocking" };
     let number = number.to_string();
-    Peer::start(plan.program, &["server", flavour, place.directory(), &number, pause])
+    let arguments = ["server", flavour, place.directory(), &number, stops[0], stops[1]];
+    Peer::start(plan.program, &arguments)
 }
 
 /// A stream that is open.

@@ -8,9 +8,11 @@ use std::thread;
 use std::time::Duration;
 
 use shmipc_core::error::{ListenError, UpgradeRefusal};
+use shmipc_core::steps::{Step, stop_at};
 
 use super::message::{name, sign};
 use super::{Place, append, open};
+use crate::crashing::step_named;
 use crate::deadline::PATIENCE;
 
 /// What a server is, and where it stops to wait for a word.
@@ -19,15 +21,22 @@ pub struct Role {
     place: Place,
     /// Its number, which its replies carry.
     number: u32,
-    /// `bound`, `asked` or `serving`.
+    /// `bound`, `asked` or `serving`, to wait for a word; or a step of the library's, to stop there.
     pause: String,
+    /// A step of the library's at which it stops once it serves.
+    later: Option<Step>,
 }
 
 impl Role {
-    /// The process's side: `blocking` or `tokio`, the directory, its number, and where it pauses.
-    pub fn run(flavour: &str, directory: &str, number: &str, pause: &str) {
+    /// The process's side: `blocking` or `tokio`, the directory, its number, and where it stops
+    /// before it serves and after it.
+    pub fn run(flavour: &str, directory: &str, number: &str, [pause, later]: [&str; 2]) {
         let number = number.parse().expect("a number");
-        let role = Self { place: Place::new(Path::new(directory)), number, pause: pause.into() };
+        if let Some(step) = step_named(pause) {
+            stop_at(step, 1);
+        }
+        let (place, pause) = (Place::new(Path::new(directory)), pause.into());
+        let role = Self { place, number, pause, later: step_named(later) };
         match flavour {
             "blocking" => role.block(),
             "tokio" => {
@@ -45,6 +54,9 @@ impl Role {
         io::stdout().flush().expect("the test listens");
         if self.pause == step {
             io::stdin().read_line(&mut String::new()).expect("standard input");
+        }
+        if step == "serving" {
+            self.later.into_iter().for_each(|step| stop_at(step, 1));
         }
     }
 
@@ -94,8 +106,14 @@ impl Role {
 
     async fn wait(self) {
         use shmipc_async::{Drained, Listener};
-        let listener = Listener::bind_upgradable(self.place.socket()).await;
-        let listener = listener.expect("a place in the row");
+        let listener = loop {
+            match Listener::bind_upgradable(self.place.socket()).await {
+                Err(ListenError::UpgradeRefused(UpgradeRefusal::InProgress)) => {
+                    tokio::time::sleep(Duration::from_millis(1)).await;
+                }
+                listener => break listener.expect("a place in the row"),
+            }
+        };
         self.at("bound");
         listener.ready().await.expect("the turn");
         self.at("serving");

@@ -54,12 +54,12 @@ impl<O: MemoryMut + Clone, P: Memory + Clone> Rx<O, P> {
                 self.look_whether_peer_leaves(feeds, effects)?;
                 return Ok(Drained::Empty);
             };
-            let entry = self.act(&record, feeds, want, effects)?;
-            steps::reach(Step::RecordTaken);
-            if let Some(entry) = entry {
+            if let Some(entry) = self.act(&record, feeds, want, effects)? {
+                steps::reach(Step::RecordTaken);
                 self.reader.done();
                 return Ok(Drained::Entry(entry));
             }
+            steps::reach(Step::RecordTaken);
         }
         self.reader.done();
         Ok(Drained::Budget)
