@@ -33,8 +33,15 @@ fn main() {
 }
 
 fn plan(program: &'static str, mut words: &[&str]) -> Plan {
-    let mut plan =
-        Plan { program, upgrades: 20, kill: None, interval: None, rest: REST, talkative: true };
+    let mut plan = Plan {
+        program,
+        upgrades: 20,
+        kill: None,
+        interval: None,
+        rest: REST,
+        weigh: true,
+        talkative: true,
+    };
     while let [option, value, rest @ ..] = words {
         match (*option, *value) {
             ("--upgrades", value) => plan.upgrades = value.parse().expect("a number"),
