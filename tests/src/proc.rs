@@ -1,6 +1,7 @@
 //! What the kernel says of a process.
 
 use std::fs;
+use std::path::Path;
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
@@ -33,6 +34,24 @@ pub fn allow_descriptors(needed: u64) {
     if soft < needed {
         setrlimit(Resource::RLIMIT_NOFILE, needed, hard).expect("setrlimit");
     }
+}
+
+/// Lets that process open so many descriptors more; `None`: as many as it may.
+#[allow(unsafe_code)]
+pub fn limit_descriptors(pid: u32, more: Option<usize>) {
+    use nix::libc::{RLIMIT_NOFILE, prlimit, rlimit};
+    let mut limits = rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: the kernel writes to `limits`, and reads nothing.
+    let read = unsafe { prlimit(pid.cast_signed(), RLIMIT_NOFILE, std::ptr::null(), &mut limits) };
+    assert_eq!(read, 0, "prlimit");
+    limits.rlim_cur = more.map_or(limits.rlim_max, |more| {
+        // The limit is one of their numbers.
+        let free = |number: &u64| !Path::new(&format!("/proc/{pid}/fd/{number}")).exists();
+        (0..).filter(free).nth(more).expect("there is no last number")
+    });
+    // SAFETY: the kernel reads `limits`, and writes nothing.
+    let set = unsafe { prlimit(pid.cast_signed(), RLIMIT_NOFILE, &limits, std::ptr::null_mut()) };
+    assert_eq!(set, 0, "prlimit");
 }
 
 /// Open descriptors.
