@@ -1,7 +1,7 @@
 //! The control channel: what driver and peer say to each other beside the link under test.
 //!
 //! A `SOCK_SEQPACKET` socket pair; each packet is one message as JSON, with the descriptors that
-//! belong to it. The peer finds its end on standard input. Between two messages of the driver a
+//! belong to it, most of which go ahead of it if they are many. The peer finds its end on standard input. Between two messages of the driver a
 //! peer is asleep in the kernel, so nothing here disturbs a measurement:
 //!
 //! ```text
@@ -35,7 +35,10 @@ use crate::transport::Arm;
 const PACKET: usize = 4096;
 
 /// The most descriptors in one packet: what the kernel allows.
-pub(crate) const DESCRIPTORS: usize = 253;
+const DESCRIPTORS: usize = 253;
+
+/// All that is in a packet whose descriptors belong to a message that comes later.
+const AHEAD: &[u8] = b"+";
 
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Order {
@@ -81,39 +84,55 @@ impl Control {
 
     pub(crate) fn send(&self, message: &impl Serialize, fds: &[OwnedFd]) -> io::Result<()> {
         let text = serde_json::to_vec(message)?;
+        assert!(text.len() <= PACKET);
         let raw: Vec<RawFd> = fds.iter().map(AsRawFd::as_raw_fd).collect();
-        let rights = [ControlMessage::ScmRights(&raw)];
-        let rights = if raw.is_empty() { &[] } else { &rights[..] };
-        assert!(text.len() <= PACKET && raw.len() <= DESCRIPTORS);
-        let parts = [IoSlice::new(&text)];
+        let mut rest = &raw[..];
+        while let Some((ahead, others)) = rest.split_at_checked(DESCRIPTORS) {
+            self.send_packet(AHEAD, ahead)?;
+            rest = others;
+        }
+        self.send_packet(&text, rest)
+    }
+
+    fn send_packet(&self, text: &[u8], fds: &[RawFd]) -> io::Result<()> {
+        let rights = [ControlMessage::ScmRights(fds)];
+        let rights = if fds.is_empty() { &[] } else { &rights[..] };
+        let parts = [IoSlice::new(text)];
         sendmsg::<()>(self.socket.as_raw_fd(), &parts, rights, MsgFlags::MSG_NOSIGNAL, None)?;
         Ok(())
     }
 
     /// The next message and its descriptors; `None` when the other process is gone.
     pub(crate) fn recv<M: DeserializeOwned>(&self) -> io::Result<Option<(M, Vec<OwnedFd>)>> {
+        let mut fds = Vec::new();
         let mut text = [0; PACKET];
+        loop {
+            match self.recv_packet(&mut text, &mut fds)? {
+                0 => return Ok(None),
+                len if &text[..len] == AHEAD => {}
+                len => return Ok(Some((serde_json::from_slice(&text[..len])?, fds))),
+            }
+        }
+    }
+
+    /// The length of the next packet, whose descriptors come after those that are there.
+    fn recv_packet(&self, text: &mut [u8], fds: &mut Vec<OwnedFd>) -> io::Result<usize> {
         let mut space = nix::cmsg_space!([RawFd; DESCRIPTORS]);
-        let mut parts = [IoSliceMut::new(&mut text)];
+        let mut parts = [IoSliceMut::new(text)];
         let flags = MsgFlags::MSG_CMSG_CLOEXEC;
         let packet = loop {
             match recvmsg::<()>(self.socket.as_raw_fd(), &mut parts, Some(&mut space), flags) {
                 Err(Errno::EINTR) => {}
-                Err(Errno::ECONNRESET) => return Ok(None),
+                Err(Errno::ECONNRESET) => return Ok(0),
                 other => break other?,
             }
         };
-        let mut fds = Vec::new();
         for message in packet.cmsgs()? {
             if let ControlMessageOwned::ScmRights(raw) = message {
                 fds.extend(mem::own_received(&raw));
             }
         }
-        let len = packet.bytes;
-        if len == 0 {
-            return Ok(None);
-        }
-        Ok(Some((serde_json::from_slice(&text[..len])?, fds)))
+        Ok(packet.bytes)
     }
 
     /// Waits until the peer is ready.
@@ -162,5 +181,18 @@ mod tests {
         assert!(matches!(second, Order::Close) && fds.is_empty());
         drop(driver);
         assert!(peer.recv::<Order>().unwrap().is_none());
+    }
+
+    #[test]
+    fn more_descriptors_than_a_packet_takes_arrive_with_their_message() {
+        let (driver, peer) = Control::pair().unwrap();
+        let peer = Control { socket: peer };
+        let (fd, _) = Control::pair().unwrap();
+        for count in [DESCRIPTORS, DESCRIPTORS + 1, 2 * DESCRIPTORS + 3] {
+            let fds = (0..count).map(|_| fd.socket.try_clone().unwrap()).collect::<Vec<_>>();
+            driver.send(&Order::Close, &fds).unwrap();
+            let (_, arrived) = peer.recv::<Order>().unwrap().unwrap();
+            assert_eq!(arrived.len(), count);
+        }
     }
 }

@@ -1,5 +1,5 @@
-//! The shared mapping of the controls, descriptors that came over a socket, and the promise to trust
-//! the peer: all that is `unsafe` in this package.
+//! The shared mapping of the controls, descriptors that came over a socket or are message queues, and the
+//! promise to trust the peer: all that is `unsafe` in this package.
 //!
 //! A [`Mapping`] is cut once into disjoint [`Region`]s. Within a process the borrow of a region
 //! orders what happens to it. Between the processes this program orders it itself, since both run
@@ -16,11 +16,12 @@
 use std::fs::File;
 use std::io;
 use std::ops::Range;
-use std::os::fd::{FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU32, AtomicU64};
 
 use memmap2::{MmapOptions, MmapRaw};
+use nix::mqueue::MqdT;
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use shmipc_sync::PeerTrust;
 
@@ -87,6 +88,16 @@ impl Region {
         unsafe { AtomicU64::from_ptr(address.cast()) }
     }
 
+    /// The word of 32 bits `offset` bytes into the region, as a futex is.
+    #[inline]
+    pub(crate) fn half_word(&self, offset: usize) -> &AtomicU32 {
+        assert!(offset.is_multiple_of(4) && offset < self.len && self.len - offset >= 4);
+        // SAFETY: in bounds of the mapping, which `self` keeps alive.
+        let address = unsafe { self.map.as_mut_ptr().add(self.start + offset) };
+        // SAFETY: aligned, since regions start at pages; nobody holds it as bytes (M2).
+        unsafe { AtomicU32::from_ptr(address.cast()) }
+    }
+
     /// The words of `range`.
     #[inline]
     pub(crate) fn words(&self, range: Range<usize>) -> &[AtomicU64] {
@@ -123,6 +134,12 @@ impl Region {
 pub(crate) fn own_received(fds: &[RawFd]) -> Vec<OwnedFd> {
     // SAFETY: the kernel has just made these descriptors for us, and nothing else knows of them.
     fds.iter().map(|&fd| unsafe { OwnedFd::from_raw_fd(fd) }).collect()
+}
+
+/// The message queue that `fd` is, for as long as `fd` is open.
+pub(crate) fn queue_of(fd: &OwnedFd) -> MqdT {
+    // SAFETY: it is a descriptor of a message queue, and a queue does not close what it refers to.
+    unsafe { MqdT::from_raw_fd(fd.as_raw_fd()) }
 }
 
 /// The promise that shmipc wants before it reads in place.

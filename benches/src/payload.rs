@@ -6,17 +6,24 @@
 //! runs at the speed of a copy; they are the same for all transports, so that a difference between
 //! two transports is theirs.
 
-use crate::args::Touch;
+use crate::args::{Size, Touch};
 
 /// Writes and checks payload, or with `--touch none` leaves it alone.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Payload {
     touch: bool,
+    size: usize,
 }
 
 impl Payload {
-    pub(crate) fn new(touch: Touch) -> Self {
-        Self { touch: touch == Touch::All }
+    pub(crate) fn new(touch: Touch, Size(size): Size) -> Self {
+        Self { touch: touch == Touch::All, size }
+    }
+
+    /// How many bytes message `seq` has.
+    #[inline]
+    pub(crate) fn len(self, _seq: u64) -> usize {
+        self.size
     }
 
     /// Makes `bytes` the payload of message `seq`.
@@ -130,7 +137,7 @@ mod tests {
     #[test]
     #[should_panic(expected = "message 9: 1 of 64 bytes are wrong, the first at 17")]
     fn a_wrong_byte_panics() {
-        let payload = Payload::new(Touch::All);
+        let payload = Payload::new(Touch::All, Size(64));
         let mut bytes = [0; 64];
         payload.fill(&mut bytes, 9);
         bytes[17] ^= 0xff;
@@ -139,7 +146,7 @@ mod tests {
 
     #[test]
     fn a_payload_tells_its_number() {
-        let payload = Payload::new(Touch::All);
+        let payload = Payload::new(Touch::All, Size(64));
         for seq in [0, 1, 41, 1 << 40, u64::MAX] {
             let mut bytes = [0; 9];
             payload.fill(&mut bytes, seq);
@@ -149,7 +156,7 @@ mod tests {
 
     #[test]
     fn touch_none_leaves_the_bytes_alone() {
-        let payload = Payload::new(Touch::None);
+        let payload = Payload::new(Touch::None, Size(64));
         let mut bytes = [7; 64];
         payload.fill(&mut bytes, 9);
         payload.check(&bytes, 9);

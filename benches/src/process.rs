@@ -17,6 +17,7 @@ use std::time::Duration;
 
 use nix::sched::{CpuSet, sched_setaffinity};
 use nix::sys::prctl;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::Signal;
 use nix::time::{ClockId, clock_gettime};
 use nix::unistd::{Pid, getppid};
@@ -29,6 +30,13 @@ pub(crate) fn pin(cpu: Option<usize>) -> io::Result<()> {
     pinned.map_err(|error| {
         io::Error::other(format!("cannot run on CPU {cpu} ({error}); choose others with --pin A,B"))
     })
+}
+
+/// How many descriptors this process may have: it asks for as many as it can get, also for its peer.
+pub(crate) fn descriptors_at_most() -> usize {
+    let Ok((now, most)) = getrlimit(Resource::RLIMIT_NOFILE) else { return 256 };
+    let raised = setrlimit(Resource::RLIMIT_NOFILE, most, most).is_ok();
+    (if raised { most } else { now }) as usize
 }
 
 /// Nanoseconds of CPU that all threads of this process have used.

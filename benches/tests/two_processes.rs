@@ -38,7 +38,7 @@ const KEYS: [&str; 25] = [
     "probe_eventfd_ns",
 ];
 
-const CONTROLS: &str = "cacheline,bare-map,bare-ring,eventfd,pipe,uds";
+const CONTROLS: &str = "cacheline,bare-map,bare-ring,eventfd,futex,pipe,uds,seqpacket,tcp";
 
 fn ipcbench(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_ipcbench"));
@@ -79,7 +79,7 @@ fn controls_measure_latency() {
     let output = run(&[&short[..], &["--transport", CONTROLS, "--size", "64,4k,64K"]].concat());
     let lines = lines(&output);
     // The cache line has one size, and the ring has no room for 64 KiB.
-    assert_eq!(lines.len(), 1 + 3 + 2 + 3 + 3 + 3);
+    assert_eq!(lines.len(), 1 + 3 + 2 + 6 * 3);
     for line in &lines {
         check(line);
         assert_eq!(line["bench"], "latency");
@@ -96,9 +96,35 @@ fn controls_measure_throughput_in_batches() {
         let short = ["throughput", "--blocks", "2", "--block-ms", "20", "--json"];
         let what = ["--transport", CONTROLS, "--size", "100,4k", "--batch", batch];
         let lines = lines(&run(&[&short[..], &what].concat()));
-        assert_eq!(lines.len(), 1 + 5 * 2);
+        assert_eq!(lines.len(), 1 + 8 * 2);
         lines.iter().for_each(check);
     }
+}
+
+#[test]
+fn what_a_limit_of_the_kernel_forbids_is_told() {
+    let short = ["latency", "--blocks", "1", "--block-ms", "20", "--json", "--size", "64,16M"];
+    let output = run(&[&short[..], &["--transport", "uds,mqueue,seqpacket"]].concat());
+    let told = String::from_utf8(output.stderr.clone()).unwrap();
+    for line in ["mqueue 16M: not supported: no 2 queues", "seqpacket 16M: not supported: a packet"]
+    {
+        assert!(told.contains(line), "{told}");
+    }
+    let measured = lines(&output);
+    let uds = measured.iter().filter(|line| line["transport"] == "uds").count();
+    let packets = measured.iter().filter(|line| line["transport"] == "seqpacket").count();
+    assert_eq!((uds, packets), (2, 1), "{told}");
+    // A kernel may have no message queues at all; then it says so above, for 64 bytes as well.
+    let queues = measured.iter().filter(|line| line["transport"] == "mqueue").count();
+    assert_eq!(queues == 1, !told.contains("mqueue 64: not supported"), "{told}");
+}
+
+#[test]
+fn more_lanes_than_descriptors_in_a_packet() {
+    let short = ["parallel", "--blocks", "1", "--block-ms", "20", "--json", "--size", "64"];
+    let lines = lines(&run(&[&short[..], &["--transport", "uds", "--streams", "300"]].concat()));
+    assert_eq!(lines.len(), 1);
+    check(&lines[0]);
 }
 
 #[test]

@@ -57,7 +57,8 @@ fn look_longer<T>(
 ) -> Poll<T> {
     let in_task = tokio::task::try_id().is_some();
     let _active = session.active();
-    let mut spinner = session.spin_briefly(if in_task { SLICE } else { LONG_SLICE });
+    let mut spinner =
+        if in_task { session.spin_briefly(SLICE) } else { session.spin_outside(LONG_SLICE) };
     while spinner.again() {
         let now = session.tail();
         if now == seen && !spinner.ticked() {

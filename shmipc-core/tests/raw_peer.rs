@@ -4,10 +4,11 @@
 mod raw;
 
 use std::os::fd::AsFd;
-use std::task::Poll;
+use std::task::{Poll, Waker};
 use std::time::Duration;
 
-use raw::{Raw, session};
+use raw::{Raw, session, session_with};
+use shmipc_core::config::Config;
 use shmipc_core::error::PeerMisbehaved::{self, BellFlood, HeadJumped, UnknownStream};
 use shmipc_core::error::{OpenError, RecvError, SendError, SessionError};
 use shmipc_core::handle::{RecvHalf, SendHalf, Session};
@@ -107,6 +108,34 @@ fn a_lie_found_while_opening_ends_the_session() {
     let error = session.open().unwrap_err();
     assert_eq!(error, OpenError::Session(misbehaved(HeadJumped)));
     assert!(session.is_over());
+}
+
+/// The same by a call that waits for a place: it is found out at once, or in the section in which it leaves its
+/// waker.
+#[test]
+fn a_lie_found_while_waiting_for_a_place_ends_the_session() {
+    let (session, mut raw) = session_with(&Config::builder().max_streams(1).build().unwrap());
+    let (mut send, recv) = session.open().unwrap();
+    send.finish().unwrap();
+    let waker = Waker::noop();
+    assert!(session.opening().poll(Some(waker)).is_pending());
+    put(&mut raw, Kind::Finish, send.id(), 0);
+    session.drive();
+    drop((send, recv));
+    jump(&raw);
+    let opened = session.opening().poll(Some(waker));
+    let misbehaved = OpenError::Session(misbehaved(HeadJumped));
+    assert!(matches!(opened, Poll::Ready(Err(error)) if error == misbehaved));
+    assert!(session.is_over());
+}
+
+/// What the peer would end the session for is not sent to it.
+#[test]
+#[should_panic = "a message cannot both go on and end the stream"]
+fn a_message_that_goes_on_and_ends_the_stream() {
+    let (session, _raw) = session();
+    let (send, _recv) = session.open().unwrap();
+    let _ = send.try_send(MESSAGE, Flags::MORE.with_if(Flags::FIN, true));
 }
 
 /// The peer cannot know of a stream that we have opened and not announced.

@@ -1,15 +1,18 @@
 //! Hot upgrade: a listener that takes over from a running server, and is handed over to the next one.
 
+use std::os::fd::AsFd;
 use std::path::Path;
+use std::sync::Arc;
+use std::task::{Wake, Waker};
 use std::time::{Duration, Instant};
 
 use shmipc_core::error::ListenError;
+use shmipc_core::handle::{Driver, Session, WeakSession};
+use shmipc_core::link::Poller;
+use shmipc_core::listen::Acceptor;
 
+use crate::Listener;
 use crate::block::deadline;
-use crate::{Listener, Session};
-
-/// How often a server that drains looks after its successor.
-const LOOK: Duration = Duration::from_millis(20);
 
 /// What has become of a server that was handed over; see [`Listener::drain`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,16 +25,6 @@ pub enum Drained {
     TimedOut(usize),
     /// The successor has died: call [`Listener::accept`] again.
     Resumed,
-}
-
-/// Closes a session of which nothing is left to serve.
-fn is_drained(core: &shmipc_core::handle::Session) -> bool {
-    core.glance();
-    let drained = core.poll_drained(None).is_ready();
-    if drained {
-        core.close(0);
-    }
-    drained
 }
 
 impl Listener {
@@ -94,30 +87,98 @@ impl Listener {
     /// [`ListenError`]: the listener is closed or broken.
     pub fn drain(&self, timeout: Duration) -> Result<Drained, ListenError> {
         let deadline = deadline(Some(timeout));
+        let mut leaving = Leaving::new(&self.acceptor)?;
         loop {
             if !self.acceptor.try_followed(Instant::now())? {
                 return Ok(Drained::Resumed);
             }
-            let mut left = self.acceptor.sessions();
-            left.retain(|session| session.upgrade().is_some_and(|core| !is_drained(&core)));
-            let Some(last) = left.last() else {
+            let left = leaving.end_drained();
+            if left == 0 {
                 self.close();
                 return Ok(Drained::Done);
-            };
-            let now = Instant::now();
-            if deadline.is_some_and(|deadline| now >= deadline) {
-                return Ok(Drained::TimedOut(left.len()));
             }
-            let look = now.checked_add(LOOK).into_iter().chain(deadline).min();
-            if let Some(core) = last.upgrade() {
-                // Whatever it says, all are looked at again.
-                let _ = Session { core }.drained_until(look);
+            if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+                return Ok(Drained::TimedOut(left));
             }
+            leaving.sleep(deadline.into_iter().chain(self.acceptor.next_deadline()).min())?;
         }
     }
 
     /// Which server of its row this is: 1, or one more than the one it took over from.
     pub fn generation(&self) -> u64 {
         self.acceptor.generation()
+    }
+}
+
+/// The sessions of a server that drains, and what its thread sleeps on: their descriptors and the listener's.
+struct Leaving {
+    poller: Arc<Wakes>,
+    waker: Waker,
+    sessions: Vec<(Driver, WeakSession)>,
+}
+
+/// Ends the sleep of whoever drains.
+struct Wakes(Poller);
+
+impl Wake for Wakes {
+    fn wake(self: Arc<Self>) {
+        self.0.wake();
+    }
+}
+
+impl Leaving {
+    fn new(acceptor: &Acceptor) -> Result<Self, ListenError> {
+        let poller = Poller::new()?;
+        poller.add(acceptor.as_fd(), 0)?;
+        let mut sessions = Vec::new();
+        for session in acceptor.sessions() {
+            let Some(core) = session.upgrade() else { continue };
+            let driver = core.driver();
+            poller.add(driver.as_fd(), 0)?;
+            sessions.push((driver, session));
+        }
+        let poller = Arc::new(Wakes(poller));
+        Ok(Self { waker: Waker::from(Arc::clone(&poller)), poller, sessions })
+    }
+
+    /// Drives all of them, and closes those of which nothing is left to serve; how many are not.
+    fn end_drained(&mut self) -> usize {
+        let Self { poller, waker, sessions } = self;
+        sessions.retain(|(driver, session)| {
+            driver.try_drive();
+            // One that nobody holds is closed. One that is over is as good as drained.
+            let core = session.upgrade();
+            let drained = |core: &Session| core.poll_drained(Some(waker)).is_ready();
+            let keeps = core.as_ref().is_some_and(|core| !drained(core));
+            if !keeps {
+                poller.0.remove(driver.as_fd());
+                core.iter().for_each(|core| core.close(0));
+            }
+            keeps
+        });
+        sessions.len()
+    }
+
+    /// **Blocks** until there is something to drive for, or until then.
+    fn sleep(&self, until: Option<Instant>) -> Result<(), ListenError> {
+        let drivers = || self.sessions.iter().map(|(driver, _)| driver);
+        let until = drivers().filter_map(Driver::next_deadline).chain(until).min();
+        // All of them, also after one that has something.
+        let awake = drivers().filter(|driver| !driver.arm()).count();
+        let left = until.map(|until| until.saturating_duration_since(Instant::now()));
+        let left = if awake > 0 { Some(Duration::ZERO) } else { left };
+        Ok(self.poller.0.wait(&mut Vec::new(), left)?)
+    }
+}
+
+impl Drop for Leaving {
+    /// Leaves the driving to others.
+    fn drop(&mut self) {
+        for (driver, session) in &self.sessions {
+            if let Some(core) = session.upgrade() {
+                core.forget_drained();
+            }
+            driver.leave();
+        }
     }
 }

@@ -1,6 +1,7 @@
 //! Peer processes that never outlive their test.
 
 use std::io::{BufRead, BufReader, Write};
+use std::os::fd::OwnedFd;
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::mpsc;
 use std::thread;
@@ -25,12 +26,20 @@ impl Peer {
     ///
     /// Must be called on a thread that outlives the process, which dies with the thread that made it.
     pub fn start(program: &str, arguments: &[&str]) -> Self {
-        let mut child = Command::new(program)
-            .args(arguments)
-            .stdin(Stdio::piped())
+        Self::of(Command::new(program).args(arguments).stdin(Stdio::piped()))
+    }
+
+    /// The same with a standard input that is something else, so it cannot be told anything.
+    pub fn inheriting(program: &str, arguments: &[&str], stdin: OwnedFd) -> Self {
+        Self::of(Command::new(program).args(arguments).stdin(stdin))
+    }
+
+    /// Starts what was made ready, standard input included; as for [`start`](Self::start).
+    pub fn of(command: &mut Command) -> Self {
+        let mut child = command
             .stdout(Stdio::piped())
             .spawn()
-            .unwrap_or_else(|error| panic!("cannot start {program}: {error}"));
+            .unwrap_or_else(|error| panic!("cannot start {command:?}: {error}"));
         let stdin = child.stdin.take();
         let stdout = BufReader::new(child.stdout.take().expect("a pipe"));
         let (sender, lines) = mpsc::channel();

@@ -51,6 +51,15 @@ impl Place {
         server
     }
 
+    /// Starts the next server, which the one before has made way for, and which does not accept before it is told.
+    #[track_caller]
+    pub fn asking(&self, generation: u64) -> Peer {
+        let mut server = self.server(&["asked"]);
+        assert_eq!(server.line("bound"), generation.to_string());
+        server.line("asked");
+        server
+    }
+
     /// Asks once, by a session of its own.
     #[track_caller]
     pub fn is_served_by(&self, generation: u64) {

@@ -12,7 +12,7 @@
 //! | [`serving`] | a server process that leaves when it is told, and goes on accepting |
 //! | [`child`] | peer processes that never outlive their test |
 //! | [`deadline`] | a bug is a failure, never a hang |
-//! | [`scribbler`] | a peer that writes what it likes into its outbox and the socket, and its server |
+//! | [`hostile`] | peers that attack a server, by name or at random, and the server that has to bear it |
 //! | [`scripted`] | a peer that does what it is told, call by call, and is inside no call in between |
 //! | [`generations`] | servers that hand over to each other, and clients that follow |
 //! | [`soak`] | mixed traffic beside kills, stalls and reconnects, every message accounted for |
@@ -23,7 +23,7 @@
 //! | [`proc`] | descriptors, mappings, memory and CPU time of a process, as the kernel counts them |
 //!
 //! The peers are the binaries `peer` (an end of a conformance case, or one of the roles that the fault
-//! tests need), `generation` (a server that hands over to the next), `hostile` (a peer that scribbles, and its
+//! tests need), `generation` (a server that hands over to the next), `hostile` (a peer that attacks, and its
 //! server), `soak` (a long run under disturbances), `crashes` (the crash matrix, and its victims), `upgrades`
 //! (upgrades under load) and `idle` (what sessions cost that do nothing).
 
@@ -35,12 +35,12 @@ pub mod crashing;
 pub mod deadline;
 pub mod flavour;
 pub mod generations;
+pub mod hostile;
 pub mod idle;
 pub mod impatience;
 pub mod orders;
 pub mod payload;
 pub mod proc;
-pub mod scribbler;
 pub mod scripted;
 pub mod serving;
 pub mod setup;

@@ -1,6 +1,7 @@
 //! What the kernel says of a process.
 
 use std::fs;
+use std::path::Path;
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
@@ -33,6 +34,24 @@ pub fn allow_descriptors(needed: u64) {
     if soft < needed {
         setrlimit(Resource::RLIMIT_NOFILE, needed, hard).expect("setrlimit");
     }
+}
+
+/// Lets that process open so many descriptors more; `None`: as many as it may.
+#[allow(unsafe_code)]
+pub fn limit_descriptors(pid: u32, more: Option<usize>) {
+    use nix::libc::{RLIMIT_NOFILE, prlimit, rlimit};
+    let mut limits = rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: the kernel writes to `limits`, and reads nothing.
+    let read = unsafe { prlimit(pid.cast_signed(), RLIMIT_NOFILE, std::ptr::null(), &mut limits) };
+    assert_eq!(read, 0, "prlimit");
+    limits.rlim_cur = more.map_or(limits.rlim_max, |more| {
+        // The limit is one of their numbers.
+        let free = |number: &u64| !Path::new(&format!("/proc/{pid}/fd/{number}")).exists();
+        (0..).filter(free).nth(more).expect("there is no last number")
+    });
+    // SAFETY: the kernel reads `limits`, and writes nothing.
+    let set = unsafe { prlimit(pid.cast_signed(), RLIMIT_NOFILE, &limits, std::ptr::null_mut()) };
+    assert_eq!(set, 0, "prlimit");
 }
 
 /// Open descriptors.
@@ -113,9 +132,22 @@ pub fn threads(pid: u32, name: &str) -> Vec<u32> {
 
 /// Whether a thread sleeps.
 pub fn sleeps(pid: u32, thread: u32) -> bool {
-    let stat = fs::read_to_string(format!("/proc/{pid}/task/{thread}/stat")).unwrap_or_default();
+    state(pid, thread) == Some('S')
+}
+
+/// Whether every thread is stopped, as SIGSTOP asks for.
+pub fn is_stopped(pid: u32) -> bool {
+    let mut tasks = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+    tasks.all(|task| {
+        let thread = task.file_name().to_str().and_then(|name| name.parse().ok());
+        thread.is_some_and(|thread| state(pid, thread) == Some('T'))
+    })
+}
+
+fn state(pid: u32, thread: u32) -> Option<char> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/task/{thread}/stat")).ok()?;
     // The state follows the name, which may hold anything but ends with the last parenthesis.
-    stat.rsplit_once(')').is_some_and(|(_, rest)| rest.trim_start().starts_with('S'))
+    stat.rsplit_once(')')?.1.trim_start().chars().next()
 }
 
 fn field(text: &str, name: &str) -> u64 {

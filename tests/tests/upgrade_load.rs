@@ -7,7 +7,15 @@ use tests::upgrading::run::{Kill, Plan, Report, run};
 fn upgrades(upgrades: u32, kill: Option<Kill>) -> Report {
     let program = env!("CARGO_BIN_EXE_upgrades");
     let interval = Some(Duration::from_millis(4));
-    run(Plan { program, upgrades, kill, interval, rest: Duration::ZERO, talkative: false })
+    run(Plan {
+        program,
+        upgrades,
+        kill,
+        interval,
+        rest: Duration::ZERO,
+        weigh: false,
+        talkative: false,
+    })
 }
 
 #[test]

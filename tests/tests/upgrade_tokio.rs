@@ -3,12 +3,18 @@
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::process::id;
+use std::time::Duration;
 
 use shmipc_async::{Client, Config, Drained, ListenError, Listener, Session};
+use shmipc_core::error::UpgradeRefusal;
 use tests::client::soon;
 use tests::deadline::within;
 use tests::tokio::{CurrentThread, Kind, MultiThread};
 use tokio::spawn;
+use tokio::time::timeout;
+
+/// What does not come at all, does not come in this time either.
+const SHORT: Duration = Duration::from_millis(50);
 
 /// Serves until it is handed over and drained. Replies are the listener's generation.
 async fn serve(listener: Listener) -> Drained {
@@ -73,5 +79,63 @@ fn a_socket_of_somebody_else() {
         });
         CurrentThread::start().unwrap().block_on(following);
         assert!(path.exists(), "its file is never removed");
+    });
+}
+
+/// It does not take over another socket than the one that it is to listen on.
+#[test]
+fn another_socket_of_somebody_else() {
+    within("upgrades", || {
+        let directory = tempfile::tempdir().unwrap();
+        let at = |name: &str| directory.path().join(name);
+        let [one, other] = ["one", "other"].map(|name| UnixListener::bind(at(name)).unwrap());
+        CurrentThread::start().unwrap().block_on(async {
+            let upgrade = at("other.upgrade");
+            let first = Listener::builder().listener_upgradable(one, &upgrade).await.unwrap();
+            let first = spawn(serve(first));
+            let by_socket = Listener::builder().listener_upgradable(other, &upgrade).await;
+            assert!(matches!(by_socket, Err(ListenError::OtherPath { .. })), "{by_socket:?}");
+            let by_path = loop {
+                match Listener::bind_upgradable(at("other")).await {
+                    // The one before has not been noticed to be gone.
+                    Err(ListenError::UpgradeRefused(UpgradeRefusal::InProgress)) => {}
+                    result => break result,
+                }
+            };
+            assert!(matches!(by_path, Err(ListenError::OtherPath { .. })), "{by_path:?}");
+            assert_eq!(ask(&Client::new(at("one"), Config::default())).await, 1);
+            first.abort();
+        });
+    });
+}
+
+/// Who gives up draining can go on with it.
+#[test]
+fn draining_with_a_limit() {
+    within("upgrades", || {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("socket");
+        CurrentThread::start().unwrap().block_on(async {
+            let first = Listener::bind_upgradable(&path).await.unwrap();
+            let connected = spawn(Session::connect(path.clone()));
+            let session = first.accept().await.unwrap();
+            let mut stream = connected.await.unwrap().unwrap().open().unwrap();
+            stream.send(b"question").await.unwrap();
+            let mut theirs = session.accept().await.unwrap();
+            let second = Listener::bind_upgradable(&path);
+            let (second, _) = tokio::join!(second, timeout(SHORT, first.accept()));
+            let second = second.unwrap();
+            let (ready, handed) = tokio::join!(second.ready(), first.accept());
+            ready.unwrap();
+            assert!(matches!(handed, Err(ListenError::HandedOver)), "{handed:?}");
+            for _ in 0..3 {
+                assert!(timeout(SHORT, first.drain()).await.is_err(), "a stream is open");
+            }
+            theirs.finish_with(b"answer").await.unwrap();
+            stream.recv().await.unwrap();
+            stream.finish().unwrap();
+            let (drained, _) = tokio::join!(first.drain(), theirs.recv());
+            assert_eq!(drained.unwrap(), Drained::Done);
+        });
     });
 }

@@ -2,7 +2,7 @@
 
 use shmipc_sync::{AcceptError, RecvError, SendError, Session, SessionError, Stream};
 
-use crate::args::{Call, Touch};
+use crate::args::{Call, Size, Touch};
 use crate::payload::Payload;
 
 /// Bytes of a message of the ping-pong, and of a reservation.
@@ -32,7 +32,7 @@ pub(super) fn make(call: Call, session: &Session, mut stream: Stream) -> Result<
 }
 
 fn echo(stream: &mut Stream) -> Result<(), String> {
-    let payload = Payload::new(Touch::All);
+    let payload = Payload::new(Touch::All, Size(SHORT));
     let mut message = [0; SHORT];
     for seq in 0.. {
         payload.fill(&mut message, seq);

@@ -18,7 +18,6 @@ use std::sync::atomic::Ordering::{Acquire, Release};
 
 use super::{Arm, Link, Offer, Side, Transport, spin};
 use crate::args::{Bell, Bench, Size, Trust, Wait};
-use crate::control::DESCRIPTORS;
 use crate::legs::Lanes;
 use crate::mem::{Mapping, Region};
 use crate::payload::Payload;
@@ -49,10 +48,7 @@ impl Transport for BareMap {
         arm.trust = Trust::Trusted;
         arm.bell = Bell::None;
         arm.without_session();
-        match arm.streams <= DESCRIPTORS {
-            true => Ok(()),
-            false => Err(format!("not supported: at most {DESCRIPTORS} mappings")),
-        }
+        arm.descriptors(1)
     }
 
     fn offer(arm: &Arm) -> io::Result<Offer<Lanes<Slots>>> {
@@ -107,7 +103,7 @@ impl Slots {
             count: slots_for(arm) as u64,
             size: arm.size.0,
             payload: arm.payload(),
-            one_way: arm.bench == Bench::Throughput,
+            one_way: arm.bench.is_one_way(),
         }
     }
 }
@@ -123,7 +119,7 @@ impl Link for Slots {
                 spin(|| (freed.load(Acquire) == previous).then_some(()));
             }
             let start = slot * self.size;
-            self.payload.fill(self.out.slots.bytes_mut(start..start + self.size), seq);
+            self.payload.fill(self.out.slots.bytes_mut(start..start + self.payload.len(seq)), seq);
         }
         for seq in first..first + count {
             let slot = (seq % self.count) as usize;
@@ -138,7 +134,7 @@ impl Link for Slots {
         let filled = self.into.flags.word(slot * FLAGS + FILLED);
         spin(|| (filled.load(Acquire) == seq + 1).then_some(()));
         let start = slot * self.size;
-        self.payload.check(self.into.slots.bytes(start..start + self.size), seq);
+        self.payload.check(self.into.slots.bytes(start..start + self.payload.len(seq)), seq);
         if self.one_way {
             self.into.flags.word(slot * FLAGS + FREED).store(seq + 1, Release);
         }

@@ -105,8 +105,9 @@ impl Link for Rings {
     #[inline]
     fn send(&mut self, first: u64, count: u64) -> io::Result<()> {
         for seq in first..first + count {
-            self.payload.fill(&mut self.message, seq);
-            self.out.write(&self.message);
+            let message = &mut self.message[..self.payload.len(seq)];
+            self.payload.fill(message, seq);
+            self.out.write(message);
         }
         self.out.publish();
         Ok(())
@@ -114,8 +115,9 @@ impl Link for Rings {
 
     #[inline]
     fn recv(&mut self, seq: u64) -> io::Result<()> {
-        self.into.read(&mut self.message);
-        self.payload.check(&self.message, seq);
+        let message = &mut self.message[..self.payload.len(seq)];
+        self.into.read(message);
+        self.payload.check(message, seq);
         Ok(())
     }
 }

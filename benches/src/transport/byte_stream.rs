@@ -1,4 +1,4 @@
-//! `pipe` and `uds`: what the kernel offers, a blocking byte stream each way, and as many of them as
+//! `pipe`, `uds` and `tcp`: what the kernel offers, a blocking byte stream each way, and as many of them as
 //! there are ping-pongs side by side.
 //!
 //! Payload is written in a private buffer that one `write_all` sends a batch at a time, and read
@@ -7,6 +7,7 @@
 
 use std::fs::File;
 use std::io::{self, BufReader, Read, Write};
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 
@@ -15,7 +16,6 @@ use nix::unistd::pipe2;
 
 use super::{Arm, Link, Offer, Transport, only};
 use crate::args::{Bell, Trust, Wait};
-use crate::control::DESCRIPTORS;
 use crate::payload::Payload;
 
 /// Two pipes of the kernel's default size.
@@ -26,7 +26,7 @@ impl Transport for Pipe {
     type Ends = Vec<ByteStream<File>>;
 
     fn settle(arm: &mut Arm) -> Result<(), String> {
-        settle(arm, 2)
+        settle(arm, 4)
     }
 
     fn offer(arm: &Arm) -> io::Result<Offer<Self::Ends>> {
@@ -59,7 +59,7 @@ impl Transport for Uds {
     type Ends = Vec<ByteStream<UnixStream>>;
 
     fn settle(arm: &mut Arm) -> Result<(), String> {
-        settle(arm, 1)
+        settle(arm, 3)
     }
 
     fn offer(arm: &Arm) -> io::Result<Offer<Self::Ends>> {
@@ -78,11 +78,39 @@ impl Transport for Uds {
     }
 }
 
-fn settle(arm: &mut Arm, fds_per_stream: usize) -> Result<(), String> {
-    let most = DESCRIPTORS / fds_per_stream;
-    if arm.streams > most {
-        return Err(format!("not supported: at most {most} side by side"));
+/// Connections of TCP over the loopback, which send at once.
+#[derive(Debug)]
+pub(crate) struct Tcp;
+
+impl Transport for Tcp {
+    type Ends = Vec<ByteStream<TcpStream>>;
+
+    fn settle(arm: &mut Arm) -> Result<(), String> {
+        settle(arm, 3)
     }
+
+    fn offer(arm: &Arm) -> io::Result<Offer<Self::Ends>> {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+        let (mut links, mut fds) = (Vec::new(), Vec::new());
+        for _ in 0..arm.streams {
+            let driver = TcpStream::connect(listener.local_addr()?)?;
+            let (peer, _) = listener.accept()?;
+            driver.set_nodelay(true)?;
+            peer.set_nodelay(true)?;
+            links.push(ByteStream::new(arm, driver.try_clone()?, driver));
+            fds.push(peer.into());
+        }
+        Ok(Offer::ready(links, fds))
+    }
+
+    fn join(arm: &Arm, fds: Vec<OwnedFd>) -> io::Result<Self::Ends> {
+        let sockets = fds.into_iter().map(TcpStream::from);
+        sockets.map(|socket| Ok(ByteStream::new(arm, socket.try_clone()?, socket))).collect()
+    }
+}
+
+fn settle(arm: &mut Arm, fds_per_stream: usize) -> Result<(), String> {
+    arm.descriptors(fds_per_stream)?;
     arm.wait = Wait::Block;
     arm.trust = Trust::Untrusted;
     arm.bell = Bell::None;
@@ -116,16 +144,19 @@ impl<S: Read> ByteStream<S> {
 
 impl<S: Read + Write + Send> Link for ByteStream<S> {
     fn send(&mut self, first: u64, count: u64) -> io::Result<()> {
-        let bytes = &mut self.batch[..self.message.len() * count as usize];
-        for (message, seq) in bytes.chunks_exact_mut(self.message.len()).zip(first..) {
-            self.payload.fill(message, seq);
+        let mut end = 0;
+        for seq in first..first + count {
+            let start = end;
+            end += self.payload.len(seq);
+            self.payload.fill(&mut self.batch[start..end], seq);
         }
-        self.writes.write_all(bytes)
+        self.writes.write_all(&self.batch[..end])
     }
 
     fn recv(&mut self, seq: u64) -> io::Result<()> {
-        self.reads.read_exact(&mut self.message)?;
-        self.payload.check(&self.message, seq);
+        let message = &mut self.message[..self.payload.len(seq)];
+        self.reads.read_exact(message)?;
+        self.payload.check(message, seq);
         Ok(())
     }
 }

@@ -15,7 +15,7 @@ use std::os::fd::OwnedFd;
 use std::sync::atomic::Ordering::{Acquire, Release};
 
 use super::{Arm, Link, Offer, Transport, only, spin};
-use crate::args::{Bell, Bench, Size, Trust, Wait};
+use crate::args::{Bell, Size, Trust, Wait};
 use crate::mem::{Mapping, Region};
 
 const REGIONS: [usize; 1] = [64];
@@ -57,7 +57,7 @@ pub(crate) struct Line {
 impl Line {
     fn new(arm: &Arm, mapping: Mapping) -> Self {
         let [region] = mapping.cut(REGIONS);
-        Self { region, one_way: arm.bench == Bench::Throughput }
+        Self { region, one_way: arm.bench.is_one_way() }
     }
 }
 

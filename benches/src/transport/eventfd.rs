@@ -14,7 +14,7 @@ use nix::sys::eventfd::{EfdFlags, EventFd};
 
 use super::bare_map::slots_for;
 use super::{Arm, Link, Offer, Side, Transport, only};
-use crate::args::{Bell, Bench, Trust, Wait};
+use crate::args::{Bell, Trust, Wait};
 use crate::mem::{Mapping, Region};
 use crate::payload::Payload;
 
@@ -97,7 +97,7 @@ impl Woken {
             into,
             payload: arm.payload(),
             size: arm.size.0,
-            one_way: arm.bench == Bench::Throughput,
+            one_way: arm.bench.is_one_way(),
             bells: 0,
         })
     }
@@ -115,7 +115,7 @@ impl Link for Woken {
                 out.turn -= 1;
             }
             let start = (seq % out.count) as usize * self.size;
-            self.payload.fill(out.slots.bytes_mut(start..start + self.size), seq);
+            self.payload.fill(out.slots.bytes_mut(start..start + self.payload.len(seq)), seq);
         }
         self.bells += 1;
         add(&mut out.filled, count)
@@ -135,7 +135,7 @@ impl Link for Woken {
         into.turn -= 1;
         into.read += 1;
         let start = (seq % into.count) as usize * self.size;
-        self.payload.check(into.slots.bytes(start..start + self.size), seq);
+        self.payload.check(into.slots.bytes(start..start + self.payload.len(seq)), seq);
         Ok(())
     }
 

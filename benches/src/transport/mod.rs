@@ -12,6 +12,9 @@ mod bare_ring;
 mod byte_stream;
 mod cacheline;
 mod eventfd;
+mod futex;
+mod mqueue;
+mod seqpacket;
 mod shm;
 mod shm_async;
 mod tonic;
@@ -28,6 +31,7 @@ use serde::{Deserialize, Serialize};
 use crate::args::{self, Bell, Bench, Runtime, Size, Touch, Trust, Wait};
 use crate::legs::Ends;
 use crate::payload::Payload;
+use crate::process;
 
 /// One transport at one size with everything that describes how it runs.
 ///
@@ -57,7 +61,7 @@ pub(crate) struct Arm {
 
 impl Arm {
     pub(crate) fn payload(&self) -> Payload {
-        Payload::new(self.touch)
+        Payload::new(self.touch, self.size)
     }
 
     /// Without a session there is nothing beside the links.
@@ -65,10 +69,22 @@ impl Arm {
         (self.parked, self.open, self.ring) = (0, 0, None);
     }
 
+    /// `each` stream needs so many descriptors of one process at a time.
+    fn descriptors(&self, each: usize) -> Result<(), String> {
+        let most = process::descriptors_at_most().saturating_sub(BESIDE) / each;
+        match self.streams <= most {
+            true => Ok(()),
+            false => Err(format!("not supported: at most {most} side by side (RLIMIT_NOFILE)")),
+        }
+    }
+
     fn one_link(&self) -> Result<(), String> {
         if self.streams == 1 { Ok(()) } else { Err("not supported: it is one link".to_owned()) }
     }
 }
+
+/// Descriptors that a process has beside those of its links.
+const BESIDE: usize = 64;
 
 /// A way to carry messages.
 pub(crate) trait Transport {
@@ -142,7 +158,11 @@ pub(crate) fn visit<V: Visitor>(transport: args::Transport, visitor: V) -> V::Ou
         args::Transport::BareRing => visitor.visit::<bare_ring::BareRing>(),
         args::Transport::Eventfd => visitor.visit::<eventfd::Eventfd>(),
         args::Transport::Pipe => visitor.visit::<byte_stream::Pipe>(),
+        args::Transport::Futex => visitor.visit::<futex::Futex>(),
         args::Transport::Uds => visitor.visit::<byte_stream::Uds>(),
+        args::Transport::Seqpacket => visitor.visit::<seqpacket::Seqpacket>(),
+        args::Transport::Tcp => visitor.visit::<byte_stream::Tcp>(),
+        args::Transport::Mqueue => visitor.visit::<mqueue::Mqueue>(),
         args::Transport::ShmSync => visitor.visit::<shm::ShmSync>(),
         args::Transport::ShmStreams => visitor.visit::<shm::ShmStreams>(),
         args::Transport::UdsAsync => visitor.visit::<uds_async::UdsAsync>(),

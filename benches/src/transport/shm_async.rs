@@ -157,17 +157,18 @@ impl Kept {
 
 impl TaskLink for Kept {
     async fn send(&mut self, seq: u64) -> io::Result<()> {
-        if self.message.len() <= self.inline_max {
-            self.payload.fill(&mut self.message, seq);
-            return self.send.send(&self.message).await.map_err(other);
+        let message = &mut self.message[..self.payload.len(seq)];
+        if message.len() <= self.inline_max {
+            self.payload.fill(message, seq);
+            return self.send.send(message).await.map_err(other);
         }
-        let mut place = self.send.reserve(self.message.len()).await.map_err(other)?;
+        let mut place = self.send.reserve(message.len()).await.map_err(other)?;
         self.payload.fill(&mut place, seq);
         place.commit().map_err(other)
     }
 
     async fn recv(&mut self, seq: u64) -> io::Result<()> {
-        let out = &mut self.message[..];
+        let out = &mut self.message[..self.payload.len(seq)];
         let inline = out.len() <= self.inline_max;
         match &mut self.recv {
             Receiving::Copying(stream) if inline => {
@@ -190,7 +191,7 @@ impl TaskLink for Kept {
                 return Ok(());
             }
         }
-        self.payload.check(&self.message, seq);
+        self.payload.check(out, seq);
         Ok(())
     }
 

@@ -11,7 +11,6 @@ use tokio::net::UnixStream;
 
 use super::{Arm, Offer, TaskLink, Transport};
 use crate::args::{Bell, Bench, Trust, Wait};
-use crate::control::DESCRIPTORS;
 use crate::legs::{Tasks, runtime};
 use crate::payload::Payload;
 
@@ -25,9 +24,7 @@ impl Transport for UdsAsync {
         if arm.bench == Bench::Throughput {
             return Err("not supported: its operation is a round trip".to_owned());
         }
-        if arm.streams > DESCRIPTORS {
-            return Err(format!("not supported: at most {DESCRIPTORS} side by side"));
-        }
+        arm.descriptors(2)?;
         arm.wait = Wait::Block;
         arm.trust = Trust::Untrusted;
         arm.bell = Bell::None;
@@ -72,13 +69,15 @@ pub(crate) struct Socket {
 
 impl TaskLink for Socket {
     async fn send(&mut self, seq: u64) -> io::Result<()> {
-        self.payload.fill(&mut self.message, seq);
-        self.socket.write_all(&self.message).await
+        let message = &mut self.message[..self.payload.len(seq)];
+        self.payload.fill(message, seq);
+        self.socket.write_all(message).await
     }
 
     async fn recv(&mut self, seq: u64) -> io::Result<()> {
-        self.socket.read_exact(&mut self.message).await?;
-        self.payload.check(&self.message, seq);
+        let message = &mut self.message[..self.payload.len(seq)];
+        self.socket.read_exact(message).await?;
+        self.payload.check(message, seq);
         Ok(())
     }
 }

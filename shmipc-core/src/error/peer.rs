@@ -47,9 +47,6 @@ pub enum PeerMisbehaved {
     /// An extent lies outside its segment, or is longer than a message may be.
     #[error("it named an extent outside its segment")]
     ExtentBounds,
-    /// An extent that it has lent already.
-    #[error("it lent an extent twice")]
-    LentTwice,
     /// A segment that is not live.
     #[error("it named an unknown segment")]
     UnknownSegment,

@@ -119,9 +119,10 @@ impl Driver {
     }
 
     /// How long looking pays before a sleep, by the session's mode and by what it has
-    /// [learned](Self::learn).
+    /// [learned](Self::learn). Zero if a thread that is no task of the loop has spun for itself since the
+    /// last call ([`Session::spin_outside`]).
     pub fn spin_budget(&self) -> Duration {
-        self.shared.spin_budget()
+        self.shared.loop_spin_budget()
     }
 
     /// Looks at the socket and at the peer's process, if a millisecond has passed since anybody did: for a

@@ -2,7 +2,7 @@
 
 use std::task::{Poll, Waker};
 
-use crate::error::OpenError;
+use crate::error::{OpenError, SessionError};
 use crate::session::Effects;
 
 use super::recv::RecvHalf;
@@ -46,6 +46,9 @@ impl<'a> Opening<'a> {
             opened
         };
         shared.complete(effects, Ok(()));
+        if let Err(OpenError::Session(error @ SessionError::Misbehaved(_))) = opened {
+            shared.end(error);
+        }
         match opened {
             Err(OpenError::TooManyStreams { .. }) => Poll::Pending,
             opened => Poll::Ready(

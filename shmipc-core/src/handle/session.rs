@@ -281,6 +281,12 @@ impl Session {
         Spinner::brief(&self.owner.shared, slice)
     }
 
+    /// The same, for a thread beside an event loop that drives the session too. The loop does not spin
+    /// meanwhile; it is woken now and then, and offered the CPU, so that its timers are not late.
+    pub fn spin_outside(&self, slice: Duration) -> Spinner<'_> {
+        Spinner::outside(&self.owner.shared, slice)
+    }
+
     /// Counts the calling thread as one that drives, until the result is dropped, if another one
     /// sleeps in the kernel.
     pub fn active(&self) -> Option<impl Sized + '_> {

@@ -7,11 +7,14 @@
 //! * At most one thread fewer than the CPUs of this process spins at a time, but one may in any case: a
 //!   process that is pinned to one CPU leaves the others to its peer.
 //! * Nobody spins while the peer's waiting or working thread was last seen on the same CPU.
+//! * A thread that spins beside an event loop of this process, without being one of its tasks, keeps the loop
+//!   asleep: the loop spins for nobody until it has slept once ([`Spinner::outside`]). For its timers and
+//!   other descriptors it is woken some thousand times a second, and offered the CPU.
 //! * Whoever spins and drains something for a thread that sleeps leaves it the CPU, if the session has at
 //!   least as many waiting threads as this process has CPUs.
 
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::config::WaitMode;
@@ -29,6 +32,11 @@ const FIRST: u32 = 50_000;
 const SHORTEST: u32 = 2_000;
 /// Looks between two readings of the clock.
 const LOOKS: u32 = 128;
+/// How often an event loop is woken beside which a thread spins, microseconds: as late as its timers would
+/// be behind a spin, and some. A wake costs both about 10 µs.
+const LOOP_EVERY: u64 = 250;
+/// Spins of such a thread between two readings of the clock.
+const SPINS: u32 = 64;
 
 /// What a session has learned about spinning.
 #[derive(Debug)]
@@ -36,11 +44,61 @@ pub(super) struct SpinBudget {
     nanos: AtomicU32,
     paid: AtomicU64,
     failed: AtomicU64,
+    outside: Outside,
 }
 
 impl Default for SpinBudget {
     fn default() -> Self {
-        Self { nanos: AtomicU32::new(FIRST), paid: AtomicU64::new(0), failed: AtomicU64::new(0) }
+        Self {
+            nanos: AtomicU32::new(FIRST),
+            paid: AtomicU64::new(0),
+            failed: AtomicU64::new(0),
+            outside: Outside::default(),
+        }
+    }
+}
+
+/// Spins beside an event loop. Its numbers are hints: two threads at once may count as one.
+#[derive(Debug)]
+struct Outside {
+    /// Somebody has spun since the loop last asked.
+    seen: AtomicBool,
+    spins: AtomicU32,
+    began: Instant,
+    /// When the loop was last woken, microseconds since `began`.
+    woken: AtomicU64,
+}
+
+impl Default for Outside {
+    fn default() -> Self {
+        Self {
+            seen: AtomicBool::new(false),
+            spins: AtomicU32::new(0),
+            began: Instant::now(),
+            woken: AtomicU64::new(0),
+        }
+    }
+}
+
+impl Outside {
+    /// Notes a spin. True if the loop has been left alone for long.
+    fn note(&self) -> bool {
+        if !self.seen.load(Ordering::Relaxed) {
+            self.seen.store(true, Ordering::Relaxed);
+        }
+        let spins = self.spins.load(Ordering::Relaxed).wrapping_add(1);
+        self.spins.store(spins, Ordering::Relaxed);
+        spins.is_multiple_of(SPINS) && self.is_due()
+    }
+
+    #[cold]
+    fn is_due(&self) -> bool {
+        let now = self.began.elapsed().as_micros() as u64;
+        let due = now - self.woken.load(Ordering::Relaxed).min(now) >= LOOP_EVERY;
+        if due {
+            self.woken.store(now, Ordering::Relaxed);
+        }
+        due
     }
 }
 
@@ -78,8 +136,14 @@ impl SpinBudget {
 }
 
 impl Shared {
-    /// How long to spin before a sleep.
-    pub(super) fn spin_budget(&self) -> Duration {
+    /// How long an event loop may spin before it sleeps: not at all if a thread beside it has done so since
+    /// it last asked.
+    pub(super) fn loop_spin_budget(&self) -> Duration {
+        let seen = &self.spin.outside.seen;
+        if seen.load(Ordering::Relaxed) {
+            seen.store(false, Ordering::Relaxed);
+            return Duration::ZERO;
+        }
         match self.wait_mode {
             WaitMode::Adaptive => self.spin.budget(),
             WaitMode::Spin => Duration::MAX,
@@ -134,6 +198,17 @@ impl<'a> Spinner<'a> {
     pub(super) fn brief(shared: &'a Shared, slice: Duration) -> Self {
         let mut spinner = Self::new(shared, None);
         spinner.slice = Some(slice);
+        spinner
+    }
+
+    /// The same, for a thread that an event loop drives for too, and which is none of its tasks.
+    pub(super) fn outside(shared: &'a Shared, slice: Duration) -> Self {
+        let spinner = Self::brief(shared, slice);
+        if spinner.counted && shared.spin.outside.note() {
+            // While this one still counts as spinning, so that the loop does not begin to.
+            shared.link.kick();
+            std::thread::yield_now();
+        }
         spinner
     }
 

@@ -4,7 +4,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use super::{Established, Machine, Role, Transmit, authorize, refusal_frame};
 use crate::config::{Config, PeerCred};
-use crate::error::HandshakeError;
+use crate::error::{HandshakeError, Refusal};
 use crate::link::{self, Receive, Sent};
 use crate::steps::{self, Step};
 use crate::wire::Decoder;
@@ -76,6 +76,17 @@ impl Exchange {
             tell(self.socket.as_fd(), error);
         }
         progress
+    }
+
+    /// Tells the peer to try again, which leads it to another server, unless it may have come to its end
+    /// already (false). Then it is to be dropped.
+    #[must_use = "who was told is to be dropped"]
+    pub fn turn_away(&self) -> bool {
+        let turned = self.machine.is_refusable();
+        if turned {
+            tell(self.socket.as_fd(), &HandshakeError::RefusedPeer(Refusal::Busy));
+        }
+        turned
     }
 
     /// The result, once [`progress`](Self::progress) has answered [`Progress::Done`].

@@ -94,6 +94,11 @@ impl Machine {
         self.transmit.pop_front()
     }
 
+    /// Whether the peer cannot have come to its end yet, so that it takes a refusal for an answer.
+    pub fn is_refusable(&self) -> bool {
+        matches!((self.role, &self.state), (Role::Server, State::Hello | State::Outbox { .. }))
+    }
+
     /// True once the peer's last frame was taken. Ours may still be waiting in
     /// [`poll_transmit`](Self::poll_transmit).
     pub fn is_done(&self) -> bool {

@@ -1,6 +1,6 @@
 //! How an upgradable listener comes to be: bound here, or taken over from a running server.
 
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use nix::libc;
 use nix::sys::epoll::Epoll;
 use nix::sys::socket::{UnixAddr, getsockname, getsockopt, sockopt};
-use nix::sys::stat::fstat;
+use nix::sys::stat::{fstat, stat};
 
 use super::socket_file::{Bound, SocketFile, bind_address, with_suffix};
 use super::upgrades::{ANSWER, BEFORE, Upgrades, door_options, failed};
@@ -259,7 +259,8 @@ impl Binding {
                 (Place::Address(Address::Path(path)), Some(lock)) => {
                     Some(SocketFile::inherit(path, offer.file, lock)?)
                 }
-                (Place::Address(Address::Abstract(_)) | Place::Passed(_), None) => None,
+                // Of a path without a lock the file is somebody else's, such as systemd's.
+                (_, None) => None,
                 _ => return Err(self.other_path()),
             },
             socket: offer.listener,
@@ -274,7 +275,7 @@ impl Binding {
             },
             socket: offer.upgrade,
         };
-        if !self.is_right(&bound.socket) || !listens(&door.socket) {
+        if !self.is_right(&bound.socket, bound.file.is_some()) || !listens(&door.socket) {
             return Err(self.other_path());
         }
         let (options, config) = (self.options.clone(), self.config.clone());
@@ -283,13 +284,17 @@ impl Binding {
         })
     }
 
-    /// Whether this is the socket that we were to listen on. Of a socket file its inode has told.
-    fn is_right(&self, socket: &OwnedFd) -> bool {
+    /// Whether this is the socket that we were to listen on.
+    fn is_right(&self, socket: &OwnedFd, has_file: bool) -> bool {
+        let bound = || getsockname::<UnixAddr>(socket.as_raw_fd()).ok();
         let same = match &self.place {
-            Place::Address(Address::Path(_)) => true,
+            // The inode of ours has told.
+            Place::Address(Address::Path(_)) if has_file => true,
+            Place::Address(Address::Path(path)) => {
+                bound().is_some_and(|bound| bound.path().is_some_and(|bound| is_same(bound, path)))
+            }
             Place::Address(Address::Abstract(name)) => {
-                let found = getsockname::<UnixAddr>(std::os::fd::AsRawFd::as_raw_fd(socket));
-                found.is_ok_and(|found| found.as_abstract() == Some(name))
+                bound().is_some_and(|bound| bound.as_abstract() == Some(name))
             }
             Place::Passed(passed) => {
                 let inode = |fd: &OwnedFd| fstat(fd).map(|stat| (stat.st_dev, stat.st_ino)).ok();
@@ -312,6 +317,12 @@ impl Binding {
             line.hang_up(&self.epoll);
         }
     }
+}
+
+/// Whether two paths lead to the same file, as /run and /var/run do.
+fn is_same(one: &Path, other: &Path) -> bool {
+    let inode = |path| stat(path).map(|stat| (stat.st_dev, stat.st_ino)).ok();
+    inode(one).is_some_and(|one| inode(other) == Some(one))
 }
 
 fn listens(socket: &OwnedFd) -> bool {

@@ -34,7 +34,7 @@ pub struct AcceptStats {
     pub established: u64,
     /// Clients we refused, with the reason on the wire: not authorized, not compatible.
     pub refused: u64,
-    /// Clients told to try again, because too many handshakes were in progress.
+    /// Clients told to try again: too many handshakes were in progress, or a successor accepts now.
     pub busy: u64,
     /// Handshakes that did not end in time.
     pub timed_out: u64,
@@ -159,6 +159,17 @@ impl Handshakes {
 
     pub(super) fn stats(&self) -> AcceptStats {
         AcceptStats { in_progress: self.pending.len(), ..self.stats }
+    }
+
+    /// Sends those who have not got far to another server, which accepts now.
+    pub(super) fn turn_away(&mut self, epoll: &Epoll) {
+        let numbers: Vec<usize> = self.pending.iter().map(|(number, _)| number).collect();
+        for number in numbers {
+            if self.pending.get(number).is_some_and(|pending| pending.exchange.turn_away()) {
+                self.remove(number, epoll);
+                self.stats.busy = self.stats.busy.wrapping_add(1);
+            }
+        }
     }
 
     /// Ends all handshakes.

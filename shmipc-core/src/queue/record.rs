@@ -53,6 +53,13 @@ impl Flags {
         self.0 & other.0 == other.0
     }
 
+    /// A peer that was sent both would end the session.
+    #[inline]
+    pub(crate) const fn assert_possible(self) {
+        let both = self.contains(Self::MORE) && self.contains(Self::FIN);
+        assert!(!both, "a message cannot both go on and end the stream");
+    }
+
     /// Sets the flags of `other` if `condition` holds.
     #[must_use]
     pub const fn with_if(self, other: Self, condition: bool) -> Self {

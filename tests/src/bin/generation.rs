@@ -2,13 +2,17 @@
 //! what happens to it, and answers each request with its generation and the request.
 
 use std::io::{self, BufRead, Write};
+use std::os::fd::AsFd;
+use std::process::id;
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use shmipc_sync::{Config, Drained, ListenError, Listener, Session, Stream};
 use tests::child::die_with_parent;
 use tests::deadline::PATIENCE;
+use tests::proc::limit_descriptors;
 
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -17,9 +21,15 @@ fn main() {
     let [path, options @ ..] = &arguments[..] else { panic!("no path") };
     let options = Options::parse(options);
     let config = Config::builder().application(options.application, 1).build().expect("valid");
+    if let Some(more) = options.descriptors {
+        limit_descriptors(id(), Some(more));
+    }
     let builder = Listener::builder().config(config).ready_within(options.ready_within);
     match builder.bind_upgradable(path) {
-        Ok(listener) => serve(&Arc::new(listener), &options),
+        Ok(listener) => {
+            limit_descriptors(id(), None);
+            serve(&Arc::new(listener), &options);
+        }
         Err(error) => say(&format!("failed {error:?}")),
     }
 }
@@ -29,21 +39,33 @@ struct Options<'a> {
     drain: Duration,
     ready_within: Duration,
     application: &'a str,
-    /// Wait for the word.
+    /// Wait for the word before it is ready.
     told: bool,
+    /// Wait for the word when the predecessor does not accept any longer.
+    asked: bool,
+    /// So many descriptors may be opened until it has the sockets.
+    descriptors: Option<usize>,
 }
 
 impl<'a> Options<'a> {
     fn parse(words: &[&'a str]) -> Self {
-        let mut options =
-            Self { drain: PATIENCE, ready_within: PATIENCE, application: "", told: false };
+        let mut options = Self {
+            drain: PATIENCE,
+            ready_within: PATIENCE,
+            application: "",
+            told: false,
+            asked: false,
+            descriptors: None,
+        };
         for word in words {
             let millis = |text: &str| Duration::from_millis(text.parse().expect("a number"));
             match word.split_once('=') {
                 Some(("drain", text)) => options.drain = millis(text),
                 Some(("ready-within", text)) => options.ready_within = millis(text),
                 Some(("application", text)) => options.application = text,
+                Some(("descriptors", text)) => options.descriptors = text.parse().ok(),
                 None if *word == "told" => options.told = true,
+                None if *word == "asked" => options.asked = true,
                 _ => panic!("unknown option: {word}"),
             }
         }
@@ -59,7 +81,14 @@ fn say(line: &str) {
 fn serve(listener: &Arc<Listener>, options: &Options<'_>) {
     let generation = listener.generation();
     say(&format!("bound {generation}"));
-    if options.told {
+    if options.asked {
+        assert!(listener.try_accept().expect("the listener lives").is_none());
+        // Readable: the predecessor has said something, and what it says is that it is our turn.
+        let mut fds = [PollFd::new(listener.as_fd(), PollFlags::POLLIN)];
+        poll(&mut fds, PollTimeout::NONE).expect("poll");
+        say("asked");
+    }
+    if options.told || options.asked {
         io::stdin().lock().read_line(&mut String::new()).expect("standard input");
     }
     if let Err(error) = listener.ready() {

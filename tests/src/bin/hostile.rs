@@ -1,25 +1,33 @@
-//! The processes of the scribbling test: a server, and a peer that attacks it.
+//! The processes of the tests of hostile peers: a server, and peers that attack it.
 
 use std::io::BufRead;
 use std::path::Path;
 
 use tests::child::die_with_parent;
-use tests::scribbler::{attack, serve};
+use tests::hostile::{attacks, scribbler, server};
 
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     die_with_parent();
     match arguments[..] {
-        ["serve", path] => serve(Path::new(path)),
-        // One attack for each seed that it is told.
-        ["scribble", path] => {
-            for seed in std::io::stdin().lock().lines() {
-                let seed = seed.expect("the test speaks").parse().expect("a number");
-                attack(Path::new(path), seed);
-                println!("over");
-            }
-        }
+        ["serve", flavour, path] => server::serve(flavour, Path::new(path)),
+        // Seeds, one attack for each.
+        ["scribble", path] => on_each_line(|seed| {
+            scribbler::attack(Path::new(path), seed.parse().expect("a number"));
+        }),
+        // Names of attacks.
+        ["attack", path] => on_each_line(|name| {
+            let attack = attacks::all().find(|attack| attack.name == name);
+            attack.unwrap_or_else(|| panic!("no attack is called {name}")).run(Path::new(path));
+        }),
         _ => panic!("unknown role: {arguments:?}"),
+    }
+}
+
+fn on_each_line(act: impl Fn(&str)) {
+    for line in std::io::stdin().lock().lines() {
+        act(&line.expect("the test speaks"));
+        println!("over");
     }
 }

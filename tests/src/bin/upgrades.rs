@@ -3,6 +3,7 @@
 //! while. `--rate N` is for each of the eight client threads, messages a second; without it, it is half of
 //! what is possible. The processes of a run are roles of this program too.
 
+use std::collections::BTreeMap;
 use std::process::exit;
 use std::time::Duration;
 
@@ -32,8 +33,15 @@ fn main() {
 }
 
 fn plan(program: &'static str, mut words: &[&str]) -> Plan {
-    let mut plan =
-        Plan { program, upgrades: 20, kill: None, interval: None, rest: REST, talkative: true };
+    let mut plan = Plan {
+        program,
+        upgrades: 20,
+        kill: None,
+        interval: None,
+        rest: REST,
+        weigh: true,
+        talkative: true,
+    };
     while let [option, value, rest @ ..] = words {
         match (*option, *value) {
             ("--upgrades", value) => plan.upgrades = value.parse().expect("a number"),
@@ -56,15 +64,21 @@ fn report(plan: Plan) {
     let report = run(plan);
     println!("{}", report.sum);
     let flat = report.is_flat();
-    let mut pauses = report.pauses;
-    pauses.sort_unstable();
-    let at = |part: f64| pauses[((pauses.len() - 1) as f64 * part).round() as usize];
-    println!(
-        "longest wait of an upgrade: p50 {:?}, p99 {:?}, most {:?}",
-        at(0.5),
-        at(0.99),
-        at(1.0)
-    );
+    let mut steps: BTreeMap<&str, Vec<Duration>> = BTreeMap::new();
+    for (step, pause) in report.pauses {
+        steps.entry(step).or_default().push(pause);
+    }
+    for (step, mut pauses) in steps {
+        pauses.sort_unstable();
+        let at = |part: f64| pauses[((pauses.len() - 1) as f64 * part).round() as usize];
+        println!(
+            "longest wait, {step:<13} {:>4} times: p50 {:.1?}, p99 {:.1?}, most {:.1?}",
+            pauses.len(),
+            at(0.5),
+            at(0.99),
+            at(1.0)
+        );
+    }
     if let Some((early, late)) = report.weights {
         print_weights("the 10th", &early);
         print_weights("the last", &late);

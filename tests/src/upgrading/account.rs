@@ -20,6 +20,8 @@ pub enum Outcome {
     Refused,
     /// A reply came that is not its own.
     Wrong,
+    /// A stream that had begun was over; the server has certainly not seen it.
+    Broken,
 }
 
 /// Messages of a run.
@@ -29,8 +31,11 @@ pub struct Sum {
     pub good: u64,
     /// Reported to be `Unknown`, and done once or not at all.
     pub unknown: u64,
-    /// Reported to be not sent or refused, and not done.
+    /// Reported to be not sent or refused, and not done: a call, or the beginning of a stream, that found no
+    /// server until its deadline.
     pub failed: u64,
+    /// Not sent, since their stream broke before, and not done.
+    pub broken: u64,
     /// Answered and not done, or done and never reported as anything.
     pub lost: u64,
     /// Done more than once, or though they were reported not to be sent.
@@ -57,11 +62,13 @@ impl Sum {
         }
         for &[client, stream, sequence, outcome] in outcomes {
             let times = times.remove(&[client, stream, sequence]).unwrap_or(0);
-            let unseen = [Outcome::NotSent as u32, Outcome::Refused as u32].contains(&outcome);
+            let failed = [Outcome::NotSent as u32, Outcome::Refused as u32].contains(&outcome);
+            let broken = outcome == Outcome::Broken as u32;
             let count = match times {
                 2.. => &mut sum.duplicated,
-                1 if unseen => &mut sum.duplicated,
-                _ if unseen => &mut sum.failed,
+                1 if failed || broken => &mut sum.duplicated,
+                _ if failed => &mut sum.failed,
+                _ if broken => &mut sum.broken,
                 _ if outcome == Outcome::Unknown as u32 => &mut sum.unknown,
                 0 => &mut sum.lost,
                 _ if outcome == Outcome::Wrong as u32 => &mut sum.reordered,
@@ -73,22 +80,23 @@ impl Sum {
         sum
     }
 
-    /// Whether nothing is lost, duplicated or reordered: what was reported of every message is true.
+    /// Whether nothing is lost, duplicated or reordered, and nothing has failed while there was a server: of
+    /// what is not answered a server that was killed may have seen the message, or has begun its stream.
     pub fn is_honest(&self) -> bool {
-        self.good > 0 && self.lost + self.duplicated + self.reordered == 0
+        self.good > 0 && self.lost + self.duplicated + self.reordered + self.failed == 0
     }
 
-    /// Whether every message was answered, too.
+    /// Whether every message was answered.
     pub fn is_perfect(&self) -> bool {
-        self.is_honest() && self.unknown + self.failed == 0
+        self.is_honest() && self.unknown + self.broken == 0
     }
 }
 
 impl fmt::Display for Sum {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { good, unknown, failed, lost, duplicated, reordered } = self;
-        write!(f, "{good} answered, {failed} failed, {unknown} unknown, {lost} lost, ")?;
-        write!(f, "{duplicated} duplicated, {reordered} reordered")
+        let Self { good, unknown, failed, broken, lost, duplicated, reordered } = self;
+        write!(f, "{good} answered, {failed} failed, {unknown} unknown, {broken} broken off, ")?;
+        write!(f, "{lost} lost, {duplicated} duplicated, {reordered} reordered")
     }
 }
 
@@ -109,7 +117,7 @@ mod tests {
     /// Each kind of mishap is noticed.
     #[test]
     fn mishaps_are_counted() {
-        use Outcome::{Answered, NotSent, Unknown, Wrong};
+        use Outcome::{Answered, Broken, NotSent, Unknown, Wrong};
         const A: Name = [1, 1, 0];
         const B: Name = [1, 1, 1];
         let none = Sum::default();
@@ -122,13 +130,17 @@ mod tests {
         assert!(unknown.is_honest() && !unknown.is_perfect());
         let failed = Sum { good: 1, failed: 1, ..none };
         assert_eq!(count(&[A], &[(A, Answered), (B, NotSent)]), failed);
-        assert!(failed.is_honest() && !failed.is_perfect());
+        assert!(!failed.is_honest() && !failed.is_perfect());
+        let broken = Sum { good: 1, broken: 1, ..none };
+        assert_eq!(count(&[A], &[(A, Answered), (B, Broken)]), broken);
+        assert!(broken.is_honest() && !broken.is_perfect());
         for (done, outcomes, expected) in [
             (&[A][..], &[(A, Answered), (B, Answered)][..], Sum { good: 1, lost: 1, ..none }),
             (&[A, B], &[(A, Answered)], Sum { good: 1, lost: 1, ..none }),
             (&[A, A], &[(A, Answered)], Sum { duplicated: 1, ..none }),
             (&[A, A], &[(A, Unknown)], Sum { duplicated: 1, ..none }),
             (&[A], &[(A, NotSent)], Sum { duplicated: 1, ..none }),
+            (&[A], &[(A, Broken)], Sum { duplicated: 1, ..none }),
             (&[A], &[(A, Wrong)], Sum { reordered: 1, ..none }),
             (&[B, A], &[(A, Answered), (B, Answered)], Sum { good: 2, reordered: 1, ..none }),
         ] {

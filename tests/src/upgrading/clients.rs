@@ -27,7 +27,7 @@ const AFTER: u32 = 3;
 ///
 /// Told `server N`, it says `seen N NANOSECONDS` when each thread has been answered by server N: the longest
 /// that anybody has waited since it said so last. Told `interval NANOSECONDS`, each thread sends a
-/// message that often. Told `sent`, it says `sent N`. It ends with its input.
+/// message that often; told `small 1`, it sends short ones only. Told `sent`, it says `sent N`. It ends with its input.
 pub fn run(flavour: &str, directory: &str, first: &str) {
     let place = Place::new(Path::new(directory));
     let first = first.parse().expect("a number");
@@ -42,6 +42,8 @@ pub fn run(flavour: &str, directory: &str, first: &str) {
 struct Shared {
     stop: AtomicBool,
     interval: AtomicU64,
+    /// Only the shortest messages are sent.
+    small: AtomicBool,
     /// The server that serves now.
     server: AtomicU32,
     /// The longest wait, nanoseconds.
@@ -70,6 +72,7 @@ fn obey<C: Client>(place: &Place, first: u32, client: &C) {
     let shared = Arc::new(Shared {
         stop: AtomicBool::new(false),
         interval: AtomicU64::new(2_000_000),
+        small: AtomicBool::new(false),
         server: AtomicU32::new(1),
         longest: AtomicU64::new(0),
         sent: AtomicU64::new(0),
@@ -97,6 +100,7 @@ fn obey<C: Client>(place: &Place, first: u32, client: &C) {
         let number: u64 = number.parse().expect("a number");
         match word {
             "interval" => shared.interval.store(number, Ordering::Relaxed),
+            "small" => shared.small.store(number != 0, Ordering::Relaxed),
             "sent" => say(&format!("sent {}", shared.sent.load(Ordering::Relaxed))),
             "server" => {
                 let server = u32::try_from(number).expect("few servers");
@@ -145,49 +149,65 @@ impl<C: Client> Worker<C> {
         }
         thread::sleep(self.due.saturating_duration_since(now));
         let name = [self.number, self.streams, sequence];
-        let len = self.random.size(SIZES.1).max(SIZES.0);
+        let most = if self.shared.small.load(Ordering::Relaxed) { SIZES.0 } else { SIZES.1 };
+        let len = self.random.size(most).max(SIZES.0);
         (name, request(name, len))
     }
 
     fn call(&mut self) {
         let (name, request) = self.message(0);
-        let reply = self.client.call(&request, soon()).map_err(|error| error.delivery());
+        let reply = self.client.call(&request, soon()).map_err(|error| error.delivery().into());
         self.note(name, &request, reply);
     }
 
     /// Opens a stream, and keeps it until it has gone on for a while after the next server has come.
     fn hold_a_stream(&mut self) {
-        let mut stream = match self.client.open() {
-            Ok(stream) => stream,
-            Err(error) => {
-                let (name, request) = self.message(0);
-                self.note(name, &request, Err(error.delivery()));
-                return;
-            }
-        };
+        let (name, request) = self.message(0);
+        let (stream, reply) = self.begin(&request);
+        let (mut stream, true) = (stream, self.note(name, &request, reply)) else { return };
         let (mut sequence, mut after) = (0, 0);
         while after < AFTER && !self.shared.stop.load(Ordering::Relaxed) {
+            sequence += 1;
             let (name, request) = self.message(sequence);
+            let Some(stream) = &mut stream else { return };
             let sent = stream.put(&request).map_err(|error| error.delivery());
-            let reply = sent.and_then(|()| {
-                let reply = stream.take().map_err(|error| error.delivery())?;
-                reply.ok_or(Delivery::Unknown)
-            });
-            if !self.note(name, &request, reply) {
+            let outcome = match sent.and_then(|()| reply_of(stream)) {
+                // It has begun, so it is for the application to begin anew, if that makes sense.
+                Err(Delivery::NotSent) => Err(Outcome::Broken),
+                reply => reply.map_err(Outcome::from),
+            };
+            if !self.note(name, &request, outcome) {
                 return;
             }
-            sequence += 1;
             // Whoever answers may not have left yet when clients hear of the next one.
             let answers = self.seen.load(Ordering::Relaxed);
             after += u32::from(answers < self.shared.server.load(Ordering::Relaxed));
         }
+        let Some(mut stream) = stream else { return };
         stream.finish();
         // The server has seen the end when it has answered it.
         let _ = stream.take();
     }
 
+    /// A stream with its first message, which is repeated on another one as a call's would be: no server may
+    /// have seen it.
+    fn begin(&self, request: &[u8]) -> (Option<C::Stream>, Result<Vec<u8>, Outcome>) {
+        let deadline = soon();
+        loop {
+            let mut stream = match self.client.open() {
+                Ok(stream) => stream,
+                Err(error) => return (None, Err(error.delivery().into())),
+            };
+            let sent = stream.put(request).map_err(|error| error.delivery());
+            match sent.and_then(|()| reply_of(&mut stream)) {
+                Err(Delivery::NotSent) if Instant::now() < deadline => {}
+                reply => return (Some(stream), reply.map_err(Outcome::from)),
+            }
+        }
+    }
+
     /// Notes what has become of a message; whether it was answered.
-    fn note(&self, name: Name, request: &[u8], reply: Result<Vec<u8>, Delivery>) -> bool {
+    fn note(&self, name: Name, request: &[u8], reply: Result<Vec<u8>, Outcome>) -> bool {
         let waited = u64::try_from(self.due.elapsed().as_nanos()).unwrap_or(u64::MAX);
         self.shared.longest.fetch_max(waited, Ordering::Relaxed);
         self.shared.sent.fetch_add(1, Ordering::Relaxed);
@@ -199,12 +219,24 @@ impl<C: Client> Worker<C> {
                 }
                 None => Outcome::Wrong,
             },
-            Err(Delivery::NotSent) => Outcome::NotSent,
-            Err(Delivery::Refused) => Outcome::Refused,
-            Err(_) => Outcome::Unknown,
+            Err(outcome) => outcome,
         };
         let [client, stream, sequence] = name;
         append(&self.shared.log, [client, stream, sequence, outcome as u32]);
         outcome == Outcome::Answered
+    }
+}
+
+fn reply_of(stream: &mut impl Conversation) -> Result<Vec<u8>, Delivery> {
+    stream.take().map_err(|error| error.delivery())?.ok_or(Delivery::Unknown)
+}
+
+impl From<Delivery> for Outcome {
+    fn from(delivery: Delivery) -> Self {
+        match delivery {
+            Delivery::NotSent => Self::NotSent,
+            Delivery::Refused => Self::Refused,
+            _ => Self::Unknown,
+        }
     }
 }

@@ -69,11 +69,12 @@ impl Kept {
     }
 
     fn send_one(&mut self, seq: u64) -> io::Result<()> {
-        if self.message.len() <= self.inline_max {
-            self.payload.fill(&mut self.message, seq);
-            return self.send.send(&self.message).map_err(other);
+        let message = &mut self.message[..self.payload.len(seq)];
+        if message.len() <= self.inline_max {
+            self.payload.fill(message, seq);
+            return self.send.send(message).map_err(other);
         }
-        let mut place = self.send.reserve(self.message.len()).map_err(other)?;
+        let mut place = self.send.reserve(message.len()).map_err(other)?;
         self.payload.fill(&mut place, seq);
         place.commit().map_err(other)
     }
@@ -87,37 +88,39 @@ impl Link for Kept {
         }
         let mut batch = self.send.batch();
         (first..first + count).try_for_each(|seq| {
-            self.payload.fill(&mut self.message, seq);
-            batch.push(&self.message).map_err(other)
+            let message = &mut self.message[..self.payload.len(seq)];
+            self.payload.fill(message, seq);
+            batch.push(message).map_err(other)
         })?;
         batch.commit().map_err(other)
     }
 
     #[inline]
     fn recv(&mut self, seq: u64) -> io::Result<()> {
+        let out = &mut self.message[..self.payload.len(seq)];
+        let inline = out.len() <= self.inline_max;
         match &mut self.recv {
-            Receiving::Copying(stream) if self.message.len() <= self.inline_max => {
-                let len = stream.recv_into(&mut self.message).map_err(other)?.ok_or_else(ended)?;
-                assert_eq!(len, self.message.len(), "message {seq} has a wrong length");
-                self.payload.check(&self.message, seq);
+            Receiving::Copying(stream) if inline => {
+                let len = stream.recv_into(out).map_err(other)?.ok_or_else(ended)?;
+                assert_eq!(len, out.len(), "message {seq} has a wrong length");
+            }
+            Receiving::InPlace(stream) if inline => {
+                let len = stream.recv_into(out).map_err(other)?.ok_or_else(ended)?;
+                assert_eq!(len, out.len(), "message {seq} has a wrong length");
             }
             Receiving::Copying(stream) => {
                 let message = stream.recv().map_err(other)?.ok_or_else(ended)?;
-                assert_eq!(message.len(), self.message.len(), "message {seq} has a wrong length");
-                message.copy_to_slice(&mut self.message);
-                self.payload.check(&self.message, seq);
-            }
-            Receiving::InPlace(stream) if self.message.len() <= self.inline_max => {
-                let len = stream.recv_into(&mut self.message).map_err(other)?.ok_or_else(ended)?;
-                assert_eq!(len, self.message.len(), "message {seq} has a wrong length");
-                self.payload.check(&self.message, seq);
+                assert_eq!(message.len(), out.len(), "message {seq} has a wrong length");
+                message.copy_to_slice(out);
             }
             Receiving::InPlace(stream) => {
                 let message = stream.recv().map_err(other)?.ok_or_else(ended)?;
-                assert_eq!(message.len(), self.message.len(), "message {seq} has a wrong length");
+                assert_eq!(message.len(), out.len(), "message {seq} has a wrong length");
                 self.payload.check(&message, seq);
+                return Ok(());
             }
         }
+        self.payload.check(out, seq);
         Ok(())
     }
 

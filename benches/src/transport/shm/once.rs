@@ -44,15 +44,16 @@ impl Once {
     }
 
     fn receive(&mut self, stream: &mut Stream, seq: u64) -> io::Result<()> {
-        if self.message.len() <= self.inline_max {
-            let len = stream.recv_into(&mut self.message).map_err(other)?.ok_or_else(ended)?;
-            assert_eq!(len, self.message.len(), "message {seq} has a wrong length");
+        let out = &mut self.message[..self.payload.len(seq)];
+        if out.len() <= self.inline_max {
+            let len = stream.recv_into(out).map_err(other)?.ok_or_else(ended)?;
+            assert_eq!(len, out.len(), "message {seq} has a wrong length");
         } else {
             let message = stream.recv().map_err(other)?.ok_or_else(ended)?;
-            assert_eq!(message.len(), self.message.len(), "message {seq} has a wrong length");
-            message.copy_to_slice(&mut self.message);
+            assert_eq!(message.len(), out.len(), "message {seq} has a wrong length");
+            message.copy_to_slice(out);
         }
-        self.payload.check(&self.message, seq);
+        self.payload.check(out, seq);
         match stream.recv().map_err(other)? {
             None => Ok(()),
             Some(_) => Err(other("a second message on a stream that has one")),
@@ -67,8 +68,9 @@ impl Link for Once {
             Side::Driver => self.session.open().map_err(other)?,
             Side::Peer => self.stream.take().ok_or_else(ended)?,
         };
-        self.payload.fill(&mut self.message, first);
-        stream.finish_with(&self.message).map_err(other)?;
+        let message = &mut self.message[..self.payload.len(first)];
+        self.payload.fill(message, first);
+        stream.finish_with(message).map_err(other)?;
         if self.side == Side::Driver {
             self.stream = Some(stream);
         }

@@ -72,8 +72,12 @@ impl SendHalf {
     ///
     /// # Errors
     /// [`SendError`]; nothing was sent.
+    ///
+    /// # Panics
+    /// If both [`Flags::MORE`] and [`Flags::FIN`] are given.
     #[inline]
     pub fn try_send(&self, data: &[u8], flags: Flags) -> Result<bool, SendError> {
+        flags.assert_possible();
         if data.len() > self.inline_max() {
             return Ok(false);
         }

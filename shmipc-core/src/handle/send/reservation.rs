@@ -52,8 +52,7 @@ impl Reservation {
     /// If `len` exceeds what was reserved, or both flags are given.
     pub fn commit_flags(mut self, len: usize, flags: Flags) -> Result<(), SendError> {
         assert!(len <= self.len as usize, "committed more than was reserved");
-        let both = flags.contains(Flags::MORE) && flags.contains(Flags::FIN);
-        assert!(!both, "a message cannot both go on and end the stream");
+        flags.assert_possible();
         let Some(grant) = self.grant.take() else { unreachable!("taken by commit or drop only") };
         if self.owner.shared.is_foreign() {
             return Err(SessionError::Forked.into());

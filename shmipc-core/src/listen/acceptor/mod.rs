@@ -152,7 +152,8 @@ impl Acceptor {
     /// # Errors
     /// [`ListenError::Closed`] after [`close`](Self::close). [`ListenError::Forked`] in a forked child. [`ListenError::Os`] if the listener or the
     /// epoll itself is broken; no client can bring that about (A6). Of a listener that can be handed over:
-    /// [`ListenError::HandedOver`] while a successor serves and no handshake is in progress here any more; if
+    /// [`ListenError::HandedOver`] while a successor serves and no handshake is in progress here any more (of these only those
+    /// go on whose clients may have come to their end; their sessions leave at once); if
     /// this one is to take over and cannot, why.
     pub fn try_accept(&self, now: Instant) -> Result<Option<Established>, ListenError> {
         self.work(|inner| {

@@ -108,8 +108,7 @@ impl Inner {
         self.is_followed() && self.ready.is_empty() && self.handshakes.stats().in_progress == 0
     }
 
-    /// The sessions that are to be told to leave, once. Clients that have not got far are sent to the
-    /// successor.
+    /// The sessions that are to be told to leave, once.
     pub(super) fn take_leaving(&mut self) -> Vec<WeakSession> {
         let from_now = self.upgrades.as_mut().is_some_and(Upgrades::take_leaving);
         match std::mem::take(&mut self.leaving) | from_now {

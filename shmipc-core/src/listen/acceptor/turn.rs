@@ -67,7 +67,11 @@ impl Acceptor {
             return Ok(false);
         };
         let main = Main { socket, file: inner.file.as_ref() };
+        let followed = upgrades.is_followed();
         upgrades.progress(main, inner.handshakes.config(), &self.epoll, now)?;
+        if upgrades.is_followed() && !followed {
+            inner.handshakes.turn_away(&self.epoll);
+        }
         if upgrades.is_retired() && !std::mem::replace(&mut inner.retired, true) {
             inner.leaving |= upgrades.take_leaving();
             self.let_go(inner);

@@ -1,8 +1,7 @@
 //! A peer that takes part in a session and meanwhile writes what it likes into its own outbox and into
-//! the socket; and the server that has to bear it.
+//! the socket.
 
 use std::fs::File;
-use std::io::{self, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::sync::Arc;
@@ -23,7 +22,6 @@ use shmipc_core::link;
 use shmipc_core::mem::{Memory, MemoryMut, OwnMapping};
 use shmipc_core::queue::Flags;
 use shmipc_core::wire::{self, BELL, SegmentClass};
-use shmipc_sync::{AcceptError, Listener, SessionError};
 
 use crate::deadline::until;
 use crate::payload::Random;
@@ -194,59 +192,4 @@ impl Outbox {
         let fds: Vec<_> = fd.into_iter().collect();
         let _ = link::send(self.socket.as_fd(), bytes, &fds);
     }
-}
-
-/// Answers every stream of every session, many at a time, and says of each session why it ended. A panic
-/// of any thread ends the process.
-pub fn serve(path: &Path) -> ! {
-    let hook = std::panic::take_hook();
-    std::panic::set_hook(Box::new(move |panic| {
-        hook(panic);
-        std::process::exit(101);
-    }));
-    let listener = Listener::bind(path).expect("the path is free");
-    say("listening");
-    thread::scope(|scope| {
-        while let Ok(session) = listener.accept() {
-            scope.spawn(move || {
-                let error = thread::scope(|scope| {
-                    loop {
-                        match session.accept() {
-                            Ok(stream) => scope.spawn(move || echo(stream)),
-                            Err(AcceptError::Session(error)) => break error,
-                            Err(error) => panic!("{error}"),
-                        };
-                    }
-                });
-                drop(session);
-                say(&format!("ended {}", name(error)));
-            });
-        }
-    });
-    unreachable!("the listener lives as long as the process");
-}
-
-fn echo(mut stream: shmipc_sync::Stream) {
-    while let Ok(Some(message)) = stream.recv() {
-        if stream.send(&message.to_vec()).is_err() {
-            return;
-        }
-    }
-    let _ = stream.finish();
-}
-
-fn name(error: SessionError) -> String {
-    match error {
-        SessionError::Misbehaved(misdeed) => format!("misbehaved {misdeed:?}"),
-        SessionError::PeerDied => "died".to_owned(),
-        SessionError::ClosedByPeer(_) => "closed".to_owned(),
-        other => format!("wrong {other:?}"),
-    }
-}
-
-/// Tells the test something.
-fn say(line: &str) {
-    let mut out = io::stdout().lock();
-    // The test may be gone.
-    let _ = writeln!(out, "{line}").and_then(|()| out.flush());
 }

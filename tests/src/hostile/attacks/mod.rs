@@ -1,0 +1,109 @@
+//! Named attacks, one rule each.
+
+mod credit;
+mod frames;
+mod records;
+mod segments;
+mod words;
+
+use std::path::Path;
+
+use shmipc_core::config::{Config, ConfigBuilder};
+use shmipc_core::error::PeerMisbehaved;
+use shmipc_core::queue::{Flags, Kind};
+
+use super::by_hand::{ByHand, stream};
+
+/// One way to misbehave.
+pub struct Attack {
+    /// What it does.
+    pub name: &'static str,
+    /// The rule that it breaks.
+    pub breaks: Ends,
+    limits: fn(ConfigBuilder) -> ConfigBuilder,
+    run: fn(&mut ByHand),
+}
+
+/// What an attack comes to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ends {
+    /// The server ends the session for this.
+    By(PeerMisbehaved),
+    /// The peer is gone.
+    Died,
+    /// It is legal, and what it costs the server is bounded: the session still works after it.
+    Never,
+}
+
+impl std::fmt::Debug for Attack {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Attack").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+impl Attack {
+    const fn new(name: &'static str, breaks: PeerMisbehaved, run: fn(&mut ByHand)) -> Self {
+        Self { name, breaks: Ends::By(breaks), limits: |builder| builder, run }
+    }
+
+    const fn legal(name: &'static str, run: fn(&mut ByHand)) -> Self {
+        Self { name, breaks: Ends::Never, limits: |builder| builder, run }
+    }
+
+    const fn with(self, limits: fn(ConfigBuilder) -> ConfigBuilder) -> Self {
+        Self { limits, ..self }
+    }
+
+    /// The end that the server is to tell of.
+    pub fn end(&self) -> String {
+        match self.breaks {
+            Ends::By(misdeed) => format!("misbehaved {misdeed:?}"),
+            Ends::Died | Ends::Never => "died".to_owned(),
+        }
+    }
+
+    /// Attacks the server that listens there. Returns when the session is over.
+    ///
+    /// # Panics
+    /// If the server bears what it should not, or the other way round.
+    pub fn run(&self, path: &Path) {
+        // Credit for the server is no concern here.
+        let generous = Config::builder().stream_window(1 << 30).unread_max(1 << 30);
+        let config = (self.limits)(generous).build().expect("limits within bounds");
+        let mut peer = ByHand::connect(path, &config);
+        // Until now the server may still be busy with the handshake, and end that. The place is used by no attack.
+        let flags = Flags::OPEN.with_if(Flags::FIN, true);
+        assert!(peer.exchange(flags, stream(LAST), 100).is_some(), "an honest beginning");
+        (self.run)(&mut peer);
+        match self.breaks {
+            Ends::By(_) => peer.wait_for_the_end(),
+            Ends::Died => {}
+            Ends::Never => {
+                let reply = peer.exchange(Flags::OPEN, stream(LAST - 1), 100);
+                assert_eq!(reply.map(|reply| reply.header.value), Some(100), "{}", self.name);
+            }
+        }
+    }
+}
+
+/// All attacks.
+pub fn all() -> impl Iterator<Item = &'static Attack> {
+    [words::ATTACKS, records::ATTACKS, credit::ATTACKS, segments::ATTACKS, frames::ATTACKS]
+        .into_iter()
+        .flatten()
+}
+
+/// The last place of a session with default limits.
+const LAST: u32 = 255;
+
+/// Messages that nobody takes the answers of, until the server has no room for more of them.
+fn jam(peer: &mut ByHand, flags: Flags, stream: u64) {
+    for message in 0..JAM {
+        let flags = if message == 0 { flags } else { Flags::none() };
+        peer.put(Kind::Inline, flags, stream, 1000);
+    }
+    peer.publish();
+}
+
+/// More messages of 1000 bytes than a queue of the default size has room for, fewer than there is credit for.
+const JAM: u32 = 120;
