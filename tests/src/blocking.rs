@@ -5,7 +5,8 @@ use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use shmipc_core::error::{
-    AcceptError, ConnectError, DrainError, OpenError, RecvError, SendError, SessionError,
+    AcceptError, ConnectError, DrainError, ListenError, OpenError, RecvError, SendError,
+    SessionError,
 };
 use shmipc_core::handle::{Message, Reservation, Trust, Trusted};
 use shmipc_core::layout::Geometry;
@@ -27,8 +28,12 @@ impl Flavour for Blocking {
         Listener::builder().config(config.clone()).bind(path).expect("the path is free")
     }
 
-    fn accept(listener: &Listener) -> Session {
-        listener.accept().expect("the listener lives")
+    fn try_accept(listener: &Listener) -> Result<Session, ListenError> {
+        listener.accept()
+    }
+
+    fn close(listener: &Listener) {
+        listener.close();
     }
 
     fn try_connect(path: &Path, config: &Config) -> Result<Session, ConnectError> {

@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 
 use shmipc_core::config::Config;
 use shmipc_core::error::{
-    AcceptError, ConnectError, DrainError, OpenError, RecvError, SendError, SessionError,
+    AcceptError, ConnectError, DrainError, ListenError, OpenError, RecvError, SendError,
+    SessionError,
 };
 use shmipc_core::handle::{Message, Reservation, Trust, Trusted, Untrusted};
 use shmipc_core::layout::Geometry;
@@ -26,7 +27,13 @@ pub trait Flavour: 'static {
     /// Listens at a path.
     fn bind(path: &Path, config: &Config) -> Self::Listener;
     /// Accepts the next session.
-    fn accept(listener: &Self::Listener) -> Self::Session;
+    fn accept(listener: &Self::Listener) -> Self::Session {
+        Self::try_accept(listener).expect("the listener lives")
+    }
+    /// Accepts the next session, if the listener is not closed before.
+    fn try_accept(listener: &Self::Listener) -> Result<Self::Session, ListenError>;
+    /// Closes a listener.
+    fn close(listener: &Self::Listener);
     /// Connects to a path.
     fn connect(path: &Path, config: &Config) -> Self::Session {
         Self::try_connect(path, config).expect("somebody listens")

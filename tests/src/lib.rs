@@ -24,8 +24,8 @@
 //!
 //! The peers are the binaries `peer` (an end of a conformance case, or one of the roles that the fault
 //! tests need), `generation` (a server that hands over to the next), `hostile` (a peer that attacks, and its
-//! server), `soak` (a long run under disturbances), `upgrades` (upgrades under load) and `idle` (what sessions
-//! cost that do nothing).
+//! server), `soak` (a long run under disturbances), `crashes` (the crash matrix, and its victims), `upgrades`
+//! (upgrades under load) and `idle` (what sessions cost that do nothing).
 
 pub mod blocking;
 pub mod child;

@@ -13,7 +13,8 @@ use ::tokio::runtime::{Builder, Runtime};
 use ::tokio::time::{timeout, timeout_at};
 use shmipc_async::{Config, RecvStream, SendStream};
 use shmipc_core::error::{
-    AcceptError, ConnectError, DrainError, OpenError, RecvError, SendError, SessionError,
+    AcceptError, ConnectError, DrainError, ListenError, OpenError, RecvError, SendError,
+    SessionError,
 };
 use shmipc_core::handle::{Message, Reservation, Trust, Trusted};
 use shmipc_core::layout::Geometry;
@@ -97,8 +98,12 @@ impl<K: Kind> Flavour for Tokio<K> {
         On { inner, runtime }
     }
 
-    fn accept(listener: &Self::Listener) -> Self::Session {
-        listener.with(listener.block_on(listener.inner.accept()).expect("the listener lives"))
+    fn try_accept(listener: &Self::Listener) -> Result<Self::Session, ListenError> {
+        Ok(listener.with(listener.block_on(listener.inner.accept())?))
+    }
+
+    fn close(listener: &Self::Listener) {
+        listener.inner.close();
     }
 
     fn try_connect(path: &Path, config: &Config) -> Result<Self::Session, ConnectError> {

@@ -50,7 +50,7 @@ fn main() -> ExitCode {
 
 fn report(cases: &[Case], limit: Option<Duration>) -> ExitCode {
     let program = std::env::current_exe().expect("our path");
-    let mut report = run(program.to_str().expect("a path of ASCII"), cases, limit.is_some());
+    let report = run(program.to_str().expect("a path of ASCII"), cases, limit.is_some());
     report.print();
     let late = limit.map_or(0, |limit| report.later_than(limit));
     if let Some(limit) = limit {

@@ -3,96 +3,154 @@
 //!
 //! ```text
 //! cargo run --release -p tests --bin soak -- --seconds N [SEED]
-//! cargo run --release -p tests --bin soak -- --rounds N [SEED]
+//! cargo run --release -p tests --bin soak -- --messages N [SEED]
+//! cargo run --release -p tests --bin soak -- --rounds N [SEED]      short ones
 //! ```
 
 use std::path::Path;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use shmipc_sync::Listener;
 use tests::child::die_with_parent;
-use tests::deadline::until;
+use tests::deadline::{until, within};
+use tests::flavour::Flavour;
 use tests::proc::{Held, resident};
-use tests::soak::{Tally, round, send, serve};
+use tests::soak::tally::Tally;
+use tests::soak::traffic::Traffic;
+use tests::soak::{InFlavour, Plan, round};
 
+/// Small messages of each session.
+const SMALL: u64 = 300_000;
+/// The same in short rounds.
+const FEW: u64 = 2_000;
+/// Rounds in which every pair of flavours loads what stays.
+const WARM: u64 = 9;
 /// What heaps of threads that come and go may differ by, KiB.
-const HEAPS: u64 = 32 << 10;
+const HEAPS: u64 = 16 << 10;
+/// Between two lines about how it goes.
+const TALK: Duration = Duration::from_secs(60);
+
+/// When to end.
+#[derive(Clone, Copy)]
+enum Goal {
+    Seconds(u64),
+    Messages(u64),
+    Rounds(u64),
+}
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let number = |text: &str| text.parse::<u64>().expect("a number");
     match arguments[..] {
-        ["serve", path] => as_child(|tally, killed| {
-            let listener = Listener::bind(path).expect("the path is free");
-            println!("listening");
-            std::thread::scope(|scope| {
-                scope.spawn(|| serve(&listener, tally, killed));
-                let _ = std::io::read_to_string(std::io::stdin());
-                listener.close();
-            });
+        ["serve", flavour, path, small] => as_child(|tally| {
+            Role { path, small: number(small), seed: None, tally }.in_flavour(flavour)
         }),
-        ["send", path, seed] => as_child(|tally, killed| {
-            send(Path::new(path), number(seed), tally, killed);
-            println!("sent");
-        }),
-        ["--seconds", seconds] => soak(Some(number(seconds)), u64::MAX, 1),
-        ["--seconds", seconds, seed] => soak(Some(number(seconds)), u64::MAX, number(seed)),
-        ["--rounds", rounds] => soak(None, number(rounds), 1),
-        ["--rounds", rounds, seed] => soak(None, number(rounds), number(seed)),
+        ["send", flavour, path, small, seed] => {
+            let seed = Some(number(seed));
+            as_child(|tally| Role { path, small: number(small), seed, tally }.in_flavour(flavour))
+        }
+        [goal, count, ref seed @ ..] if seed.len() < 2 => {
+            let goal = match goal {
+                "--seconds" => Goal::Seconds,
+                "--messages" => Goal::Messages,
+                "--rounds" => Goal::Rounds,
+                _ => panic!("unknown: {goal}"),
+            };
+            soak(goal(number(count)), seed.first().map_or(1, |seed| number(seed)))
+        }
         _ => {
-            eprintln!("usage: soak --seconds N [SEED] | --rounds N [SEED]");
+            eprintln!("usage: soak --seconds N [SEED] | --messages N [SEED] | --rounds N [SEED]");
             ExitCode::FAILURE
         }
     }
 }
 
-/// A child finds out for itself what it has lost; this process is not killed.
-fn as_child(role: impl FnOnce(&Tally, &AtomicBool)) -> ExitCode {
+/// What a child plays.
+struct Role<'a> {
+    path: &'a str,
+    small: u64,
+    /// Of a client.
+    seed: Option<u64>,
+    tally: &'a Tally,
+}
+
+/// Of a child, which finds out for itself what it has lost; this process is not killed.
+fn as_child(play: impl FnOnce(&Tally)) -> ExitCode {
     die_with_parent();
     let tally = Tally::default();
-    role(&tally, &AtomicBool::new(false));
+    play(&tally);
     verdict(&tally)
 }
 
-fn verdict(tally: &Tally) -> ExitCode {
-    let bad =
-        [&tally.lost, &tally.duplicated, &tally.wrong].map(|count| count.load(Ordering::Relaxed));
-    match bad {
-        [0, 0, 0] => ExitCode::SUCCESS,
-        [lost, duplicated, wrong] => {
-            eprintln!("{lost} lost, {duplicated} duplicated, {wrong} errors without a cause");
-            eprintln!("{:?}", tally.errors.lock().expect("no panic"));
-            ExitCode::FAILURE
+impl InFlavour for Role<'_> {
+    fn run<F: Flavour>(self) {
+        let Role { path, small, seed, tally } = self;
+        let killed = AtomicBool::new(false);
+        let traffic = Traffic { path: Path::new(path), small, tally, killed: &killed };
+        if let Some(seed) = seed {
+            traffic.send::<F>(seed);
+            println!("sent");
+            return;
         }
+        let listener = F::bind(Path::new(path), &Default::default());
+        println!("listening");
+        std::thread::scope(|scope| {
+            scope.spawn(|| traffic.serve::<F>(&listener));
+            let _ = std::io::read_to_string(std::io::stdin());
+            F::close(&listener);
+        });
     }
 }
 
-fn soak(seconds: Option<u64>, rounds: u64, first: u64) -> ExitCode {
+fn verdict(tally: &Tally) -> ExitCode {
+    if tally.is_good() {
+        return ExitCode::SUCCESS;
+    }
+    let [lost, duplicated, wrong] =
+        [&tally.lost, &tally.duplicated, &tally.wrong].map(|count| count.load(Ordering::Relaxed));
+    eprintln!("{lost} lost, {duplicated} duplicated, {wrong} errors without a cause");
+    eprintln!("{:?}", tally.errors.lock().expect("no panic"));
+    ExitCode::FAILURE
+}
+
+fn soak(goal: Goal, first: u64) -> ExitCode {
     let program = std::env::current_exe().expect("our path");
-    let program = program.to_str().expect("a path of ASCII");
+    let program: &'static str = program.to_str().expect("a path of ASCII").to_owned().leak();
     let us = std::process::id();
-    let began = Instant::now();
-    let goes_on = |done: u64| match seconds {
-        Some(seconds) => began.elapsed() < Duration::from_secs(seconds),
-        None => done < rounds,
-    };
-    let tally = Tally::default();
-    let (mut done, mut before) = (0, None);
-    while goes_on(done) {
-        round(program, first + done, &tally);
+    let small = if matches!(goal, Goal::Rounds(_)) { FEW } else { SMALL };
+    let (began, tally) = (Instant::now(), Arc::new(Tally::default()));
+    let count = |count: &AtomicU64| count.load(Ordering::Relaxed);
+    let held = Held::by(us);
+    let (mut done, mut memory, mut spoke) = (0, None, began);
+    loop {
+        let goes_on = match goal {
+            Goal::Seconds(seconds) => began.elapsed() < Duration::from_secs(seconds),
+            Goal::Messages(messages) => count(&tally.seen) < messages,
+            Goal::Rounds(rounds) => done < rounds,
+        };
+        if !goes_on {
+            break;
+        }
+        let (seed, counted) = (first + done, Arc::clone(&tally));
+        within("a round", move || round(Plan { program, small }, seed, &counted));
         done += 1;
-        // The first rounds load what stays.
-        if done == 2 {
-            before = Some((Held::by(us), resident(us)));
+        if done == WARM {
+            memory = Some(resident(us));
+        }
+        if spoke.elapsed() > TALK {
+            spoke = Instant::now();
+            println!("{done} rounds, {} messages, {} KiB", count(&tally.seen), resident(us));
         }
     }
-    let count = |count: &AtomicU64| count.load(Ordering::Relaxed);
+    let seconds = began.elapsed().as_secs_f64();
     println!(
-        "{done} rounds from seed {first} in {:.0} s: {} messages answered, {} kills, {} stalls",
-        began.elapsed().as_secs_f32(),
+        "{done} rounds from seed {first} in {seconds:.0} s: {} messages seen here ({:.0} a second), {} of \
+         them replies, {} kills, {} stalls",
+        count(&tally.seen),
+        count(&tally.seen) as f64 / seconds,
         count(&tally.answered),
         count(&tally.kills),
         count(&tally.stalls),
@@ -107,14 +165,10 @@ fn soak(seconds: Option<u64>, rounds: u64, first: u64) -> ExitCode {
         count(&tally.duplicated),
         count(&tally.wrong),
     );
-    let Some((held, memory)) = before else { return verdict(&tally) };
     // Threads that read what children say may still be at it.
-    until(&format!("{held:?} again"), || {
-        let now = Held::by(us);
-        now.descriptors <= held.descriptors && now.mappings <= held.mappings
-    });
-    let now = resident(us);
-    println!("{held:?} then and now; memory {memory} KiB then, {now} KiB now");
+    until(&format!("{held:?} again"), || Held::by(us) == held);
+    let (now, memory) = (resident(us), memory.unwrap_or_else(|| resident(us)));
+    println!("{held:?} before and now; {memory} KiB after {WARM} rounds, {now} KiB now");
     if now > memory + HEAPS {
         eprintln!("memory has grown");
         return ExitCode::FAILURE;

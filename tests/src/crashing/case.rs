@@ -23,9 +23,6 @@ use crate::flavour::Flavour;
 use crate::proc::Held;
 use crate::tokio::{CurrentThread, Kind, MultiThread, Tokio};
 
-/// Sessions that are to be whole after the victim went on: the one in which it stopped, and another.
-const WHOLE: u64 = 2;
-
 /// What happens where the victim stops.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Blow {
@@ -63,6 +60,8 @@ pub struct Case {
     pub wait: WaitMode,
     /// How long it stands still, at least.
     pub rest: Duration,
+    /// Sessions that are to be whole after it went on, the one in which it stopped first.
+    pub whole: u64,
     /// What is to be found.
     pub twin: Option<Twin>,
 }
@@ -70,10 +69,19 @@ pub struct Case {
 /// What a case has come to.
 #[derive(Clone, Copy, Debug)]
 pub struct Account {
-    /// From before the kill until the survivor's call failed; none if no call of it was concerned.
-    pub learned: Option<Duration>,
+    /// How long it took the survivor's call to fail; none if no call of it was concerned.
+    pub learned: Option<Learned>,
     /// Sessions that were whole.
     pub whole: u64,
+}
+
+/// How long it took a survivor to learn of a death.
+#[derive(Clone, Copy, Debug)]
+pub struct Learned {
+    /// Since before the kill.
+    pub since_kill: Duration,
+    /// Since the victim was dead and reaped.
+    pub since_death: Duration,
 }
 
 /// Whether a victim on that side comes to that step.
@@ -185,7 +193,7 @@ impl Case {
         neighbour.goes_on();
         thread::sleep(self.rest);
         if self.blow == Blow::Stall {
-            let goal = whole() + WHOLE;
+            let goal = whole() + self.whole;
             victim.signal(Signal::SIGCONT);
             self.until("sessions go on when the victim does", || {
                 whole() >= goal || survivor.thread.is_finished()
@@ -197,19 +205,19 @@ impl Case {
         }
         let killed = Instant::now();
         if self.twin != Some(Twin::Deaf) {
-            victim.signal(Signal::SIGKILL);
+            victim.kill();
         }
+        let dead = Instant::now();
         if self.side == Side::Client && self.twin != Some(Twin::Deaf) {
             probe(path);
         }
         self.until("the survivor learns of it", || survivor.thread.is_finished())?;
         let testimony =
             survivor.thread.join().map_err(|panic| format!("it panicked: {panic:?}"))?;
-        victim.kill();
         neighbour.goes_on();
         let counts = Ledger::read(ledger);
         let learned = match &testimony {
-            Some(testimony) => self.judge(testimony, counts, killed)?,
+            Some(testimony) => self.judge(testimony, counts, [killed, dead])?,
             // Of a handshake that nobody has asked for.
             None => None,
         };
@@ -221,11 +229,13 @@ impl Case {
         &self,
         testimony: &Testimony,
         mut victim: Counts,
-        killed: Instant,
-    ) -> Result<Option<Duration>, String> {
-        let Some(learned) = testimony.fault.at.checked_duration_since(killed) else {
+        [killed, dead]: [Instant; 2],
+    ) -> Result<Option<Learned>, String> {
+        let at = testimony.fault.at;
+        let Some(since_kill) = at.checked_duration_since(killed) else {
             return Err(format!("before anybody died: {:?}", testimony.fault.error));
         };
+        let learned = Learned { since_kill, since_death: at.saturating_duration_since(dead) };
         match &testimony.fault.error {
             // It is gone, and has nothing to say.
             Failure::Connect(ConnectError::Unreachable { .. }) => return Ok(None),

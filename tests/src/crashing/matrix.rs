@@ -7,7 +7,7 @@ use shmipc_core::config::WaitMode;
 use shmipc_core::steps::Step;
 
 use super::Side;
-use super::case::{Account, Blow, Case, Twin, is_reached_by};
+use super::case::{Account, Blow, Case, Learned, Twin, is_reached_by};
 use super::neighbour::Neighbour;
 use crate::blocking::Blocking;
 use crate::flavour::Flavour;
@@ -37,7 +37,7 @@ pub struct Report {
     pub stalls: u64,
     /// How often each step was reached, by client and server.
     reached: BTreeMap<usize, [u64; 2]>,
-    learned: Vec<Duration>,
+    learned: Vec<Learned>,
     whole: u64,
     /// What was wrong, and in which case.
     pub failures: Vec<String>,
@@ -56,6 +56,7 @@ pub fn once() -> Vec<Case> {
             flavours,
             wait: WaitMode::Block,
             rest: Duration::ZERO,
+            whole: 1,
             twin: None,
         })
     });
@@ -88,6 +89,7 @@ pub fn many(count: usize, seed: u64) -> Vec<Case> {
             flavours: [ALL[pair % ALL.len()], ALL[pair / ALL.len()]],
             wait: [WaitMode::Block, WaitMode::Adaptive][round % 2],
             rest: Duration::from_micros(random.below(5000) as u64),
+            whole: 2,
             twin: None,
         }
     };
@@ -142,7 +144,7 @@ impl Report {
 
     /// Survivors that learned of the death later than that.
     pub fn later_than(&self, limit: Duration) -> usize {
-        self.learned.iter().filter(|&&learned| learned > limit).count()
+        self.learned.iter().filter(|learned| learned.since_kill > limit).count()
     }
 
     /// Whether this process holds what it held after the first round of cases.
@@ -156,27 +158,18 @@ impl Report {
     }
 
     /// Says all of it.
-    pub fn print(&mut self) {
+    pub fn print(&self) {
         println!("{:24}{:>8}{:>8}", "victims that stopped at", "client", "server");
         for (&step, [client, server]) in &self.reached {
             println!("{:24}{client:8}{server:8}", format!("{:?}", Step::ALL[step]));
         }
-        self.learned.sort_unstable();
-        let at = |part: f64| match self.learned.len() {
-            0 => Duration::ZERO,
-            len => self.learned[((len - 1) as f64 * part).round() as usize],
-        };
         println!(
             "{} killed at a step, {} stopped there for a while and killed later; {} sessions were whole",
             self.kills, self.stalls, self.whole
         );
-        println!(
-            "from the kill to the survivor's error, {} times: p50 {:?}, p99 {:?}, at most {:?}",
-            self.learned.len(),
-            at(0.5),
-            at(0.99),
-            at(1.0)
-        );
+        println!("{} survivors have learned of it in a call:", self.learned.len());
+        print_times("from the kill", self.learned.iter().map(|learned| learned.since_kill));
+        print_times("from the death", self.learned.iter().map(|learned| learned.since_death));
         if let Some([then, now]) = self.held {
             println!("{then:?} after the first {ROUND}, {now:?} at the end");
             println!("memory after each {ROUND}, KiB: {:?}", self.memory);
@@ -184,4 +177,14 @@ impl Report {
         println!("{} cases went wrong", self.failures.len());
         self.failures.iter().for_each(|failure| println!("  {failure}"));
     }
+}
+
+fn print_times(from: &str, times: impl Iterator<Item = Duration>) {
+    let mut times: Vec<Duration> = times.collect();
+    times.sort_unstable();
+    let at = |part: f64| match times.len() {
+        0 => Duration::ZERO,
+        len => times[((len - 1) as f64 * part).round() as usize],
+    };
+    println!("  {from}: p50 {:?}, p99 {:?}, at most {:?}", at(0.5), at(0.99), at(1.0));
 }

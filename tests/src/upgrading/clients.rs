@@ -162,7 +162,6 @@ impl<C: Client> Worker<C> {
 
     /// Opens a stream, and keeps it until it has gone on for a while after the next server has come.
     fn hold_a_stream(&mut self) {
-        let server = self.shared.server.load(Ordering::Relaxed);
         let (name, request) = self.message(0);
         let (stream, reply) = self.begin(&request);
         let (mut stream, true) = (stream, self.note(name, &request, reply)) else { return };
@@ -180,7 +179,9 @@ impl<C: Client> Worker<C> {
             if !self.note(name, &request, outcome) {
                 return;
             }
-            after += u32::from(self.shared.server.load(Ordering::Relaxed) != server);
+            // Whoever answers may not have left yet when clients hear of the next one.
+            let answers = self.seen.load(Ordering::Relaxed);
+            after += u32::from(answers < self.shared.server.load(Ordering::Relaxed));
         }
         let Some(mut stream) = stream else { return };
         stream.finish();
