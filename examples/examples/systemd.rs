@@ -44,7 +44,10 @@ fn server(path: &Path, once: bool) -> Result<(), Box<dyn Error>> {
     println!("server {}: generation {} serves", id(), listener.generation());
     loop {
         match listener.accept() {
-            Ok(session) if once => return Ok(serve(&session)),
+            Ok(session) if once => {
+                serve(&session);
+                return Ok(());
+            }
             Ok(session) => drop(thread::spawn(move || serve(&session))),
             Err(ListenError::HandedOver) => match listener.drain(DEADLINE)? {
                 Drained::Done | Drained::TimedOut(_) => return Ok(()),
