@@ -135,7 +135,7 @@ impl Report {
 pub fn run(plan: Plan) -> Report {
     let directory = tempfile::tempdir().expect("a directory");
     let mut run = Run::start(plan, directory.path());
-    let (mut pauses, mut early, mut late) = (Vec::new(), None, None);
+    let (mut pauses, mut early, mut late, mut flavour) = (Vec::new(), None, None, 0);
     for upgrade in 1..=plan.upgrades {
         run.rest();
         run.upgrade = upgrade;
@@ -145,9 +145,10 @@ pub fn run(plan: Plan) -> Report {
         }
         if plan.weigh && upgrade == 10 {
             early = Some(run.weights());
+            flavour = run.number % 2;
         }
-        // The other ones are of the other flavour.
-        if plan.weigh && upgrade + 1 >= plan.upgrades && upgrade.is_multiple_of(2) {
+        // A server of the other flavour holds more or less.
+        if plan.weigh && upgrade + 3 >= plan.upgrades && run.number % 2 == flavour {
             late = Some(run.weights());
         }
         if plan.talkative && upgrade.is_multiple_of(20) {
