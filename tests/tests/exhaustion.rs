@@ -59,22 +59,26 @@ fn runs_out_of_descriptors(flavour: &str) {
         };
         println!("{} sessions, then: {refusal}", sessions.len());
         assert!(sessions.len() > 2);
-        for round in 0..2 {
-            // Those who are there do not notice.
-            for (seed, (_, stream)) in (0..).zip(&mut sessions) {
-                stream.send(&pattern(seed, 300_000)).unwrap();
-                check(&stream.recv().unwrap().unwrap().to_vec(), seed, 300_000);
+        let exchange = |sessions: &mut Vec<(Session, Stream)>, size: usize| {
+            for (seed, (_, stream)) in (0..).zip(sessions) {
+                stream.send(&pattern(seed, size)).unwrap();
+                check(&stream.recv().unwrap().unwrap().to_vec(), seed, size);
             }
-            // When some go others come.
-            let all = sessions.len();
-            sessions.truncate(all / 2);
-            if round == 0 {
-                until("others come", || {
-                    sessions.extend(served(&path, 7).ok());
-                    sessions.len() >= all - 1
-                });
-            }
-        }
+        };
+        // Those who are there do not notice, as long as they need no descriptor themselves.
+        exchange(&mut sessions, 4000);
+        // When some go others come.
+        let all = sessions.len();
+        sessions.truncate(all / 2);
+        until("others come", || {
+            sessions.extend(served(&path, 7).ok());
+            sessions.len() >= all - 1
+        });
+        exchange(&mut sessions, 4000);
+        // And there is room for memory that is passed.
+        sessions.truncate(all / 2);
+        until("descriptors come back", || served(&path, 8).is_ok());
+        exchange(&mut sessions, 300_000);
     });
 }
 
