@@ -70,7 +70,7 @@ pub use upgrade::Drained;
 
 pub use shmipc_core::client::{CallError, ClientConfig, ClientConfigBuilder, ClientEvent};
 pub use shmipc_core::config::{
-    Authorizer, BellKind, Config, ConfigBuilder, Limits, PeerCred, WaitMode,
+    Authorizer, BellKind, Commit, Config, ConfigBuilder, Limits, PeerCred, WaitMode,
 };
 pub use shmipc_core::error::{
     AcceptError, ConfigError, ConnectError, Delivery, DrainError, HandshakeError, ListenError,

@@ -5,7 +5,9 @@ use std::path::Path;
 use std::task::{Context, Poll};
 
 use shmipc_core::config::{Config, PeerCred};
-use shmipc_core::error::{AcceptError, ConnectError, DrainError, OpenError, OsError, SessionError};
+use shmipc_core::error::{
+    AcceptError, ConnectError, DrainError, HandshakeError, OpenError, OsError, SessionError,
+};
 use shmipc_core::handle::{Opening, Session as Core};
 use shmipc_core::handshake::Established;
 use shmipc_core::layout::Geometry;
@@ -50,15 +52,14 @@ impl Session {
         config: &Config,
     ) -> Result<Self, ConnectError> {
         let established = connect(address, config).await?;
-        Self::from_established(established, config)
-            .map_err(|error| ConnectError::Handshake(error.into()))
+        Self::from_established(established, config).map_err(ConnectError::Handshake)
     }
 
     pub(crate) fn from_established(
         established: Established,
         config: &Config,
-    ) -> Result<Self, OsError> {
-        Self::from_core(Core::new(established, config)?)
+    ) -> Result<Self, HandshakeError> {
+        Ok(Self::from_core(Core::new(established, config)?)?)
     }
 
     /// Starts the session's driver.

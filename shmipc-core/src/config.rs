@@ -34,6 +34,21 @@ pub enum BellKind {
     Eventfd,
 }
 
+/// When payload memory is taken from the kernel.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Commit {
+    /// When it is needed, and given back when it has been idle for a while (the default). A lack of memory
+    /// is noticed by the reservation that meets it.
+    #[default]
+    OnDemand,
+    /// All of `arena_max` when the session begins, for as long as it lasts. A lack of memory is noticed by
+    /// `connect` ([`HandshakeError::NoMemory`](crate::error::HandshakeError::NoMemory),
+    /// [`HandshakeError::NotCommitted`](crate::error::HandshakeError::NotCommitted)), or ends the session at
+    /// the side that accepts. Costs what the kernel takes to clear that many bytes, on each side that asks for it.
+    Upfront,
+}
+
 /// Who is on the other end of a socket, as the kernel says (`SO_PEERCRED`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -54,7 +69,7 @@ impl PeerCred {
 }
 
 /// Decides whether a peer with these credentials may talk to us. Called once per connection, by a
-/// thread that serves others too, so it must not wait for anything.
+/// thread that serves others too, so it must not wait for anything. If it panics, the peer is refused.
 pub trait Authorizer: Send + Sync {
     /// `true` lets the peer in.
     fn authorize(&self, peer: PeerCred) -> bool;
@@ -119,6 +134,7 @@ pub struct Config {
     pub(crate) connect_timeout: Duration,
     pub(crate) handshake_timeout: Duration,
     pub(crate) idle_memory_timeout: Duration,
+    pub(crate) commit: Commit,
     pub(crate) max_handshakes: usize,
     pub(crate) max_handshakes_per_uid: usize,
 }
@@ -151,6 +167,7 @@ impl Default for Config {
             connect_timeout: Duration::from_secs(5),
             handshake_timeout: Duration::from_secs(5),
             idle_memory_timeout: Duration::from_secs(10),
+            commit: Commit::default(),
             max_handshakes: 256,
             max_handshakes_per_uid: 64,
         }
@@ -292,9 +309,16 @@ impl ConfigBuilder {
     }
 
     /// How long payload memory that nobody uses is kept before it goes back to the kernel, at least.
-    /// Checked by calls that wait: while nobody is inside one, it stays. Default 10 s.
+    /// Checked by calls that wait: while nobody is inside one, it stays. Default 10 s. Of no effect with
+    /// [`Commit::Upfront`].
     pub fn idle_memory_timeout(mut self, timeout: Duration) -> Self {
         self.config.idle_memory_timeout = timeout;
+        self
+    }
+
+    /// When this side takes its payload memory from the kernel. Default [`Commit::OnDemand`].
+    pub fn commit(mut self, commit: Commit) -> Self {
+        self.config.commit = commit;
         self
     }
 

@@ -90,3 +90,39 @@ fn of_those_who_wait_for_streams() {
         session.close(0);
     });
 }
+
+/// Wakes nobody.
+struct Panicking;
+
+impl Wake for Panicking {
+    fn wake(self: Arc<Self>) {
+        panic!("as it should");
+    }
+}
+
+/// Counts its calls.
+struct Counting(AtomicUsize);
+
+impl Wake for Counting {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// Whoever waits beside one whose waker panics is woken all the same, and whoever ends the session does not notice.
+#[test]
+fn that_panic() {
+    let (session, _raw) = raw::session();
+    let panicking = Waker::from(Arc::new(Panicking));
+    let counting = Arc::new(Counting(AtomicUsize::new(0)));
+    let others = Waker::from(Arc::clone(&counting));
+    let mut streams: Vec<_> = (0..4).map(|_| session.open().unwrap()).collect();
+    for (number, (_, recv)) in streams.iter_mut().enumerate() {
+        let waker = if number % 2 == 0 { &panicking } else { &others };
+        assert!(recv.poll_recv(Some(waker)).is_pending());
+    }
+    assert!(session.poll_closed(Some(&panicking)).is_pending());
+    session.close(0);
+    assert!(session.is_over());
+    assert_eq!(counting.0.load(Ordering::Relaxed), 2);
+}

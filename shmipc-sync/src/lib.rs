@@ -59,7 +59,7 @@ pub use wait_set::{Event, Interrupter, WaitSet, WatchError};
 
 pub use shmipc_core::client::{CallError, ClientConfig, ClientConfigBuilder, ClientEvent};
 pub use shmipc_core::config::{
-    Authorizer, BellKind, Config, ConfigBuilder, Limits, PeerCred, WaitMode,
+    Authorizer, BellKind, Commit, Config, ConfigBuilder, Limits, PeerCred, WaitMode,
 };
 pub use shmipc_core::error::{
     AcceptError, ConfigError, ConnectError, Delivery, DrainError, HandshakeError, ListenError,

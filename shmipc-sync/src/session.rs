@@ -6,7 +6,7 @@ use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use shmipc_core::config::{Config, PeerCred};
-use shmipc_core::error::{AcceptError, ConnectError, OpenError, SessionError};
+use shmipc_core::error::{AcceptError, ConnectError, HandshakeError, OpenError, SessionError};
 use shmipc_core::handle::Watch;
 use shmipc_core::handshake::{Established, connect};
 use shmipc_core::layout::Geometry;
@@ -39,14 +39,13 @@ impl Session {
     /// As [`connect`](Self::connect).
     pub fn connect_with(address: impl AsRef<Path>, config: &Config) -> Result<Self, ConnectError> {
         let established = connect(address, config)?;
-        Self::from_established(established, config)
-            .map_err(|error| ConnectError::Handshake(error.into()))
+        Self::from_established(established, config).map_err(ConnectError::Handshake)
     }
 
     pub(crate) fn from_established(
         established: Established,
         config: &Config,
-    ) -> Result<Self, shmipc_core::error::OsError> {
+    ) -> Result<Self, HandshakeError> {
         Ok(Self { core: shmipc_core::handle::Session::new(established, config)? })
     }
 

@@ -7,6 +7,7 @@
 //! | [`setup`] | configurations, as text too, so that a peer process can be told |
 //! | [`conformance`] | the suite: every case has two ends, which run on two threads or in two processes |
 //! | [`payload`] | contents that can be checked, and random sizes that both ends know |
+//! | [`meeting`] | a client and a server, each with its configuration, and what they can do together |
 //! | [`orders`] | all orders of what one side can do, and what the other must see |
 //! | [`client`] | clients of both flavours behind one trait |
 //! | [`serving`] | a server process that leaves when it is told, and goes on accepting |
@@ -38,6 +39,7 @@ pub mod generations;
 pub mod hostile;
 pub mod idle;
 pub mod impatience;
+pub mod meeting;
 pub mod orders;
 pub mod payload;
 pub mod proc;

@@ -2,13 +2,15 @@
 //! its neighbours do not notice, and everything that the session held is given back.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
+use tests::deadline::PATIENCE;
 use tests::hostile::attacks::{self, Ends};
 use tests::hostile::server::Flaw;
 use tests::hostile::siege::Siege;
 
 /// Under attack by every attack that is chosen, once.
-fn bear(flavour: &str, chosen: impl Fn(&str) -> bool) -> Result<(), String> {
+fn bear(flavour: &str, chosen: impl Fn(&str) -> bool, patience: Duration) -> Result<(), String> {
     let mut siege = Siege::lay(env!("CARGO_BIN_EXE_hostile"), flavour, "attack");
     for attack in attacks::all().filter(|attack| chosen(attack.name)) {
         println!("{}", attack.name);
@@ -17,23 +19,26 @@ fn bear(flavour: &str, chosen: impl Fn(&str) -> bool) -> Result<(), String> {
             return Err(format!("{}: the session ended as `{end}`", attack.name));
         }
     }
-    siege.lift()
+    siege.lift(patience)
 }
 
 #[test]
 fn a_blocking_server_bears_every_attack() {
-    bear("blocking", |_| true).unwrap();
+    bear("blocking", |_| true, PATIENCE).unwrap();
 }
 
 #[test]
 fn a_server_on_one_thread_of_tokio_bears_every_attack() {
-    bear("tokio-current", |_| true).unwrap();
+    bear("tokio-current", |_| true, PATIENCE).unwrap();
 }
 
 #[test]
 fn a_server_on_threads_of_tokio_bears_every_attack() {
-    bear("tokio-multi", |_| true).unwrap();
+    bear("tokio-multi", |_| true, PATIENCE).unwrap();
 }
+
+/// How long a server is given to let go of what it does not let go of.
+const SHORT: Duration = Duration::from_millis(200);
 
 /// So that the tests above mean something: servers with a flaw do not pass them.
 #[test]
@@ -44,7 +49,7 @@ fn servers_with_a_flaw_are_found_out() {
         Flaw::TellsNothing => "the session ended as `closed`",
     };
     for (name, flaw) in Flaw::ALL {
-        let found = bear(name, |attack| attack.contains("tail")).unwrap_err();
+        let found = bear(name, |attack| attack.contains("tail"), SHORT).unwrap_err();
         assert!(found.contains(expected(flaw)), "{name}: {found}");
     }
 }

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use tests::deadline::PATIENCE;
 use tests::hostile::scribbler::KINDS;
 use tests::hostile::siege::Siege;
 
@@ -44,7 +45,7 @@ fn ends_its_own_session_and_no_other(flavour: &str) {
         memory[memory.len() - 1],
     );
     ends.iter().for_each(|(end, count)| println!("{count:8} {end}"));
-    siege.lift().unwrap();
+    siege.lift(PATIENCE).unwrap();
 }
 
 #[test]

@@ -77,6 +77,27 @@ pub enum HandshakeError {
     /// The credentials of the peer are those of an unmapped user.
     #[error("the peer's uid is not mapped in our user namespace (overflow uid {}); share the namespace or set an authorizer", .0.uid)]
     Unmapped(PeerCred),
+    /// Payload memory was to be committed upfront, and the memory cgroup of this process has less left: the
+    /// kernel would kill instead of saying no.
+    #[error(
+        "an arena of {needs} bytes does not fit into the {left} bytes that the memory cgroup has left; lower `arena_max`, raise the limit, or do not commit it upfront"
+    )]
+    NoMemory {
+        /// Bytes of the arena.
+        needs: u64,
+        /// Bytes that the cgroup has left.
+        left: u64,
+    },
+    /// Payload memory was to be committed upfront, and the kernel refused.
+    #[error(
+        "an arena of {needs} bytes could not be committed upfront: {error}; lower `arena_max`, or give the process more"
+    )]
+    NotCommitted {
+        /// Bytes of the arena.
+        needs: u64,
+        /// What the kernel said.
+        error: OsError,
+    },
     /// The operating system refused something.
     #[error(transparent)]
     Os(#[from] OsError),

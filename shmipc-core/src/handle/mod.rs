@@ -19,6 +19,7 @@
 //!   foreign code while holding one.
 //! * **H2** A poll stores its waker in the section in which it finds nothing; whoever delivers takes
 //!   the waker in the section in which it delivers, and calls it after.
+//!   A waker that panics is no concern of the others'.
 //! * **H3** Whatever a call publishes is seen or rung for when it returns (`notify`, N1).
 //! * **H4** When the last handle of the application goes, the session closes; messages and their
 //!   memory stay readable for as long as they are kept. A [`Driver`], a [`Watch`] or a [`WeakSession`] is no such

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::task::{Poll, Waker};
 use std::time::{Duration, Instant};
 
-use crate::config::{Config, PeerCred};
-use crate::error::{AcceptError, OpenError, OsError, SessionError};
+use crate::config::{Commit, Config, PeerCred};
+use crate::error::{AcceptError, HandshakeError, OpenError, SessionError};
 use crate::handshake::Established;
 use crate::layout::Geometry;
 use crate::mem::{Memory, Raw};
@@ -48,15 +48,20 @@ pub struct Session {
 }
 
 impl Session {
-    /// The session of a completed handshake.
+    /// The session of a completed handshake. Blocks while its memory is committed, if that is asked for.
     ///
     /// # Errors
-    /// [`OsError`] without descriptors for its wait set.
-    pub fn new(established: Established, config: &Config) -> Result<Self, OsError> {
+    /// [`HandshakeError::Os`] without descriptors for its wait set; [`HandshakeError::NoMemory`] and
+    /// [`HandshakeError::NotCommitted`] with [`Commit::Upfront`].
+    pub fn new(established: Established, config: &Config) -> Result<Self, HandshakeError> {
         steps::reach(Step::Established);
         let (peer, app_version) = (established.peer_cred, established.peer_app_version);
         let shared = Arc::new(Shared::new(established, config)?);
-        Ok(Self { owner: Arc::new(Owner { shared }), peer, app_version })
+        let session = Self { owner: Arc::new(Owner { shared }), peer, app_version };
+        if config.commit == Commit::Upfront {
+            session.owner.shared.commit_arena()?;
+        }
+        Ok(session)
     }
 
     /// Opens a stream. The peer learns of it with its first record, at the latest before we first

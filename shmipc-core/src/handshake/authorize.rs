@@ -1,5 +1,6 @@
 //! Who may be our peer.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::OnceLock;
 
 use crate::config::{Config, PeerCred};
@@ -31,10 +32,16 @@ impl Authorization {
 }
 
 /// Asks the configured authorizer, or else lets in root and our own effective uid; uids that were
-/// allowed one by one are let in either way.
+/// allowed one by one are let in either way. An authorizer that panics has refused.
 pub fn authorize(config: &Config, peer: PeerCred) -> Authorization {
     let granted = match &config.authorizer {
-        Some(authorizer) => authorizer.authorize(peer),
+        Some(authorizer) => {
+            let judged = catch_unwind(AssertUnwindSafe(|| authorizer.authorize(peer)));
+            judged.unwrap_or_else(|_| {
+                tracing::error!(uid = peer.uid, "the authorizer panicked: the peer is refused");
+                false
+            })
+        }
         None => is_own_or_root(peer),
     };
     if granted || config.allowed_uids.contains(&peer.uid) {

@@ -37,6 +37,13 @@ impl Memory for HeapMemory {
         self.words[at / 8].load(Ordering::Relaxed)
     }
     fn read(&self, at: usize, out: &mut [u8]) {
+        assert!(at + out.len() <= self.halves_at, "read outside of the memory");
+        if at.is_multiple_of(8) {
+            for (word, bytes) in self.words[at / 8..].iter().zip(out.chunks_mut(8)) {
+                bytes.copy_from_slice(&word.load(Ordering::Relaxed).to_le_bytes()[..bytes.len()]);
+            }
+            return;
+        }
         for (i, byte) in out.iter_mut().enumerate() {
             let word = self.words[(at + i) / 8].load(Ordering::Relaxed);
             *byte = word.to_le_bytes()[(at + i) % 8];
@@ -63,7 +70,13 @@ impl MemoryMut for HeapMemory {
         self.words[at / 8].store(value, Ordering::Release);
     }
     fn write(&self, at: usize, data: &[u8]) {
-        for (i, byte) in data.iter().enumerate() {
+        let whole = if at.is_multiple_of(8) { data.len() / 8 * 8 } else { 0 };
+        let (words, rest) = data.split_at(whole);
+        for (i, bytes) in words.chunks_exact(8).enumerate() {
+            let bytes = std::array::from_fn(|byte| bytes[byte]);
+            self.words[at / 8 + i].store(u64::from_le_bytes(bytes), Ordering::Relaxed);
+        }
+        for (i, byte) in (whole..).zip(rest) {
             let word = &self.words[(at + i) / 8];
             let mut bytes = word.load(Ordering::Relaxed).to_le_bytes();
             bytes[(at + i) % 8] = *byte;

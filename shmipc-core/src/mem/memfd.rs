@@ -92,6 +92,30 @@ pub fn create_arena(name: &CStr, size: usize) -> Result<(ArenaSegment, OwnedFd),
     create(name, size).map(|(mapping, fd)| (ArenaSegment { mapping }, fd))
 }
 
+/// As [`create_arena`], with the view that the peer would have of it. What nobody uses any more is used again,
+/// since a script makes many and the kernel would clear the pages of each.
+#[cfg(any(test, feature = "testing"))]
+pub(crate) fn recycled_arena(size: usize) -> Result<(ArenaSegment, Arc<PeerMapping>), CreateError> {
+    use std::sync::{Mutex, PoisonError};
+
+    use super::Memory;
+    static MADE: Mutex<Vec<(Arc<OwnMapping>, Arc<PeerMapping>)>> = Mutex::new(Vec::new());
+    let mut made = MADE.lock().unwrap_or_else(PoisonError::into_inner);
+    let unused = |(own, peer): &&(Arc<OwnMapping>, Arc<PeerMapping>)| {
+        own.size() == size && Arc::strong_count(own) == 1 && Arc::strong_count(peer) == 1
+    };
+    let (own, peer) = match made.iter().find(unused) {
+        Some((own, peer)) => (Arc::clone(own), Arc::clone(peer)),
+        None => {
+            let (own, file) = create(c"shmipc-test", size)?;
+            let peer = adopt(file, size, &[]).expect("a segment of ours");
+            made.push((Arc::clone(&own), Arc::clone(&peer)));
+            (own, peer)
+        }
+    };
+    Ok((ArenaSegment { mapping: own }, peer))
+}
+
 /// A sealable memfd that can never be executed, where the kernel knows how (Linux 6.3).
 fn memfd(name: &CStr) -> Result<OwnedFd, OsError> {
     let flags = MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING;

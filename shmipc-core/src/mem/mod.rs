@@ -31,6 +31,7 @@
 //! * **M8** A descriptor that the kernel gives us is an `OwnedFd` before anything else happens to it:
 //!   it is closed once, on every path, and its number is never used by anybody else.
 
+mod cgroup;
 mod copy;
 mod extent;
 mod fds;
@@ -42,11 +43,14 @@ mod prefetch;
 mod raw;
 mod trust;
 
+pub use cgroup::left_in_cgroup;
 pub use extent::{ExtentMut, ExtentTable, LentBytes, Range};
 pub use fds::{MAX_RECEIVED, Received, Truncated, accept, is_pidfd, pidfd_of_self, receive};
 pub use fork::Home;
 pub use heap::HeapMemory;
 pub use mapping::{OwnMapping, PeerMapping};
+#[cfg(any(test, feature = "testing"))]
+pub(crate) use memfd::recycled_arena;
 pub use memfd::{AdoptError, ArenaSegment, CreateError, adopt, create, create_arena, probe_seals};
 pub use raw::Raw;
 pub use trust::PeerTrust;

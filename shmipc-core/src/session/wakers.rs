@@ -1,5 +1,6 @@
 //! Wakers that were collected under a lock, to be called after it.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::task::Waker;
 
 /// Whom to wake. One costs no allocation: there is seldom another.
@@ -18,6 +19,16 @@ impl Wakers {
     pub(crate) fn is_empty(&self) -> bool {
         self.first.is_none()
     }
+
+    /// Wakes all of them. One that panics has been reported by the panic hook, and keeps nobody else asleep: the
+    /// caller is seldom who left it.
+    pub(crate) fn wake(self) {
+        for waker in self.first.into_iter().chain(self.rest) {
+            if catch_unwind(AssertUnwindSafe(|| waker.wake())).is_err() {
+                tracing::error!("a waker panicked");
+            }
+        }
+    }
 }
 
 impl Extend<Waker> for Wakers {
@@ -28,14 +39,5 @@ impl Extend<Waker> for Wakers {
                 Some(_) => self.rest.push(waker),
             }
         }
-    }
-}
-
-impl IntoIterator for Wakers {
-    type Item = Waker;
-    type IntoIter = std::iter::Chain<std::option::IntoIter<Waker>, std::vec::IntoIter<Waker>>;
-
-    fn into_iter(self) -> Self::IntoIter {
-        self.first.into_iter().chain(self.rest)
     }
 }

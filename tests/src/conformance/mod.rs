@@ -87,6 +87,7 @@ cases! {
         timed_out_reservation_loses_nothing
         dropped_reservation_lets_the_next_in
         both_sides_wait_for_room
+        both_sides_write_and_nobody_reads
     }
     endings {
         end_comes_only_after_finish

@@ -146,3 +146,42 @@ pub(super) fn both_sides_wait_for_room<S: Session>(end: End<S>) {
         assert!(out.recv().unwrap().is_none());
     });
 }
+
+/// Both sides write, and neither reads: each waits for as long as it likes, and when they read, all is there that
+/// was sent, and nothing else.
+pub(super) fn both_sides_write_and_nobody_reads<S: Session>(end: End<S>) {
+    let (End::Here(session) | End::There(session)) = end;
+    let (mut out, mut control) = (session.open().unwrap(), session.open().unwrap());
+    out.send(b"out").unwrap();
+    control.send(b"control").unwrap();
+    let (mut back, mut told) = (session.accept().unwrap(), session.accept().unwrap());
+    assert_eq!((back.expect(), told.expect()), (b"out".to_vec(), b"control".to_vec()));
+    let size = |number: u64| if number.is_multiple_of(3) { 20_000 } else { 500 };
+    let mut sent = 0;
+    for _ in 0..3 {
+        let error = loop {
+            match out.sender().reserve_timeout(size(sent), SHORT) {
+                Ok(mut reservation) => {
+                    reservation.copy_from_slice(&pattern(sent, size(sent)));
+                    reservation.commit().unwrap();
+                    sent += 1;
+                }
+                Err(error) => break error,
+            }
+        };
+        assert_eq!(error, SendError::TimedOut);
+    }
+    assert!(sent >= 2, "only {sent} messages fit into the window");
+    out.finish().unwrap();
+    control.send(&sent.to_le_bytes()).unwrap();
+    let theirs = u64::from_le_bytes(told.expect()[..].try_into().unwrap());
+    for number in 0..theirs {
+        check(&back.expect(), number, size(number));
+    }
+    assert!(back.recv().unwrap().is_none());
+    // Neither closes before the other has all.
+    control.finish().unwrap();
+    assert!(told.recv().unwrap().is_none());
+    back.finish().unwrap();
+    assert!(out.recv().unwrap().is_none());
+}

@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use shmipc_sync::{Session, Stream};
 use tempfile::TempDir;
@@ -85,22 +87,24 @@ impl Siege {
     /// Ends it.
     ///
     /// # Errors
-    /// What the neighbour noticed, or what the server has kept.
-    pub fn lift(mut self) -> Result<(), String> {
+    /// What the neighbour noticed, or what the server has still kept after so long.
+    pub fn lift(mut self, patience: Duration) -> Result<(), String> {
         self.attacker.succeed();
         self.over.store(true, Ordering::Relaxed);
         self.neighbour.join().map_err(|error| format!("the neighbour: {error}"))?;
         self.server.line("ended closed");
         // Its last descriptors may take a moment.
-        let mut now = self.before;
-        for _ in 0..1000 {
-            now = Held::by(self.server.pid());
+        let begin = Instant::now();
+        loop {
+            let now = Held::by(self.server.pid());
             if now == self.before {
                 return Ok(());
             }
-            std::thread::sleep(std::time::Duration::from_millis(1));
+            if begin.elapsed() > patience {
+                return Err(format!("the server held {:?} and holds {now:?}", self.before));
+            }
+            thread::yield_now();
         }
-        Err(format!("the server held {:?} and holds {now:?}", self.before))
     }
 }
 

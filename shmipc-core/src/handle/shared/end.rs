@@ -63,9 +63,7 @@ impl Shared {
         }
         self.link.shutdown();
         steps::reach(Step::SocketShut);
-        for waker in effects.wakers {
-            waker.wake();
-        }
+        effects.wakers.wake();
         // Whoever is inside looks at its result.
         self.link.kick();
     }

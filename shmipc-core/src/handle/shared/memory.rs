@@ -2,7 +2,7 @@
 
 use std::sync::atomic::Ordering;
 
-use crate::error::{OsError, SendError};
+use crate::error::{HandshakeError, OsError, SendError};
 use crate::mem::{self, CreateError};
 use crate::pool::Plan;
 use crate::session::Effects;
@@ -67,24 +67,41 @@ impl Shared {
         plan: Plan,
         effects: &mut Effects,
     ) -> Result<(), SendError> {
-        let created = mem::create_arena(c"shmipc-arena", plan.bytes as usize);
+        let Err(error) = self.create(plan, effects) else { return Ok(()) };
+        let mut tx = self.tx();
+        let may_wait = tx.arena.refused(plan);
+        tx.settle_or_end(effects);
+        match error {
+            CreateError::Os(_) if may_wait => Ok(()),
+            error => Err(SendError::NoMemory(os_error(error))),
+        }
+    }
+
+    /// Creates the whole arena. Blocks while the kernel clears its pages.
+    pub(in crate::handle) fn commit_arena(&self) -> Result<(), HandshakeError> {
+        let needs = u64::from(self.out.arena_max);
+        if let Some(left) = mem::left_in_cgroup().filter(|left| *left < needs) {
+            return Err(HandshakeError::NoMemory { needs, left });
+        }
+        loop {
+            let next = {
+                let mut tx = self.tx();
+                let next = tx.arena.next_of_whole(self.out.max_message);
+                next.inspect(|plan| tx.arena.begin(*plan))
+            };
+            let Some(plan) = next else { return Ok(()) };
+            let mut effects = Effects::default();
+            let created = self.create(plan, &mut effects);
+            self.complete(effects, Ok(()));
+            created
+                .map_err(|error| HandshakeError::NotCommitted { needs, error: os_error(error) })?;
+        }
+    }
+
+    fn create(&self, plan: Plan, effects: &mut Effects) -> Result<(), CreateError> {
+        let (segment, fd) = mem::create_arena(c"shmipc-arena", plan.bytes as usize)?;
         steps::reach(Step::SegmentMade);
         let mut tx = self.tx();
-        let (segment, fd) = match created {
-            Ok(created) => created,
-            Err(error) => {
-                let may_wait = tx.arena.refused(plan);
-                tx.settle_or_end(effects);
-                return match error {
-                    CreateError::Os(_) if may_wait => Ok(()),
-                    CreateError::Os(os) => Err(SendError::NoMemory(os)),
-                    CreateError::SealUnsupported => Err(SendError::NoMemory(OsError {
-                        call: "fcntl(F_ADD_SEALS)",
-                        code: nix::libc::EINVAL,
-                    })),
-                };
-            }
-        };
         let stat = nix::sys::stat::fstat(&fd);
         let id = tx.arena.add(plan, segment);
         self.retire(tx.arena.take_retired());
@@ -112,6 +129,16 @@ impl Shared {
             let Some(victim) = victim else { return };
             let copy = victim.copy();
             copied = Some((victim, copy));
+        }
+    }
+}
+
+/// What the kernel said.
+fn os_error(error: CreateError) -> OsError {
+    match error {
+        CreateError::Os(error) => error,
+        CreateError::SealUnsupported => {
+            OsError { call: "fcntl(F_ADD_SEALS)", code: nix::libc::EINVAL }
         }
     }
 }

@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use crossbeam_utils::sync::Unparker;
 use nix::sys::stat::FileStat;
 
-use crate::config::{Config, WaitMode};
+use crate::config::{Commit, Config, WaitMode};
 use crate::error::{OsError, PeerMisbehaved};
 use crate::handshake::Established;
 use crate::layout::Geometry;
@@ -169,7 +169,11 @@ impl Shared {
             began: Instant::now(),
             glanced: AtomicU64::new(0),
             sweep_at: AtomicU64::new(0),
-            idle_memory_timeout: config.idle_memory_timeout,
+            idle_memory_timeout: match config.commit {
+                Commit::OnDemand => config.idle_memory_timeout,
+                // Nothing is retired.
+                Commit::Upfront => Duration::MAX,
+            },
         })
     }
 

@@ -34,9 +34,7 @@ impl Shared {
             }
         }
         self.signal(&effects);
-        for waker in std::mem::take(&mut effects.wakers) {
-            waker.wake();
-        }
+        std::mem::take(&mut effects.wakers).wake();
         if effects.took_bell {
             self.pass_bell_on();
         }

@@ -48,6 +48,14 @@ fn an_own_authorizer_replaces_the_default_but_not_the_added_uids() {
     assert_eq!(authorize(&config, uid(0)), Authorization::Denied(uid(0)));
 }
 
+/// It runs under the lock of a listener that serves others too.
+#[test]
+fn an_authorizer_that_panics_has_refused() {
+    let config = config(|b| b.authorizer(|_: PeerCred| panic!("as it should")).allow_uid(4001));
+    assert_eq!(authorize(&config, uid(0)), Authorization::Denied(uid(0)));
+    assert_eq!(authorize(&config, uid(4001)), Authorization::Granted);
+}
+
 /// The overflow uid is nobody in particular, unless somebody says otherwise.
 #[test]
 fn the_overflow_uid_is_refused_unless_configured() {

@@ -204,7 +204,8 @@ impl Acceptor {
     }
 
     /// As [`try_accept`](Self::try_accept), but gives a whole session, which is told to leave when a
-    /// successor serves. One for which there are no descriptors is dropped.
+    /// successor serves. One for which there are no descriptors, or for which memory cannot be committed
+    /// ([`Commit::Upfront`](crate::config::Commit)), is dropped.
     ///
     /// # Errors
     /// As [`try_accept`](Self::try_accept).
@@ -219,7 +220,7 @@ impl Acceptor {
                     self.enrol(&session);
                     return Ok(Some(session));
                 }
-                // Out of descriptors for this one client: the next may find some.
+                // Out of descriptors, or of memory, for this one client: the next may find some.
                 Err(error) => tracing::warn!(%error, "a session was dropped"),
             }
         }

@@ -15,6 +15,20 @@ impl Arena {
         self.creating[plan.region as usize] = true;
     }
 
+    /// The next segment of an arena that is to be there as a whole: then none will be created, nor retired to make
+    /// room, however large the messages are. `None` once it is there.
+    pub fn next_of_whole(&self, max_message: u32) -> Option<Plan> {
+        if !self.may_grow() {
+            return None;
+        }
+        if let Some(bytes) = self.next_small() {
+            return Some(Plan { region: Region::Small, bytes });
+        }
+        let bytes = max_message.next_power_of_two().max(FIRST_DEDICATED);
+        let fits = bytes <= self.room(Region::Dedicated);
+        fits.then_some(Plan { region: Region::Dedicated, bytes })
+    }
+
     /// Adds the created segment, not yet allocatable, and returns its id.
     pub fn add(&mut self, plan: Plan, memory: ArenaSegment) -> u32 {
         let id = self.next_id;

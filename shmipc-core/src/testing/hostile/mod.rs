@@ -149,7 +149,7 @@ pub fn returns(bytes: &[u8]) -> Option<PeerMisbehaved> {
             0 => match arena.hold(1 + script.below(65536) as u32) {
                 Ok(extent) => held.push(extent),
                 Err(Shortage::Grow(plan)) => {
-                    let created = mem::create_arena(c"shmipc-test", plan.bytes as usize);
+                    let created = mem::recycled_arena(plan.bytes as usize);
                     arena.begin(plan);
                     let (segment, _) = created.expect("memory for a test");
                     let id = arena.add(plan, segment);

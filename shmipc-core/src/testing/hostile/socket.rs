@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
+use std::time::Duration;
 
 use nix::fcntl::{FcntlArg, SealFlag, fcntl};
 use nix::sys::memfd::{MFdFlags, memfd_create};
@@ -12,7 +13,7 @@ use crate::handshake::{Authorization, Established, Machine, Role, Terms, hello, 
 use crate::layout::{MAGIC, MAGIC_AT, VERSION, VERSION_AT, segment_bytes};
 use crate::mem::{self, Memory, MemoryMut};
 use crate::testing::{Script, small_limits};
-use crate::wire::{self, Decoder, Frame, Hello, MAX_FRAME, Refuse, SegmentClass};
+use crate::wire::{self, Claim, Decoder, Frame, Hello, Inode, MAX_FRAME, Refuse, SegmentClass};
 
 /// Decoding the socket.
 pub fn frames(bytes: &[u8]) -> Option<PeerMisbehaved> {
@@ -20,9 +21,16 @@ pub fn frames(bytes: &[u8]) -> Option<PeerMisbehaved> {
     let mut decoder = Decoder::new();
     while !script.is_over() {
         let fds = (0..script.byte() % 5 % 4).filter_map(|_| File::open("/dev/null").ok());
-        let piece: Vec<u8> = match script.byte() % 4 {
+        let piece: Vec<u8> = match script.byte() % 8 {
             0 => wire::add_segment(script.byte().into(), 4096, SegmentClass::Small).to_vec(),
             1 => wire::close(7).to_vec(),
+            4 | 5 => {
+                let mut frame = any_frame(&script);
+                if script.one_in(4) {
+                    damage(&mut frame, &script);
+                }
+                frame
+            }
             _ => (0..script.below(256)).map(|_| script.byte()).collect(),
         };
         decoder.feed(&piece, fds.map(Into::into));
@@ -39,6 +47,36 @@ pub fn frames(bytes: &[u8]) -> Option<PeerMisbehaved> {
         }
     }
     None
+}
+
+/// A frame of any type, without its descriptors.
+fn any_frame(script: &Script) -> Vec<u8> {
+    let number = script.byte();
+    match script.byte() % 12 {
+        0 => wire::BELL.to_vec(),
+        1 => wire::retire_segment(number.into()),
+        2 => wire::ready(),
+        3 => wire::outbox(script.one_in(2), script.one_in(2)),
+        4 => hello(&Config::default()).encode(),
+        5 => wire::refuse(&Refuse { reason: number.into(), number: 0, text: "text".to_owned() }),
+        6 | 7 => {
+            let claim = Claim {
+                version: number.into(),
+                patience: Duration::from_millis(number.into()),
+                app_version: 1,
+                app_name: "name".to_owned(),
+                pidfd: None,
+            };
+            claim.encode(script.one_in(2))
+        }
+        8 => {
+            let locks = [script.one_in(2), script.one_in(2)];
+            wire::offer(number.into(), [Inode::default(); 2], script.one_in(2), locks)
+        }
+        9 => wire::yield_(),
+        10 => wire::serving(),
+        _ => wire::release(),
+    }
 }
 
 /// A handshake in either role, the header of the peer's outbox included.
@@ -178,6 +216,10 @@ impl Stranger {
                 let (reason, number) = (u32::from(script.byte() % 8), script.word() as u32);
                 let text = if script.one_in(2) { "other".to_owned() } else { String::new() };
                 (wire::refuse(&Refuse { reason, number, text }), Vec::new())
+            }
+            244..=247 => {
+                let fds = (0..script.byte() % 4).filter_map(|_| null()).collect();
+                (any_frame(script), fds)
             }
             _ => ((0..script.below(300)).map(|_| script.byte()).collect(), Vec::new()),
         }
