@@ -8,7 +8,7 @@
 //!   driver                                   peer
 //!   Open(arm) + descriptors  ─────────────▶  joins the link
 //!                            ◀─────────────  Ready
-//!   Leg { ops }              ─────────────▶
+//!   Leg { from, ops, … }     ─────────────▶
 //!                            ◀─────────────  Ready
 //!                … ops operations on the link …
 //!                            ◀─────────────  Done { cpu_ns, bells }
@@ -28,6 +28,7 @@ use nix::sys::socket::{
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use crate::legs::Leg;
 use crate::mem;
 use crate::transport::Arm;
 
@@ -44,8 +45,8 @@ const AHEAD: &[u8] = b"+";
 pub(crate) enum Order {
     /// Join the link of this arm; its descriptors come along.
     Open(Arm),
-    /// Take part in `ops` operations, shared evenly by the links.
-    Leg { ops: u64 },
+    /// Take part in these operations.
+    Leg(Leg),
     /// Drop the link.
     Close,
 }
@@ -62,6 +63,9 @@ pub(crate) enum Answer {
 pub(crate) struct Spent {
     pub(crate) cpu_ns: u64,
     pub(crate) bells: u64,
+    pub(crate) switches: u64,
+    /// How long it took on this side.
+    pub(crate) elapsed_ns: u64,
 }
 
 #[derive(Debug)]
@@ -172,10 +176,11 @@ mod tests {
         let (driver, peer) = Control::pair().unwrap();
         let peer = Control { socket: peer };
         let (fd, _) = Control::pair().unwrap();
-        driver.send(&Order::Leg { ops: 5 }, &[fd.socket]).unwrap();
+        let leg = Leg { from: 0, ops: 5, start_ns: 0 };
+        driver.send(&Order::Leg(leg), &[fd.socket]).unwrap();
         driver.send(&Order::Close, &[]).unwrap();
         let (first, fds) = peer.recv::<Order>().unwrap().unwrap();
-        assert!(matches!(first, Order::Leg { ops: 5 }));
+        assert!(matches!(first, Order::Leg(Leg { ops: 5, .. })));
         assert_eq!(fds.len(), 1);
         let (second, fds) = peer.recv::<Order>().unwrap().unwrap();
         assert!(matches!(second, Order::Close) && fds.is_empty());

@@ -1,13 +1,16 @@
-//! The driver: plans the arms, lets them take turns, and reports.
+//! The driver: lets the arms of a plan take turns, and reports.
 
 use std::io;
 use std::time::Duration;
 
+use indicatif::{ProgressBar, ProgressStyle};
+
 use crate::args::{Bell, Bench, Options, Runtime, Size, Touch, Transport, Trust, Wait};
 use crate::control::Control;
 use crate::measure::{self, Block, Figures, Measure, median};
+use crate::plan::{Plan, settle};
 use crate::process::{self, Peer, Watchdog};
-use crate::transport::{self, Arm, Visitor};
+use crate::transport::Arm;
 
 /// How long a probe measures in each round.
 const PROBE: Duration = Duration::from_millis(20);
@@ -15,15 +18,30 @@ const PROBE: Duration = Duration::from_millis(20);
 /// No leg of a sane run takes this long.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// What a Unix socket carries is the median of so many blocks.
+const SATURATING_BLOCKS: usize = 5;
+
 /// Below these a figure does not count.
 const ENOUGH_BLOCKS: u32 = 10;
 const ENOUGH_MS: u64 = 200;
 
-/// Measures. `streams` says how many ping-pongs run side by side.
-pub(crate) fn run(bench: Bench, options: &Options, streams: &[usize]) -> io::Result<()> {
+/// Measures what the plan says, and prints it.
+pub(crate) fn run(plan: &Plan) -> io::Result<()> {
+    let figures = measure(plan)?;
+    if plan.options.json {
+        measure::print_json(&figures)?;
+    } else {
+        measure::print_table(&figures);
+    }
+    Ok(())
+}
+
+/// Measures what the plan says.
+pub(crate) fn measure(plan: &Plan) -> io::Result<Vec<Figures>> {
+    let options = &plan.options;
     let directory = tempfile::tempdir()?;
     let socket = directory.path().join("s").display().to_string();
-    let arms = plan(bench, options, streams, &socket);
+    let mut arms = plan.arms(&socket);
     if arms.is_empty() {
         return Err(io::Error::other("nothing to measure"));
     }
@@ -32,23 +50,30 @@ pub(crate) fn run(bench: Bench, options: &Options, streams: &[usize]) -> io::Res
     let (control, peer_end) = Control::pair()?;
     let (peer, pid) = Peer::start(options.pin.peer, peer_end)?;
     control.expect_ready()?;
-    introduce(bench, options, pid);
+    introduce(plan.bench, options, pid);
 
     let duration = Duration::from_millis(options.block_ms);
-    let watchdog = Watchdog::start(PATIENCE.max(duration * 20))?;
+    let longest = duration.max(Duration::from_millis(plan.quiet_ms));
+    let watchdog = Watchdog::start(PATIENCE.max(longest * 20))?;
     let measure = Measure::new(control, watchdog);
+    if plan.bench == Bench::Load {
+        fix_rates(&mut arms, &measure, duration)?;
+    }
     let mut cacheline = Probe::new(Transport::Cacheline, &socket);
     let mut eventfd = Probe::new(Transport::Eventfd, &socket);
     let mut blocks: Vec<Vec<Block>> = arms.iter().map(|_| Vec::new()).collect();
+    let bar = progress(u64::from(options.blocks) * arms.len() as u64);
     for round in 0..options.blocks {
         let cacheline_ns = cacheline.run(&measure)?;
         let eventfd_ns = eventfd.run(&measure)?;
-        eprintln!(
-            "round {}/{}: probes cacheline {cacheline_ns:.0} ns, eventfd {:.1} us",
-            round + 1,
-            options.blocks,
-            eventfd_ns / 1e3,
-        );
+        bar.suspend(|| {
+            eprintln!(
+                "round {}/{}: probes cacheline {cacheline_ns:.0} ns, eventfd {:.1} us",
+                round + 1,
+                options.blocks,
+                eventfd_ns / 1e3,
+            );
+        });
         let mut order: Vec<usize> = (0..arms.len()).collect();
         if round % 2 == 1 {
             order.reverse();
@@ -58,103 +83,56 @@ pub(crate) fn run(bench: Bench, options: &Options, streams: &[usize]) -> io::Res
                 io::Error::other(format!("{} {}: {error}", arms[at].transport, arms[at].size))
             })?;
             blocks[at].push(block);
+            bar.inc(1);
         }
     }
+    bar.finish_and_clear();
 
     peer.leave();
     drop(measure);
     peer.join()?;
-    let figures: Vec<Figures> = arms
+    let figures = arms
         .iter()
         .zip(&blocks)
-        .map(|(arm, blocks)| Figures::new(arm, blocks, cacheline.median_ns(), eventfd.median_ns()))
-        .collect();
-    if options.json {
-        measure::print_json(&figures)?;
-    } else {
-        measure::print_table(&figures);
+        .map(|(arm, blocks)| Figures::new(arm, blocks, cacheline.median_ns(), eventfd.median_ns()));
+    Ok(figures.collect())
+}
+
+/// How far a run is, on a terminal.
+fn progress(blocks: u64) -> ProgressBar {
+    let style = ProgressStyle::with_template("{bar:40} {pos}/{len} blocks, {eta} left");
+    ProgressBar::new(blocks).with_style(style.expect("the template is fixed"))
+}
+
+/// Finds out what a Unix socket carries one way, and what the arms' percentages of that are.
+fn fix_rates(arms: &mut [Arm], measure: &Measure, duration: Duration) -> io::Result<()> {
+    let mut known: Vec<(Arm, f64)> = Vec::new();
+    for arm in arms {
+        let mut socket = Arm {
+            bench: Bench::Throughput,
+            transport: Transport::Uds,
+            batch: 1,
+            streams: 1,
+            percent: 0,
+            runtime: Runtime::None,
+            ..arm.clone()
+        };
+        settle(&mut socket).map_err(io::Error::other)?;
+        let most = match known.iter().find(|(same, _)| *same == socket) {
+            Some(&(_, most)) => most,
+            None => {
+                let rates = (0..SATURATING_BLOCKS)
+                    .map(|_| Ok(measure.block(&socket, duration)?.ops_per_s()))
+                    .collect::<io::Result<Vec<_>>>()?;
+                let most = median(&rates);
+                eprintln!("{}: a Unix socket carries {most:.0} messages/s", socket.size);
+                known.push((socket, most));
+                most
+            }
+        };
+        arm.rate = (most * f64::from(arm.percent) / 100.0).max(1.0) as u64;
     }
     Ok(())
-}
-
-/// Every transport at every size that it supports.
-fn plan(bench: Bench, options: &Options, streams: &[usize], socket: &str) -> Vec<Arm> {
-    let transports = match (&options.transport[..], bench) {
-        ([], Bench::Parallel) => Transport::SIDE_BY_SIDE,
-        ([], Bench::Timers) => Transport::ON_TOKIO,
-        ([], _) => Transport::ALL,
-        (chosen, _) => chosen,
-    };
-    let mut arms: Vec<Arm> = Vec::new();
-    for &transport in transports {
-        let runtimes = match transport.has_tasks() {
-            true => &options.runtime[..],
-            false => &[Runtime::None],
-        };
-        for (&size, &streams, &(&open, &runtime)) in
-            combinations(&options.size, streams, &pairs(&options.open, runtimes))
-        {
-            let mut arm = Arm {
-                bench,
-                transport,
-                size,
-                wait: options.wait,
-                trust: options.trust,
-                bell: options.bell,
-                touch: options.touch,
-                batch: options.batch,
-                parked: options.parked,
-                open,
-                streams,
-                runtime,
-                ring: options.ring,
-                socket: socket.to_owned(),
-            };
-            if let Err(why) = settle(&mut arm) {
-                eprintln!("{transport} {size}: {why}");
-                continue;
-            }
-            if bench != Bench::Throughput {
-                arm.batch = 1;
-            }
-            if arms.contains(&arm) {
-                continue;
-            }
-            if bench == Bench::Throughput && arm.batch < options.batch {
-                eprintln!("{transport} {}: publishes each message by itself", arm.size);
-            }
-            arms.push(arm);
-        }
-    }
-    arms
-}
-
-fn pairs<'a, A, B>(a: &'a [A], b: &'a [B]) -> Vec<(&'a A, &'a B)> {
-    a.iter().flat_map(|a| b.iter().map(move |b| (a, b))).collect()
-}
-
-/// Every choice of one of each.
-fn combinations<'a, A, B, C>(
-    a: &'a [A],
-    b: &'a [B],
-    c: &'a [C],
-) -> impl Iterator<Item = (&'a A, &'a B, &'a C)> {
-    a.iter().flat_map(move |a| b.iter().flat_map(move |b| c.iter().map(move |c| (a, b, c))))
-}
-
-fn settle(arm: &mut Arm) -> Result<(), String> {
-    struct Settle<'a>(&'a mut Arm);
-    impl Visitor for Settle<'_> {
-        type Output = Result<(), String>;
-
-        fn visit<T: transport::Transport>(self) -> Self::Output {
-            T::settle(self.0)
-        }
-    }
-    if arm.bench == Bench::Timers && arm.runtime == Runtime::None {
-        return Err("not supported: it has no tasks".to_owned());
-    }
-    transport::visit(arm.transport, Settle(arm))
 }
 
 /// Says what is about to happen, and loudly what makes figures worthless.
@@ -165,7 +143,7 @@ fn introduce(bench: Bench, options: &Options, peer: u32) {
         place(options.pin.driver),
         place(options.pin.peer),
         options.batch,
-        options.wait,
+        options.wait.iter().map(Wait::to_string).collect::<Vec<_>>().join(","),
         options.trust,
         options.bell,
     );
@@ -209,6 +187,10 @@ impl Probe {
             parked: 0,
             open: 0,
             streams: 1,
+            mixed: false,
+            percent: 0,
+            rate: 0,
+            quiet_ms: 0,
             runtime: Runtime::None,
             ring: None,
             socket: socket.to_owned(),

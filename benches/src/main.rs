@@ -8,7 +8,15 @@
 //! ipcbench parallel   --transport uds,shm-sync --size 64 --streams 1,8
 //! ipcbench parallel   --transport uds-async,shm-async --runtime current,multi --streams 200
 //! ipcbench latency    --transport tonic-shm,tonic-uds,tonic-duplex --size 64
+//! ipcbench both       --transport tcp,shm-sync --size 64,64k
+//! ipcbench fan-in     --transport uds,shm-sync --size 64 --clients 1,16
+//! ipcbench load       --size 64 --percent 10,50,90
+//! ipcbench quiet      --transport uds,shm-sync --size 64
+//! ipcbench latency    --transport uds-connect,tcp-connect,shm-connect,shm-streams --size 64
+//! ipcbench latency    --transport uds,shm-sync --size 1M --mixed
 //! ipcbench timers     --size 64 --runtime current,multi,main
+//! ipcbench limits
+//! ipcbench report
 //! ipcbench kills      --count 1000
 //! ```
 //!
@@ -50,10 +58,33 @@
 //!   the rate, the durations are those that a thread sees. What is timed ends when the first is through.
 //! * With the transports `tonic-*` the round trip is a unary gRPC call, and those side by side are calls in
 //!   flight on one connection. They do not count bells (`bells_per_op` is null).
+//! * `both`: `throughput` in both directions at once, a link, a sending and a receiving thread of each process
+//!   for each direction. The time ends when the slower side is through.
+//! * `fan-in`: as `parallel`, the driver being the clients; shmipc has a session for each. The server has a
+//!   thread for each client, or tasks of one runtime. All clients are threads, or tasks, of one process.
+//! * `load`: one way at a fixed rate, an open loop: message `n` is due `n` intervals after the start, whatever
+//!   became of those before, and the durations are from when it was due until it was checked. The peer sends and
+//!   spins until the next is due; so the CPU is that of the receiver alone. The rates are parts of what a Unix
+//!   socket carries here at this size, measured first, and the same for all.
+//! * `quiet`: nothing for a second, then one round trip. The CPU includes that second's.
+//! * `uds-connect`, `tcp-connect`, `shm-connect`, `shm-streams`: a round trip with a connection (a session, a
+//!   stream) of its own; half of the messages a second is the connections, or streams, a second.
+//! * Switches are those that `getrusage` counts, of both processes. System calls are not counted: who counts them
+//!   from outside slows them down.
 //! * `timers`: the round trips of `latency` between tasks, and beside them a task of the same runtime in
 //!   the driver that sleeps until a millisecond of the runtime's clock has come, and the next. The durations
 //!   are how late it is, less what it is late at its most punctual tick of the leg.
-//! * `kills` is of another kind; see [`kills`].
+//! * `kills`, `limits` and `report` are of other kinds; see [`kills`], [`limits`] and [`report`].
+//!
+//! # Crates to compare with
+//!
+//! Built with `--features peers`: shmipc-rs, iceoryx2, ZeroMQ, ipc-channel ([`transport`]). All processes are
+//! pinned to one CPU, the threads that a library starts too.
+//!
+//! # What a comparison is worth
+//!
+//! A ratio is printed only if its margin exceeds the spread of both figures, and there were enough blocks
+//! ([`measure::Verdict`]).
 //!
 //! Every payload byte is written by the sender and checked by the receiver ([`payload`]), with the
 //! same code for every transport, in place where the transport allows it.
@@ -68,11 +99,14 @@ mod control;
 mod driver;
 mod kills;
 mod legs;
+mod limits;
 mod measure;
 mod mem;
 mod payload;
 mod peer;
+mod plan;
 mod process;
+mod report;
 mod transport;
 
 use std::process::ExitCode;
@@ -80,13 +114,30 @@ use std::process::ExitCode;
 use clap::Parser;
 
 use args::{Bench, Cli, Command};
+use plan::Plan;
 
 fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
-        Command::Latency(options) => driver::run(Bench::Latency, &options, &[1]),
-        Command::Throughput(options) => driver::run(Bench::Throughput, &options, &[1]),
-        Command::Parallel { options, streams } => driver::run(Bench::Parallel, &options, &streams),
-        Command::Timers(options) => driver::run(Bench::Timers, &options, &[1]),
+        Command::Latency(options) => driver::run(&Plan::new(Bench::Latency, options)),
+        Command::Throughput(options) => driver::run(&Plan::new(Bench::Throughput, options)),
+        Command::Both(options) => {
+            driver::run(&Plan { streams: vec![2], ..Plan::new(Bench::Both, options) })
+        }
+        Command::Parallel { options, streams } => {
+            driver::run(&Plan { streams, ..Plan::new(Bench::Parallel, options) })
+        }
+        Command::FanIn { options, clients } => {
+            driver::run(&Plan { streams: clients, ..Plan::new(Bench::FanIn, options) })
+        }
+        Command::Load { options, percent } => {
+            driver::run(&Plan { percent, ..Plan::new(Bench::Load, options) })
+        }
+        Command::Quiet { options, quiet_ms } => {
+            driver::run(&Plan { quiet_ms, ..Plan::new(Bench::Quiet, options) })
+        }
+        Command::Timers(options) => driver::run(&Plan::new(Bench::Timers, options)),
+        Command::Limits(limits) => limits::run(&limits),
+        Command::Report(report) => report::run(&report),
         Command::Kills(options) => kills::run(&options),
         Command::Peer { driver, cpu } => peer::run(driver, cpu),
         Command::Victim { driver, cpu, socket, wait, call } => {

@@ -1,5 +1,5 @@
-//! The shared mapping of the controls, descriptors that came over a socket or are message queues, and the
-//! promise to trust the peer: all that is `unsafe` in this package.
+//! The shared mapping of the controls, descriptors that came over a socket or are message queues, samples that
+//! are written in place, and the promise to trust the peer: all that is `unsafe` in this package.
 //!
 //! A [`Mapping`] is cut once into disjoint [`Region`]s. Within a process the borrow of a region
 //! orders what happens to it. Between the processes this program orders it itself, since both run
@@ -15,15 +15,26 @@
 
 use std::fs::File;
 use std::io;
+#[cfg(feature = "peers")]
+use std::mem::MaybeUninit;
 use std::ops::Range;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64};
 
+#[cfg(feature = "peers")]
+use ::iceoryx2::{
+    prelude::ipc, request_mut::RequestMut, request_mut_uninit::RequestMutUninit,
+    response_mut::ResponseMut, response_mut_uninit::ResponseMutUninit, sample_mut::SampleMut,
+    sample_mut_uninit::SampleMutUninit,
+};
 use memmap2::{MmapOptions, MmapRaw};
 use nix::mqueue::MqdT;
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use shmipc_sync::PeerTrust;
+
+#[cfg(feature = "peers")]
+use crate::payload::Payload;
 
 /// Where regions start: a page, so that neighbours share no line and no prefetch.
 const PAGE: usize = 4096;
@@ -140,6 +151,42 @@ pub(crate) fn own_received(fds: &[RawFd]) -> Vec<OwnedFd> {
 pub(crate) fn queue_of(fd: &OwnedFd) -> MqdT {
     // SAFETY: it is a descriptor of a message queue, and a queue does not close what it refers to.
     unsafe { MqdT::from_raw_fd(fd.as_raw_fd()) }
+}
+
+/// Message `seq` in a sample of iceoryx2.
+#[cfg(feature = "peers")]
+pub(crate) fn filled_sample(
+    payload: Payload,
+    mut sample: SampleMutUninit<ipc::Service, [MaybeUninit<u8>], ()>,
+    seq: u64,
+) -> SampleMut<ipc::Service, [u8], ()> {
+    payload.fill_new(sample.payload_mut(), seq);
+    // SAFETY: all of it has just been written.
+    unsafe { sample.assume_init() }
+}
+
+/// Message `seq` in a request of iceoryx2.
+#[cfg(feature = "peers")]
+pub(crate) fn filled_request(
+    payload: Payload,
+    mut request: RequestMutUninit<ipc::Service, [MaybeUninit<u8>], (), [u8], ()>,
+    seq: u64,
+) -> RequestMut<ipc::Service, [u8], (), [u8], ()> {
+    payload.fill_new(request.payload_mut(), seq);
+    // SAFETY: all of it has just been written.
+    unsafe { request.assume_init() }
+}
+
+/// Message `seq` in a response of iceoryx2.
+#[cfg(feature = "peers")]
+pub(crate) fn filled_response(
+    payload: Payload,
+    mut response: ResponseMutUninit<ipc::Service, [MaybeUninit<u8>], ()>,
+    seq: u64,
+) -> ResponseMut<ipc::Service, [u8], ()> {
+    payload.fill_new(response.payload_mut(), seq);
+    // SAFETY: all of it has just been written.
+    unsafe { response.assume_init() }
 }
 
 /// The promise that shmipc wants before it reads in place.

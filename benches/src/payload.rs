@@ -6,24 +6,49 @@
 //! runs at the speed of a copy; they are the same for all transports, so that a difference between
 //! two transports is theirs.
 
+#[cfg(feature = "peers")]
+use std::mem::MaybeUninit;
+
 use crate::args::{Size, Touch};
 
 /// Writes and checks payload, or with `--touch none` leaves it alone.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Payload {
     touch: bool,
+    /// The longest message.
     size: usize,
+    mixed: bool,
 }
 
 impl Payload {
     pub(crate) fn new(touch: Touch, Size(size): Size) -> Self {
-        Self { touch: touch == Touch::All, size }
+        Self { touch: touch == Touch::All, size, mixed: false }
+    }
+
+    /// Messages of every length from [`SHORTEST`] to the longest, each double as long half as often.
+    pub(crate) fn mixed(self) -> Self {
+        Self { mixed: true, ..self }
     }
 
     /// How many bytes message `seq` has.
     #[inline]
-    pub(crate) fn len(self, _seq: u64) -> usize {
-        self.size
+    pub(crate) fn len(self, seq: u64) -> usize {
+        if !self.mixed {
+            return self.size;
+        }
+        // The upper bits of a product are well mixed, and doubling stops at the first that is one.
+        let doublings = seed(seq).leading_zeros();
+        (SHORTEST << doublings.min(30)).min(self.size)
+    }
+
+    /// How many bytes a message has on average.
+    pub(crate) fn mean_len(self) -> f64 {
+        match self.size / SHORTEST {
+            steps if self.mixed && steps > 0 => {
+                SHORTEST as f64 * (1.0 + f64::from(steps.ilog2()) / 2.0)
+            }
+            _ => self.size as f64,
+        }
     }
 
     /// Makes `bytes` the payload of message `seq`.
@@ -31,6 +56,21 @@ impl Payload {
     pub(crate) fn fill(self, bytes: &mut [u8], seq: u64) {
         if self.touch {
             fill(bytes, seq);
+        }
+    }
+
+    /// The same in memory that is not initialised. All of it is, also if the payload is left alone.
+    #[cfg(feature = "peers")]
+    #[inline]
+    pub(crate) fn fill_new(self, bytes: &mut [MaybeUninit<u8>], seq: u64) {
+        let seed = if self.touch { seed(seq) } else { 0 };
+        let (words, rest) = bytes.as_chunks_mut::<8>();
+        let last = words.len() as u64;
+        for (at, word) in words.iter_mut().enumerate() {
+            *word = seed.wrapping_add(at as u64).to_ne_bytes().map(MaybeUninit::new);
+        }
+        for (byte, value) in rest.iter_mut().zip(seed.wrapping_add(last).to_ne_bytes()) {
+            byte.write(value);
         }
     }
 
@@ -70,6 +110,9 @@ fn matches(bytes: &[u8], seq: u64) -> bool {
     let last = seed.wrapping_add(words.len() as u64).to_ne_bytes();
     difference == 0 && (rest.is_empty() || *rest == last[..rest.len()])
 }
+
+/// The shortest of mixed messages.
+const SHORTEST: usize = 64;
 
 /// Odd, so that multiplying can be undone.
 const SPREAD: u64 = 0x9e37_79b9_7f4a_7c15;
@@ -161,5 +204,18 @@ mod tests {
         payload.fill(&mut bytes, 9);
         payload.check(&bytes, 9);
         assert_eq!(bytes, [7; 64]);
+    }
+
+    #[test]
+    fn mixed_messages_have_every_length_and_the_mean_that_is_told() {
+        let payload = Payload::new(Touch::All, Size(1 << 20)).mixed();
+        let lens: Vec<usize> = (0..1 << 18).map(|seq| payload.len(seq)).collect();
+        for doublings in 0..=14 {
+            assert!(lens.contains(&(64 << doublings)), "{doublings}");
+        }
+        assert!(lens.iter().all(|&len| (64..=1 << 20).contains(&len)));
+        let mean = lens.iter().sum::<usize>() as f64 / lens.len() as f64;
+        assert!((mean / payload.mean_len() - 1.0).abs() < 0.2, "{mean} {}", payload.mean_len());
+        assert_eq!(Payload::new(Touch::All, Size(8)).mixed().len(7), 8);
     }
 }

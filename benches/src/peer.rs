@@ -5,7 +5,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 
 use crate::control::{Answer, Control, Order, Spent};
-use crate::legs::Ends;
+use crate::legs::{Ends, Leg};
 use crate::process;
 use crate::transport::{self, Arm, Transport, Visitor};
 
@@ -39,13 +39,11 @@ impl Visitor for Serve<'_> {
     fn visit<T: Transport>(self) -> io::Result<()> {
         let mut ends = T::join(self.arm, self.fds)?;
         self.control.send(&Answer::Ready, &[])?;
-        let mut done = 0;
         loop {
             match self.control.recv()? {
-                Some((Order::Leg { ops }, _)) => {
+                Some((Order::Leg(leg), _)) => {
                     self.control.send(&Answer::Ready, &[])?;
-                    let spent = leg(self.arm, &mut ends, done, ops)?;
-                    done += ops / self.arm.streams as u64;
+                    let spent = take_part(self.arm, &mut ends, leg)?;
                     self.control.send(&Answer::Done(spent), &[])?;
                 }
                 Some((Order::Close, _)) => break,
@@ -58,10 +56,16 @@ impl Visitor for Serve<'_> {
     }
 }
 
-fn leg(arm: &Arm, ends: &mut impl Ends, from: u64, ops: u64) -> io::Result<Spent> {
-    let (cpu_ns, bells) = (process::cpu_ns(), ends.bells());
-    ends.answer(arm, from, ops)?;
-    Ok(Spent { cpu_ns: process::cpu_ns() - cpu_ns, bells: ends.bells() - bells })
+fn take_part(arm: &Arm, ends: &mut impl Ends, leg: Leg) -> io::Result<Spent> {
+    let (cpu_ns, bells, switches) = (process::cpu_ns(), ends.bells(), process::switches());
+    let start_ns = process::now_ns();
+    ends.answer(arm, leg)?;
+    Ok(Spent {
+        elapsed_ns: process::now_ns() - start_ns,
+        cpu_ns: process::cpu_ns() - cpu_ns,
+        bells: ends.bells() - bells,
+        switches: process::switches() - switches,
+    })
 }
 
 fn out_of_turn(order: &Order) -> io::Error {

@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use nix::sched::{CpuSet, sched_setaffinity};
 use nix::sys::prctl;
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use nix::sys::resource::{Resource, UsageWho, getrlimit, getrusage, setrlimit};
 use nix::sys::signal::Signal;
 use nix::time::{ClockId, clock_gettime};
 use nix::unistd::{Pid, getppid};
@@ -43,6 +43,20 @@ pub(crate) fn descriptors_at_most() -> usize {
 pub(crate) fn cpu_ns() -> u64 {
     let time =
         clock_gettime(ClockId::CLOCK_PROCESS_CPUTIME_ID).map_or(Duration::ZERO, Duration::from);
+    time.as_nanos() as u64
+}
+
+/// How often the kernel has taken the CPU from a thread of this process, or a thread gave it up to wait.
+pub(crate) fn switches() -> u64 {
+    let usage = getrusage(UsageWho::RUSAGE_SELF);
+    usage.map_or(0, |usage| {
+        (usage.voluntary_context_switches() + usage.involuntary_context_switches()) as u64
+    })
+}
+
+/// A clock that is the same in both processes.
+pub(crate) fn now_ns() -> u64 {
+    let time = clock_gettime(ClockId::CLOCK_MONOTONIC).map_or(Duration::ZERO, Duration::from);
     time.as_nanos() as u64
 }
 
@@ -125,11 +139,13 @@ pub(crate) struct Watchdog {
 impl Watchdog {
     pub(crate) fn start(patience: Duration) -> io::Result<Self> {
         let finished = Arc::new(AtomicU64::new(0));
-        let seen = Arc::clone(&finished);
+        let seen = Arc::downgrade(&finished);
         thread::Builder::new().name("watchdog".into()).spawn(move || {
             let mut last = 0;
             loop {
                 thread::sleep(patience);
+                // It is over when nobody can finish anything any more.
+                let Some(seen) = seen.upgrade() else { break };
                 let now = seen.load(Ordering::Relaxed);
                 if now == last {
                     eprintln!("ipcbench: no progress for {patience:?}, giving up");

@@ -1,7 +1,9 @@
 //! `ipcbench` as a user runs it: real processes, short blocks. No duration is judged.
 
+mod program;
+
 use std::io::{BufRead, BufReader, Read};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -9,69 +11,9 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
 
-/// What a line of JSON consists of, in this order.
-const KEYS: [&str; 25] = [
-    "bench",
-    "transport",
-    "wait",
-    "trust",
-    "bell",
-    "touch",
-    "size",
-    "batch",
-    "parked",
-    "open",
-    "streams",
-    "runtime",
-    "n",
-    "p50_ns",
-    "p99_ns",
-    "p999_ns",
-    "max_ns",
-    "mean_ns",
-    "msgs_per_s",
-    "bytes_per_s",
-    "cpu_ns_per_op",
-    "bells_per_op",
-    "spread",
-    "probe_cacheline_ns",
-    "probe_eventfd_ns",
-];
+use program::{check, ipcbench, lines, run};
 
 const CONTROLS: &str = "cacheline,bare-map,bare-ring,eventfd,futex,pipe,uds,seqpacket,tcp";
-
-fn ipcbench(arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_ipcbench"));
-    command.args(arguments).stdin(Stdio::null());
-    // A machine with one CPU runs this as well, only slower.
-    if thread::available_parallelism().is_ok_and(|cpus| cpus.get() < 2) {
-        command.args(["--pin", "0,0"]);
-    }
-    command
-}
-
-fn run(arguments: &[&str]) -> Output {
-    let output = ipcbench(arguments).output().unwrap();
-    let told = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{arguments:?}: {}\n{told}", output.status);
-    output
-}
-
-fn lines(output: &Output) -> Vec<Value> {
-    let text = String::from_utf8(output.stdout.clone()).unwrap();
-    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
-}
-
-fn check(line: &Value) {
-    let text = line.to_string();
-    assert_eq!(line.as_object().unwrap().len(), KEYS.len(), "{text}");
-    for key in KEYS {
-        assert!(line.get(key).is_some(), "{key} is missing in {text}");
-    }
-    for key in ["n", "p50_ns", "p99_ns", "max_ns", "mean_ns", "msgs_per_s", "cpu_ns_per_op"] {
-        assert!(line[key].as_f64().unwrap() > 0.0, "{key} of {text}");
-    }
-}
 
 #[test]
 fn controls_measure_latency() {

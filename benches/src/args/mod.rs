@@ -3,6 +3,8 @@
 mod units;
 mod words;
 
+use std::path::PathBuf;
+
 use clap::{Args, Parser, Subcommand};
 
 pub(crate) use units::{Pin, Size};
@@ -22,6 +24,36 @@ pub(crate) enum Command {
     Latency(Options),
     /// One way: `--batch` messages a publication, checked by the receiver.
     Throughput(Options),
+    /// One way in both directions at once: a link and a thread of each process for each.
+    Both(Options),
+    /// Several clients of one server: as `parallel`, but shmipc has a session for each.
+    FanIn {
+        #[command(flatten)]
+        options: Options,
+
+        /// Clients.
+        #[arg(long, value_delimiter = ',', default_value = "4", value_parser = positive)]
+        clients: Vec<usize>,
+    },
+    /// One way at fixed rates, the same for all: how long after it was due a message is received.
+    Load {
+        #[command(flatten)]
+        options: Options,
+
+        /// Rates, in percent of what a Unix socket carries at most.
+        #[arg(long, value_delimiter = ',', default_value = "10,50,90",
+              value_parser = clap::value_parser!(u32).range(1..=1000))]
+        percent: Vec<u32>,
+    },
+    /// A quiet time, then one round trip.
+    Quiet {
+        #[command(flatten)]
+        options: Options,
+
+        /// How long nothing is sent.
+        #[arg(long, default_value_t = 1000)]
+        quiet_ms: u64,
+    },
     /// Ping-pongs side by side: a thread of each process (on tokio: a task) and a link (shmipc: a stream of the
     /// one session; tonic-*: a call over the one connection) for each.
     Parallel {
@@ -34,6 +66,11 @@ pub(crate) enum Command {
     },
     /// How late a timer task is whose runtime has a ping-pong to do; durations are those of the timer.
     Timers(Options),
+    /// What this machine allows: wakes, lines, copies, kernel; and how the library waits on it.
+    Limits(Limits),
+    /// Measures the agreed matrix and writes it as JSON, as a page and as plots. Sizes, transports and wait modes
+    /// are the matrix's.
+    Report(Report),
     /// How long after a `SIGKILL` of the peer a call of shm-sync fails.
     Kills(Kills),
     /// The other process; the driver starts it.
@@ -62,7 +99,8 @@ pub(crate) enum Command {
 
 #[derive(Clone, Debug, Args)]
 pub(crate) struct Options {
-    /// What to measure [default: all; parallel: uds,shm-sync; timers: uds-async,shm-async].
+    /// What to measure [default: all; parallel, fan-in, both: uds,shm-sync; timers: uds-async,shm-async;
+    /// load: futex,uds,tcp,shm-sync,uds-async,shm-async].
     #[arg(long, value_delimiter = ',', value_enum)]
     pub(crate) transport: Vec<Transport>,
 
@@ -70,9 +108,13 @@ pub(crate) struct Options {
     #[arg(long, value_delimiter = ',', default_value = "64,4k,64k,1M")]
     pub(crate) size: Vec<Size>,
 
+    /// Messages of many sizes: from 64 bytes, each double as long half as often, up to `size`.
+    #[arg(long)]
+    pub(crate) mixed: bool,
+
     /// How shmipc waits (the controls wait in the one way that is theirs).
-    #[arg(long, value_enum, default_value_t = Wait::Adaptive)]
-    pub(crate) wait: Wait,
+    #[arg(long, value_delimiter = ',', value_enum, default_value = "adaptive")]
+    pub(crate) wait: Vec<Wait>,
 
     /// Whether shmipc copies out (untrusted) or reads in place (trusted).
     #[arg(long, value_enum, default_value_t = Trust::Untrusted)]
@@ -121,6 +163,43 @@ pub(crate) struct Options {
     /// One JSON object a line on standard output.
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Limits {
+    /// Blocks of each measurement.
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) blocks: u32,
+
+    /// Least duration of a block in milliseconds.
+    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) block_ms: u64,
+
+    /// The two CPUs between which wakes are measured, or `none`.
+    #[arg(long, default_value = "0,1")]
+    pub(crate) pin: Pin,
+
+    /// One JSON object on standard output.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Report {
+    #[command(flatten)]
+    pub(crate) options: Options,
+
+    /// How long nothing is sent before each round trip of `quiet`.
+    #[arg(long, default_value_t = 1000)]
+    pub(crate) quiet_ms: u64,
+
+    /// Parts of the matrix, by name [default: all].
+    #[arg(long, value_delimiter = ',')]
+    pub(crate) only: Vec<String>,
+
+    /// Where to write.
+    #[arg(long, default_value = "docs/results")]
+    pub(crate) out: PathBuf,
 }
 
 #[derive(Clone, Debug, Args)]

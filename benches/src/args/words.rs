@@ -30,18 +30,32 @@ macro_rules! words {
 
 words!(
     /// Which benchmark.
-    Bench { Latency = "latency", Throughput = "throughput", Parallel = "parallel", Timers = "timers" }
+    Bench {
+        Latency = "latency",
+        Throughput = "throughput",
+        Both = "both",
+        Parallel = "parallel",
+        FanIn = "fan-in",
+        Load = "load",
+        Quiet = "quiet",
+        Timers = "timers",
+    }
 );
 
 impl Bench {
     /// Messages go one way, and nobody replies.
     pub(crate) fn is_one_way(self) -> bool {
-        self == Self::Throughput
+        matches!(self, Self::Throughput | Self::Both | Self::Load)
+    }
+
+    /// Links are used side by side, by a thread or a task each.
+    pub(crate) fn is_side_by_side(self) -> bool {
+        matches!(self, Self::Parallel | Self::FanIn)
     }
 
     /// Its figure is a duration, not a rate.
     pub(crate) fn is_about_durations(self) -> bool {
-        matches!(self, Self::Latency | Self::Timers)
+        matches!(self, Self::Latency | Self::Timers | Self::Load | Self::Quiet)
     }
 }
 
@@ -66,6 +80,12 @@ words!(
         Seqpacket = "seqpacket",
         /// TCP over the loopback, without delay.
         Tcp = "tcp",
+        /// A Unix stream socket, connected, used once and closed for each round trip.
+        UdsConnect = "uds-connect",
+        /// The same over TCP, reset at its end so that no port stays taken.
+        TcpConnect = "tcp-connect",
+        /// A session of shmipc with one stream, connected, used once and closed for each round trip.
+        ShmConnect = "shm-connect",
         /// POSIX message queues.
         Mqueue = "mqueue",
         /// shmipc, blocking flavour.
@@ -82,15 +102,50 @@ words!(
         TonicUds = "tonic-uds",
         /// The same in one process over a pipe in its memory.
         TonicDuplex = "tonic-duplex",
+        /// The crate shmipc 0.2 (shmipc-rs), in its default mode.
+        ShmipcRs = "shmipc-rs",
+        /// The same with eventfds, which it recommends for small messages.
+        ShmipcRsEventfd = "shmipc-rs-eventfd",
+        /// The crate iceoryx2, publish and subscribe, polling.
+        Iceoryx2PubSub = "iceoryx2-pubsub",
+        /// The same, woken by its events.
+        Iceoryx2PubSubEvent = "iceoryx2-pubsub-event",
+        /// The crate iceoryx2, request and response, polling.
+        Iceoryx2ReqRes = "iceoryx2-reqres",
+        /// The same, woken by its events.
+        Iceoryx2ReqResEvent = "iceoryx2-reqres-event",
+        /// ZeroMQ over ipc.
+        Zmq = "zmq",
+        /// The crate ipc-channel.
+        IpcChannel = "ipc-channel",
     }
 );
 
 impl Transport {
+    /// What can also be given a rate, and is unless told otherwise.
+    pub(crate) const PACED: &[Self] =
+        &[Self::Futex, Self::Uds, Self::Tcp, Self::ShmSync, Self::UdsAsync, Self::ShmAsync];
+
     /// What `parallel` compares unless told otherwise.
     pub(crate) const SIDE_BY_SIDE: &[Self] = &[Self::Uds, Self::ShmSync];
 
+    /// What is measured unless told otherwise: all but the crates that are not built, the last eight.
+    pub(crate) const BUILT: &[Self] = match cfg!(feature = "peers") {
+        true => Self::ALL,
+        false => Self::ALL.split_at(Self::ALL.len() - 8).0,
+    };
+
+    /// Those crates.
+    pub(crate) const CRATES: &[Self] = Self::ALL.split_at(Self::ALL.len() - 8).1;
+
     /// What `timers` compares unless told otherwise.
     pub(crate) const ON_TOKIO: &[Self] = &[Self::UdsAsync, Self::ShmAsync];
+
+    /// shmipc carries it.
+    pub(crate) fn is_ours(self) -> bool {
+        use Transport::{ShmAsync, ShmConnect, ShmStreams, ShmSync, TonicShm};
+        matches!(self, ShmSync | ShmStreams | ShmConnect | ShmAsync | TonicShm)
+    }
 
     pub(crate) fn is_grpc(self) -> bool {
         matches!(self, Self::TonicShm | Self::TonicUds | Self::TonicDuplex)
@@ -98,13 +153,18 @@ impl Transport {
 
     /// It has tasks, and a runtime.
     pub(crate) fn has_tasks(self) -> bool {
-        Self::ON_TOKIO.contains(&self) || self.is_grpc()
+        let on_tokio = [Self::UdsAsync, Self::ShmAsync, Self::ShmipcRs, Self::ShmipcRsEventfd];
+        on_tokio.contains(&self) || self.is_grpc()
     }
 
     /// Transports of one family differ in how one thing is used, or in what carries the same calls.
     pub(crate) fn family(self) -> Self {
         match self {
             Self::ShmStreams => Self::ShmSync,
+            Self::TcpConnect | Self::ShmConnect => Self::UdsConnect,
+            Self::ShmipcRsEventfd => Self::ShmipcRs,
+            Self::Iceoryx2PubSubEvent => Self::Iceoryx2PubSub,
+            Self::Iceoryx2ReqResEvent => Self::Iceoryx2ReqRes,
             Self::TonicUds | Self::TonicDuplex => Self::TonicShm,
             other => other,
         }

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use quanta::Clock;
 
-use super::Ends;
-use crate::args::Bench;
+use super::threads::{answer_one, measure_one};
+use super::{Ends, Leg};
 use crate::measure::Samples;
 use crate::transport::{Arm, Link};
 
@@ -19,15 +19,14 @@ impl<L: Link> Ends for Lanes<L> {
         &mut self,
         arm: &Arm,
         clock: &Clock,
-        from: u64,
-        ops: u64,
+        leg: Leg,
         samples: &mut Samples,
     ) -> io::Result<(u64, Duration)> {
         let Self(links) = self;
-        if arm.bench != Bench::Parallel {
-            return links.measure(arm, clock, from, ops, samples);
+        if !arm.bench.is_side_by_side() {
+            return measure_one(arm, clock, &mut links[0], leg, samples);
         }
-        let (share, start) = (ops / links.len() as u64, clock.raw());
+        let (from, share, start) = (leg.from, leg.ops / links.len() as u64, clock.raw());
         let mut sent = vec![start; links.len()];
         for link in links.iter_mut() {
             link.send(2 * from, 1)?;
@@ -46,12 +45,12 @@ impl<L: Link> Ends for Lanes<L> {
         Ok((share * links.len() as u64, clock.delta(start, clock.raw())))
     }
 
-    fn answer(&mut self, arm: &Arm, from: u64, ops: u64) -> io::Result<()> {
+    fn answer(&mut self, arm: &Arm, leg: Leg) -> io::Result<()> {
         let Self(links) = self;
-        if arm.bench != Bench::Parallel {
-            return links.answer(arm, from, ops);
+        if !arm.bench.is_side_by_side() {
+            return answer_one(arm, &mut links[0], leg);
         }
-        for seq in from..from + ops / links.len() as u64 {
+        for seq in leg.from..leg.from + leg.ops / links.len() as u64 {
             for link in links.iter_mut() {
                 link.recv(2 * seq)?;
                 link.send(2 * seq + 1, 1)?;
@@ -61,6 +60,6 @@ impl<L: Link> Ends for Lanes<L> {
     }
 
     fn bells(&self) -> u64 {
-        self.0.bells()
+        self.0.iter().map(Link::bells).sum()
     }
 }

@@ -10,16 +10,17 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
-use super::Ends;
+use super::{Ends, Leg};
 use crate::args::{self, Bench};
 use crate::measure::Samples;
+use crate::process;
 use crate::transport::{Arm, TaskLink};
 
 /// From one tick of the timer to the next: a few of the milliseconds that tokio counts in.
 const TICK: Duration = Duration::from_millis(2);
 
 #[derive(Debug)]
-pub(crate) struct Tasks<L> {
+pub(crate) struct Tasks<L: TaskLink> {
     /// Before their runtime goes, the links do.
     links: Vec<L>,
     runtime: Runtime,
@@ -38,6 +39,20 @@ pub(crate) fn runtime(arm: &Arm) -> io::Result<Runtime> {
 impl<L: TaskLink> Tasks<L> {
     pub(crate) fn new(links: Vec<L>, runtime: Runtime) -> Self {
         Self { links, runtime }
+    }
+
+    /// How long after it was due each message of [`paced`] has been checked.
+    fn punctuality(
+        &mut self,
+        arm: &Arm,
+        leg: Leg,
+        samples: &mut Samples,
+    ) -> io::Result<(u64, Duration)> {
+        let its_arm = arm.clone();
+        let received = self.run(arm, move |link| receive(link, its_arm.clone(), leg))?;
+        let (late, last) = received.into_iter().next().unwrap_or_default();
+        late.iter().for_each(|&ns| samples.record(ns, 1));
+        Ok((leg.ops, Duration::from_nanos(last - leg.start_ns)))
     }
 
     /// Runs `on_link` for each link, and waits for all. Each is a task, unless the arm measures what is
@@ -71,16 +86,33 @@ impl<L: TaskLink> Tasks<L> {
     }
 }
 
+impl<L: TaskLink> Drop for Tasks<L> {
+    /// What belongs to all goes with the first.
+    fn drop(&mut self) {
+        let links = std::mem::take(&mut self.links);
+        self.runtime.block_on(async {
+            for link in links.into_iter().rev() {
+                link.close().await;
+            }
+        });
+    }
+}
+
 impl<L: TaskLink> Ends for Tasks<L> {
     fn measure(
         &mut self,
         arm: &Arm,
         clock: &Clock,
-        from: u64,
-        ops: u64,
+        leg: Leg,
         samples: &mut Samples,
     ) -> io::Result<(u64, Duration)> {
-        let share = ops / arm.streams as u64;
+        if arm.bench == Bench::Load {
+            return self.punctuality(arm, leg, samples);
+        }
+        if arm.bench == Bench::Quiet {
+            std::thread::sleep(Duration::from_millis(arm.quiet_ms));
+        }
+        let (from, share) = (leg.from, leg.ops / arm.streams as u64);
         let over = Arc::new(AtomicBool::new(false));
         let late =
             (arm.bench == Bench::Timers).then(|| self.runtime.spawn(lateness(Arc::clone(&over))));
@@ -101,11 +133,18 @@ impl<L: TaskLink> Ends for Tasks<L> {
             let least = late.iter().min().copied().unwrap_or_default();
             late.iter().for_each(|late| samples.record((*late - least).as_nanos() as u64, 1));
         }
-        Ok((timed_ops, clock.delta(first, last)))
+        let quiet = if arm.bench == Bench::Quiet { arm.quiet_ms } else { 0 };
+        Ok((timed_ops, clock.delta(first, last) + Duration::from_millis(quiet)))
     }
 
-    fn answer(&mut self, arm: &Arm, from: u64, ops: u64) -> io::Result<()> {
-        let share = ops / arm.streams as u64;
+    fn answer(&mut self, arm: &Arm, leg: Leg) -> io::Result<()> {
+        if arm.bench == Bench::Load {
+            let its_arm = arm.clone();
+            return self
+                .run(arm, move |link| paced(link, its_arm.clone(), leg))
+                .map(|_: Vec<()>| ());
+        }
+        let (from, share) = (leg.from, leg.ops / arm.streams as u64);
         self.run(arm, move |link| echo(link, from, share)).map(|_: Vec<()>| ())
     }
 
@@ -155,6 +194,29 @@ async fn echo<L: TaskLink>(mut link: L, from: u64, ops: u64) -> io::Result<(L, (
         link.send(2 * seq + 1).await?;
     }
     Ok((link, ()))
+}
+
+/// The sender of messages that are due at fixed times. It lets others run while it waits, and does not sleep.
+async fn paced<L: TaskLink>(mut link: L, arm: Arm, leg: Leg) -> io::Result<(L, ())> {
+    for seq in leg.from..leg.from + leg.ops {
+        while process::now_ns() < leg.due_ns(&arm, seq) {
+            tokio::task::yield_now().await;
+        }
+        link.send(seq).await?;
+    }
+    Ok((link, ()))
+}
+
+/// How late each message was, and when the last one came.
+async fn receive<L: TaskLink>(mut link: L, arm: Arm, leg: Leg) -> io::Result<(L, (Vec<u64>, u64))> {
+    let mut late = Vec::with_capacity(leg.ops as usize);
+    let mut last = leg.start_ns;
+    for seq in leg.from..leg.from + leg.ops {
+        link.recv(seq).await?;
+        last = process::now_ns();
+        late.push(last.saturating_sub(leg.due_ns(&arm, seq)));
+    }
+    Ok((link, (late, last)))
 }
 
 /// How late each tick of a timer is, until all is over.

@@ -8,59 +8,121 @@ use std::time::Duration;
 
 use quanta::Clock;
 
-use super::Ends;
+use super::one_way::{flood, one_way, paced, punctuality};
+use super::{Ends, Leg};
 use crate::args::Bench;
 use crate::measure::Samples;
 use crate::process;
 use crate::transport::{Arm, Link};
 
-/// One way, a sample is the mean of about so many bytes or messages, whichever are fewer.
-const SAMPLE_BYTES: usize = 64 << 10;
-const SAMPLE_MESSAGES: usize = 256;
-
-/// How many messages make a sample of a one-way stream.
-pub(crate) fn sample_len(arm: &Arm) -> u64 {
-    let few = (SAMPLE_BYTES / arm.size.0).clamp(1, SAMPLE_MESSAGES) as u64;
-    few.max(arm.batch)
-}
-
-impl<L: Link> Ends for Vec<L> {
+impl<L: Link + Send> Ends for Vec<L> {
     fn measure(
         &mut self,
         arm: &Arm,
         clock: &Clock,
-        from: u64,
-        ops: u64,
+        leg: Leg,
         samples: &mut Samples,
     ) -> io::Result<(u64, Duration)> {
         match arm.bench {
-            Bench::Latency => ping_pong(clock, &mut self[0], from, ops, samples),
-            Bench::Throughput => one_way(clock, &mut self[0], from, ops, sample_len(arm), samples),
-            Bench::Parallel => side_by_side(clock, self, from, ops / arm.streams as u64, samples),
-            Bench::Timers => Err(io::Error::other("threads have no timers")),
+            Bench::Parallel | Bench::FanIn => {
+                side_by_side(clock, self, leg.from, leg.ops / arm.streams as u64, samples)
+            }
+            Bench::Both => both_ways(arm, clock, self, leg, samples),
+            _ => measure_one(arm, clock, &mut self[0], leg, samples),
         }
     }
 
-    fn answer(&mut self, arm: &Arm, from: u64, ops: u64) -> io::Result<()> {
+    fn answer(&mut self, arm: &Arm, leg: Leg) -> io::Result<()> {
+        let share = leg.ops / arm.streams as u64;
         match arm.bench {
-            Bench::Latency | Bench::Timers => echo(&mut self[0], from, ops),
-            Bench::Throughput => flood(arm, &mut self[0], from, ops),
-            Bench::Parallel => {
-                let share = ops / arm.streams as u64;
+            Bench::Parallel | Bench::FanIn => thread::scope(|scope| {
+                let threads: Vec<_> = self
+                    .iter_mut()
+                    .map(|link| scope.spawn(move || echo(link, leg.from, share)))
+                    .collect();
+                threads.into_iter().try_for_each(process::joined)
+            }),
+            Bench::Both => {
+                let [out, into, ..] = &mut self[..] else { return Err(two_links()) };
                 thread::scope(|scope| {
-                    let threads: Vec<_> = self
-                        .iter_mut()
-                        .map(|link| scope.spawn(move || echo(link, from, share)))
-                        .collect();
-                    threads.into_iter().try_for_each(process::joined)
+                    let sends = scope.spawn(move || flood(arm, out, leg.from, share));
+                    (leg.from..leg.from + share).try_for_each(|seq| into.recv(seq))?;
+                    process::joined(sends)
                 })
             }
+            _ => answer_one(arm, &mut self[0], leg),
         }
     }
 
     fn bells(&self) -> u64 {
         self.iter().map(Link::bells).sum()
     }
+}
+
+/// The driver's part where there is one link.
+pub(super) fn measure_one<L: Link>(
+    arm: &Arm,
+    clock: &Clock,
+    link: &mut L,
+    leg: Leg,
+    samples: &mut Samples,
+) -> io::Result<(u64, Duration)> {
+    match arm.bench {
+        Bench::Throughput => one_way(arm, clock, link, leg, samples),
+        Bench::Load => punctuality(arm, link, leg, samples),
+        Bench::Quiet => after_quiet(arm, clock, link, leg, samples),
+        Bench::Latency | Bench::Parallel | Bench::FanIn => ping_pong(clock, link, leg, samples),
+        Bench::Both | Bench::Timers => Err(io::Error::other("not for one link of a thread")),
+    }
+}
+
+/// The peer's part where there is one link.
+pub(super) fn answer_one<L: Link>(arm: &Arm, link: &mut L, leg: Leg) -> io::Result<()> {
+    match arm.bench {
+        Bench::Throughput => flood(arm, link, leg.from, leg.ops),
+        Bench::Load => paced(arm, link, leg),
+        _ => echo(link, leg.from, leg.ops),
+    }
+}
+
+fn two_links() -> io::Error {
+    io::Error::other("there is a link for each direction")
+}
+
+/// Driver to peer on the second link, and what is timed on the first. The peer says how long it has taken for
+/// its part.
+fn both_ways<L: Link + Send>(
+    arm: &Arm,
+    clock: &Clock,
+    links: &mut [L],
+    leg: Leg,
+    samples: &mut Samples,
+) -> io::Result<(u64, Duration)> {
+    let [into, out, ..] = links else { return Err(two_links()) };
+    let share = Leg { ops: leg.ops / 2, ..leg };
+    let start = clock.raw();
+    thread::scope(|scope| {
+        let sends = scope.spawn(move || flood(arm, out, share.from, share.ops));
+        one_way(arm, clock, into, share, samples)?;
+        process::joined(sends)
+    })?;
+    Ok((leg.ops, clock.delta(start, clock.raw())))
+}
+
+/// A round trip after a while of nothing, as often as there are operations.
+fn after_quiet<L: Link>(
+    arm: &Arm,
+    clock: &Clock,
+    link: &mut L,
+    leg: Leg,
+    samples: &mut Samples,
+) -> io::Result<(u64, Duration)> {
+    let start = clock.raw();
+    for from in leg.from..leg.from + leg.ops {
+        thread::sleep(Duration::from_millis(arm.quiet_ms));
+        ping_pong(clock, link, Leg { from, ops: 1, ..leg }, samples)?;
+    }
+    Ok((leg.ops, clock.delta(start, clock.raw())))
 }
 
 fn echo<L: Link>(link: &mut L, from: u64, ops: u64) -> io::Result<()> {
@@ -70,28 +132,17 @@ fn echo<L: Link>(link: &mut L, from: u64, ops: u64) -> io::Result<()> {
     })
 }
 
-fn flood<L: Link>(arm: &Arm, link: &mut L, from: u64, ops: u64) -> io::Result<()> {
-    let mut seq = from;
-    while seq < from + ops {
-        let count = arm.batch.min(from + ops - seq);
-        link.send(seq, count)?;
-        seq += count;
-    }
-    Ok(())
-}
-
 /// One clock reading a round trip; a sample is noted while the next reply is on its way.
 fn ping_pong<L: Link>(
     clock: &Clock,
     link: &mut L,
-    from: u64,
-    ops: u64,
+    leg: Leg,
     samples: &mut Samples,
 ) -> io::Result<(u64, Duration)> {
     let start = clock.raw();
     let mut before = start;
     let mut previous = None;
-    for seq in from..from + ops {
+    for seq in leg.from..leg.from + leg.ops {
         link.send(2 * seq, 1)?;
         if let Some(ns) = previous {
             samples.record(ns, 1);
@@ -104,12 +155,12 @@ fn ping_pong<L: Link>(
     if let Some(ns) = previous {
         samples.record(ns, 1);
     }
-    Ok((ops, clock.delta(start, before)))
+    Ok((leg.ops, clock.delta(start, before)))
 }
 
 /// A thread for each link, `ops` round trips each. What is timed ends when the first of them is
 /// through, as from then on there are fewer.
-fn side_by_side<L: Link>(
+fn side_by_side<L: Link + Send>(
     clock: &Clock,
     links: &mut [L],
     from: u64,
@@ -119,7 +170,8 @@ fn side_by_side<L: Link>(
     let line = Barrier::new(links.len());
     let over = AtomicBool::new(false);
     let lane = |link: &mut L| {
-        let mut samples = Samples::new();
+        // A histogram for each lane would be too large for the caches.
+        let mut nanos = Vec::with_capacity(ops as usize);
         line.wait();
         let start = clock.raw();
         let mut before = start;
@@ -131,58 +183,24 @@ fn side_by_side<L: Link>(
                 continue;
             }
             let now = clock.raw();
-            samples.record(clock.delta_as_nanos(before, now), 1);
+            nanos.push(u32::try_from(clock.delta_as_nanos(before, now)).unwrap_or(u32::MAX));
             before = now;
             if over.load(Ordering::Relaxed) {
                 timed = Some(seq + 1 - from);
             }
         }
         over.store(true, Ordering::Relaxed);
-        Ok::<_, io::Error>((samples, timed.unwrap_or(ops), start, before))
+        Ok::<_, io::Error>((nanos, timed.unwrap_or(ops), start, before))
     };
     thread::scope(|scope| {
         let threads: Vec<_> = links.iter_mut().map(|link| scope.spawn(|| lane(link))).collect();
         let (mut timed_ops, mut first, mut last) = (0, u64::MAX, 0);
         for thread in threads {
             let (of_lane, timed, start, end) = process::joined(thread)?;
-            samples.add(&of_lane);
+            of_lane.iter().for_each(|&ns| samples.record(ns.into(), 1));
             timed_ops += timed;
             (first, last) = (first.min(start), last.max(end));
         }
         Ok((timed_ops, clock.delta(first, last)))
     })
-}
-
-/// The first `sample` messages say that the sender is at work; the clock starts after them.
-fn one_way<L: Link>(
-    clock: &Clock,
-    link: &mut L,
-    from: u64,
-    ops: u64,
-    sample: u64,
-    samples: &mut Samples,
-) -> io::Result<(u64, Duration)> {
-    let end = from + ops;
-    let mut seq = from;
-    let mut receive = |count: u64| {
-        let until = end.min(seq + count);
-        let received = until - seq;
-        while seq < until {
-            link.recv(seq)?;
-            seq += 1;
-        }
-        Ok::<_, io::Error>(received)
-    };
-    let lead = receive(sample)?;
-    let start = clock.raw();
-    let mut before = start;
-    loop {
-        let received = receive(sample)?;
-        if received == 0 {
-            return Ok((ops - lead, clock.delta(start, before)));
-        }
-        let now = clock.raw();
-        samples.record(clock.delta_as_nanos(before, now), received);
-        before = now;
-    }
 }

@@ -8,12 +8,15 @@ use quanta::Clock;
 use super::Samples;
 use crate::args::Bench;
 use crate::control::{Control, Order};
-use crate::legs::{self, Ends};
+use crate::legs::{self, Ends, Leg};
 use crate::process::{self, Watchdog};
 use crate::transport::{self, Arm, Transport, Visitor};
 
 /// Warming up takes at least this part of a block.
 const WARM_UP: u32 = 10;
+
+/// From the order of a leg to its first message, where messages are due at fixed times.
+const AHEAD: Duration = Duration::from_millis(2);
 
 /// What a block has measured.
 #[derive(Debug)]
@@ -24,10 +27,12 @@ pub(crate) struct Block {
     pub(crate) elapsed: Duration,
     /// Operations that the following sums are about, some more than were timed.
     pub(crate) ops: u64,
-    /// Of both processes.
+    /// Of both processes; at a fixed rate of the receiver.
     pub(crate) cpu_ns: u64,
     /// In both directions.
     pub(crate) bells: u64,
+    /// Of both processes.
+    pub(crate) switches: u64,
 }
 
 /// Measures blocks with the peer at the other end of `control`.
@@ -57,15 +62,25 @@ impl Measure {
         ops: u64,
         block: &mut Block,
     ) -> io::Result<Duration> {
-        self.control.send(&Order::Leg { ops }, &[])?;
+        let leg = Leg { from, ops, start_ns: process::now_ns() + AHEAD.as_nanos() as u64 };
+        self.control.send(&Order::Leg(leg), &[])?;
         self.control.expect_ready()?;
-        let (cpu_ns, bells) = (process::cpu_ns(), ends.bells());
-        let (timed_ops, elapsed) = ends.measure(arm, &self.clock, from, ops, &mut block.samples)?;
+        let (cpu_ns, bells, switches) = (process::cpu_ns(), ends.bells(), process::switches());
+        let (timed_ops, mut elapsed) = ends.measure(arm, &self.clock, leg, &mut block.samples)?;
         block.cpu_ns += process::cpu_ns() - cpu_ns;
         block.bells += ends.bells() - bells;
+        block.switches += process::switches() - switches;
         let spent = self.control.expect_done()?;
-        block.cpu_ns += spent.cpu_ns;
+        match arm.bench {
+            // The sender spins until the next message is due.
+            Bench::Load => {}
+            _ => block.cpu_ns += spent.cpu_ns,
+        }
+        if arm.bench == Bench::Both {
+            elapsed = elapsed.max(Duration::from_nanos(spent.elapsed_ns));
+        }
         block.bells += spent.bells;
+        block.switches += spent.switches;
         block.ops += ops;
         block.timed_ops += timed_ops;
         block.elapsed += elapsed;
@@ -104,7 +119,7 @@ impl Visitor for OneBlock<'_> {
         let mut warm_up = Block::new();
         let mut ops = least_ops(arm);
         let mut rate = leg(ops, &mut warm_up)?;
-        while warm_up.elapsed < duration / WARM_UP {
+        while warm_up.elapsed < duration / WARM_UP && arm.bench != Bench::Load {
             ops *= 2;
             rate = leg(ops, &mut warm_up)?;
         }
@@ -112,7 +127,10 @@ impl Visitor for OneBlock<'_> {
         let mut block = Block::new();
         while block.elapsed < duration {
             let rest = (duration - block.elapsed).max(duration / 50);
-            let ops = (rate * rest.as_secs_f64() * 1.02) as u64;
+            let expected = if arm.bench == Bench::Load { arm.rate as f64 } else { rate };
+            // There is one operation after each quiet time.
+            let most = if arm.bench == Bench::Quiet { 1 } else { u64::MAX };
+            let ops = ((expected * rest.as_secs_f64() * 1.02) as u64).min(most);
             rate = leg(ops.max(least_ops(arm)), &mut block)?;
         }
 
@@ -132,6 +150,7 @@ impl Block {
             ops: 0,
             cpu_ns: 0,
             bells: 0,
+            switches: 0,
         }
     }
 
@@ -148,7 +167,10 @@ impl Block {
 /// The shortest leg.
 fn least_ops(arm: &Arm) -> u64 {
     match arm.bench {
-        Bench::Latency | Bench::Parallel | Bench::Timers => 16,
-        Bench::Throughput => 4 * legs::sample_len(arm),
+        Bench::Quiet => 1,
+        Bench::Throughput | Bench::Both => 8 * legs::sample_len(arm),
+        // A hundredth of a second.
+        Bench::Load => (arm.rate / 100).max(4),
+        Bench::Latency | Bench::Parallel | Bench::FanIn | Bench::Timers => 16,
     }
 }

@@ -3,7 +3,9 @@
 mod block;
 mod report;
 mod samples;
+mod verdict;
 
 pub(crate) use block::{Block, Measure};
-pub(crate) use report::{Figures, duration, print_json, print_table};
+pub(crate) use report::{Figures, duration, print_json, print_table, quantity};
 pub(crate) use samples::{Samples, median, spread};
+pub(crate) use verdict::Verdict;

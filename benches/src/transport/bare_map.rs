@@ -17,7 +17,7 @@ use std::os::fd::OwnedFd;
 use std::sync::atomic::Ordering::{Acquire, Release};
 
 use super::{Arm, Link, Offer, Side, Transport, spin};
-use crate::args::{Bell, Bench, Size, Trust, Wait};
+use crate::args::{Bell, Size, Trust, Wait};
 use crate::legs::Lanes;
 use crate::mem::{Mapping, Region};
 use crate::payload::Payload;
@@ -32,8 +32,8 @@ const AMPLE: usize = 256 << 10;
 /// How many slots a direction has: one for a round trip, else at least two batches.
 pub(super) fn slots_for(arm: &Arm) -> usize {
     match arm.bench {
-        Bench::Latency | Bench::Parallel | Bench::Timers => 1,
-        Bench::Throughput => (AMPLE / arm.size.0).clamp(2, 1024).max(2 * arm.batch as usize),
+        bench if !bench.is_one_way() => 1,
+        _ => (AMPLE / arm.size.0).clamp(2, 1024).max(2 * arm.batch as usize),
     }
 }
 
@@ -48,6 +48,7 @@ impl Transport for BareMap {
         arm.trust = Trust::Trusted;
         arm.bell = Bell::None;
         arm.without_session();
+        arm.one_thread()?;
         arm.descriptors(1)
     }
 

@@ -28,6 +28,7 @@ impl Transport for Cacheline {
 
     fn settle(arm: &mut Arm) -> Result<(), String> {
         arm.size = Size(8);
+        arm.mixed = false;
         arm.wait = Wait::Spin;
         arm.trust = Trust::Trusted;
         arm.bell = Bell::None;

@@ -11,6 +11,8 @@ mod bare_map;
 mod bare_ring;
 mod byte_stream;
 mod cacheline;
+mod connect;
+mod crates;
 mod eventfd;
 mod futex;
 mod mqueue;
@@ -41,7 +43,10 @@ use crate::process;
 pub(crate) struct Arm {
     pub(crate) bench: Bench,
     pub(crate) transport: args::Transport,
+    /// Of the longest message.
     pub(crate) size: Size,
+    /// Messages of many sizes.
+    pub(crate) mixed: bool,
     pub(crate) wait: Wait,
     pub(crate) trust: Trust,
     pub(crate) bell: Bell,
@@ -52,6 +57,11 @@ pub(crate) struct Arm {
     pub(crate) open: usize,
     /// Links side by side.
     pub(crate) streams: usize,
+    /// At a fixed rate: that in percent of what a Unix socket carries, and in messages a second.
+    pub(crate) percent: u32,
+    pub(crate) rate: u64,
+    /// Before each round trip of `quiet`.
+    pub(crate) quiet_ms: u64,
     pub(crate) runtime: Runtime,
     /// Bytes of a session's queue of records; none: what the library takes.
     pub(crate) ring: Option<Size>,
@@ -61,7 +71,8 @@ pub(crate) struct Arm {
 
 impl Arm {
     pub(crate) fn payload(&self) -> Payload {
-        Payload::new(self.touch, self.size)
+        let payload = Payload::new(self.touch, self.size);
+        if self.mixed { payload.mixed() } else { payload }
     }
 
     /// Without a session there is nothing beside the links.
@@ -75,6 +86,14 @@ impl Arm {
         match self.streams <= most {
             true => Ok(()),
             false => Err(format!("not supported: at most {most} side by side (RLIMIT_NOFILE)")),
+        }
+    }
+
+    /// One thread serves all links, and waits for one of them at a time.
+    fn one_thread(&self) -> Result<(), String> {
+        match self.bench {
+            Bench::Both => Err("not supported: one thread serves both directions".to_owned()),
+            _ => Ok(()),
         }
     }
 
@@ -115,7 +134,7 @@ impl<E: 'static> Offer<E> {
 }
 
 /// One end of a connection, in both directions, used by a thread that waits.
-pub(crate) trait Link: Send {
+pub(crate) trait Link {
     /// Writes the messages `first..first + count` and publishes them once.
     fn send(&mut self, first: u64, count: u64) -> io::Result<()>;
 
@@ -141,6 +160,11 @@ pub(crate) trait TaskLink: Send + Sized + 'static {
     fn bells(&self) -> u64 {
         0
     }
+
+    /// Ends what has to be ended by a call.
+    fn close(self) -> impl Future<Output = ()> + Send {
+        async { drop(self) }
+    }
 }
 
 /// Code that is compiled for each transport.
@@ -162,6 +186,9 @@ pub(crate) fn visit<V: Visitor>(transport: args::Transport, visitor: V) -> V::Ou
         args::Transport::Uds => visitor.visit::<byte_stream::Uds>(),
         args::Transport::Seqpacket => visitor.visit::<seqpacket::Seqpacket>(),
         args::Transport::Tcp => visitor.visit::<byte_stream::Tcp>(),
+        args::Transport::UdsConnect => visitor.visit::<connect::UdsConnect>(),
+        args::Transport::TcpConnect => visitor.visit::<connect::TcpConnect>(),
+        args::Transport::ShmConnect => visitor.visit::<shm::ShmConnect>(),
         args::Transport::Mqueue => visitor.visit::<mqueue::Mqueue>(),
         args::Transport::ShmSync => visitor.visit::<shm::ShmSync>(),
         args::Transport::ShmStreams => visitor.visit::<shm::ShmStreams>(),
@@ -170,6 +197,14 @@ pub(crate) fn visit<V: Visitor>(transport: args::Transport, visitor: V) -> V::Ou
         args::Transport::TonicShm => visitor.visit::<tonic::TonicShm>(),
         args::Transport::TonicUds => visitor.visit::<tonic::TonicUds>(),
         args::Transport::TonicDuplex => visitor.visit::<tonic::TonicDuplex>(),
+        args::Transport::ShmipcRs
+        | args::Transport::ShmipcRsEventfd
+        | args::Transport::Iceoryx2PubSub
+        | args::Transport::Iceoryx2PubSubEvent
+        | args::Transport::Iceoryx2ReqRes
+        | args::Transport::Iceoryx2ReqResEvent
+        | args::Transport::Zmq
+        | args::Transport::IpcChannel => crates::visit(transport, visitor),
     }
 }
 

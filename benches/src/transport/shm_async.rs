@@ -22,7 +22,7 @@ impl Transport for ShmAsync {
     type Ends = Tasks<Kept>;
 
     fn settle(arm: &mut Arm) -> Result<(), String> {
-        if arm.bench == Bench::Throughput {
+        if matches!(arm.bench, Bench::Throughput | Bench::Both) {
             return Err("not supported: its operation is a round trip".to_owned());
         }
         shm::settle(arm)
@@ -36,10 +36,15 @@ impl Transport for ShmAsync {
         };
         let complete = move || {
             let links = runtime.block_on(async {
-                let accepted = timeout(PATIENCE, listener.accept()).await;
-                let session = accepted.map_err(|_| other("the peer does not connect"))?;
-                links(&arm, session.map_err(other)?, Side::Driver).await
+                let mut all = Vec::new();
+                for arm in sessions(&arm) {
+                    let accepted = timeout(PATIENCE, listener.accept()).await;
+                    let session = accepted.map_err(|_| other("the peer does not connect"))?;
+                    all.extend(links(&arm, session.map_err(other)?, Side::Driver).await?);
+                }
+                Ok(all)
             });
+            let links: io::Result<_> = links;
             Ok(Tasks::new(links?, runtime))
         };
         Ok(Offer { fds: Vec::new(), complete: Box::new(complete) })
@@ -48,10 +53,23 @@ impl Transport for ShmAsync {
     fn join(arm: &Arm, _fds: Vec<OwnedFd>) -> io::Result<Self::Ends> {
         let runtime = runtime(arm)?;
         let links = runtime.block_on(async {
-            let session = Session::connect_with(&arm.socket, &config(arm)?).await.map_err(other)?;
-            links(arm, session, Side::Peer).await
+            let mut all = Vec::new();
+            for arm in sessions(arm) {
+                let session = Session::connect_with(&arm.socket, &config(&arm)?).await;
+                all.extend(links(&arm, session.map_err(other)?, Side::Peer).await?);
+            }
+            Ok(all)
         });
+        let links: io::Result<_> = links;
         Ok(Tasks::new(links?, runtime))
+    }
+}
+
+/// What each session carries: everything, unless each link is to have its own.
+fn sessions(arm: &Arm) -> Vec<Arm> {
+    match arm.bench {
+        Bench::FanIn => vec![shm::alone(arm); arm.streams],
+        _ => vec![arm.clone()],
     }
 }
 

@@ -21,7 +21,7 @@ impl Transport for UdsAsync {
     type Ends = Tasks<Socket>;
 
     fn settle(arm: &mut Arm) -> Result<(), String> {
-        if arm.bench == Bench::Throughput {
+        if matches!(arm.bench, Bench::Throughput | Bench::Both) {
             return Err("not supported: its operation is a round trip".to_owned());
         }
         arm.descriptors(2)?;

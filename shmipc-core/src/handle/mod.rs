@@ -46,7 +46,7 @@ pub use opening::Opening;
 pub use recv::RecvHalf;
 pub use send::{Reservation, Reserving, SendHalf};
 pub use session::Session;
-pub use spin::Spinner;
+pub use spin::{SPIN_NANOS, Spinner, spinning_at_most};
 pub use staged::Staged;
 pub use waiting::Waiting;
 pub use watch::Watch;

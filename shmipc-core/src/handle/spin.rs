@@ -30,6 +30,8 @@ const LONGEST: u32 = 150_000;
 const FIRST: u32 = 50_000;
 /// The shortest budget: below it, the clock costs more than the spin.
 const SHORTEST: u32 = 2_000;
+/// For how many nanoseconds [`WaitMode::Adaptive`] spins before it sleeps: at least, at first, at most.
+pub const SPIN_NANOS: (u32, u32, u32) = (SHORTEST, FIRST, LONGEST);
 /// Looks between two readings of the clock.
 const LOOKS: u32 = 128;
 /// How often an event loop is woken beside which a thread spins, microseconds: as late as its timers would
@@ -161,6 +163,11 @@ pub(super) fn cpus() -> usize {
     *CPUS.get_or_init(|| std::thread::available_parallelism().map_or(1, usize::from))
 }
 
+/// How many threads of this process may spin at one time.
+pub fn spinning_at_most() -> usize {
+    cpus().max(2) - 1
+}
+
 /// One spin: `while spinner.again() { look }`. Ends by the budget, or when it must not spin at all.
 #[derive(Debug)]
 pub struct Spinner<'a> {
@@ -218,7 +225,7 @@ impl<'a> Spinner<'a> {
         if cpu != 0 && self.shared.peer.load64(CPU_AT) == cpu {
             return false;
         }
-        if SPINNING.fetch_add(1, Ordering::Relaxed) + 1 < cpus().max(2) {
+        if SPINNING.fetch_add(1, Ordering::Relaxed) < spinning_at_most() {
             return true;
         }
         SPINNING.fetch_sub(1, Ordering::Relaxed);

@@ -5,6 +5,7 @@
 //! defaults; more streams than these allow get the ring that they need.
 
 mod company;
+mod connected;
 mod kept;
 mod once;
 
@@ -18,6 +19,7 @@ use super::{Arm, Link, Offer, Side, Transport};
 use crate::args::{Bell, Bench, Size, Trust, Wait};
 use crate::mem;
 
+pub(crate) use connected::ShmConnect;
 use kept::Kept;
 use once::Once;
 
@@ -55,7 +57,7 @@ impl Transport for ShmStreams {
     type Ends = Vec<Once>;
 
     fn settle(arm: &mut Arm) -> Result<(), String> {
-        if arm.bench != Bench::Latency {
+        if !matches!(arm.bench, Bench::Latency | Bench::Quiet) {
             return Err("not supported: its operation is one round trip".to_owned());
         }
         arm.trust = Trust::Untrusted;
@@ -72,10 +74,6 @@ impl Transport for ShmStreams {
 }
 
 pub(super) fn settle(arm: &mut Arm) -> Result<(), String> {
-    let (Size(size), largest) = (arm.size, Limits::default().max_message as usize);
-    if size > largest {
-        return Err(format!("not supported: a message has at most {largest} bytes by default"));
-    }
     if arm.trust == Trust::Untrusted {
         // The library uses an eventfd between trusted peers only.
         arm.bell = Bell::Socket;
@@ -90,16 +88,40 @@ fn offer<L: Link + 'static>(arm: &Arm, links: Links<L>) -> io::Result<Offer<Vec<
     let arm = arm.clone();
     let listener = Listener::builder().config(config(&arm)?).bind(&arm.socket).map_err(other)?;
     let complete = move || {
-        let session = listener.accept_timeout(PATIENCE).map_err(other)?;
-        let session = session.ok_or_else(|| other("the peer does not connect"))?;
-        links(&arm, session, Side::Driver)
+        each_session(&arm, |arm| {
+            let session = listener.accept_timeout(PATIENCE).map_err(other)?;
+            let session = session.ok_or_else(|| other("the peer does not connect"))?;
+            links(arm, session, Side::Driver)
+        })
     };
     Ok(Offer { fds: Vec::new(), complete: Box::new(complete) })
 }
 
 fn join<L>(arm: &Arm, links: Links<L>) -> io::Result<Vec<L>> {
-    let session = Session::connect_with(&arm.socket, &config(arm)?).map_err(other)?;
-    links(arm, session, Side::Peer)
+    each_session(arm, |arm| {
+        let session = Session::connect_with(&arm.socket, &config(arm)?).map_err(other)?;
+        links(arm, session, Side::Peer)
+    })
+}
+
+/// One session, unless each link is to have its own.
+fn each_session<L>(
+    arm: &Arm,
+    mut links: impl FnMut(&Arm) -> io::Result<Vec<L>>,
+) -> io::Result<Vec<L>> {
+    if arm.bench != Bench::FanIn {
+        return links(arm);
+    }
+    let mut all = Vec::new();
+    for _ in 0..arm.streams {
+        all.extend(links(&alone(arm))?);
+    }
+    Ok(all)
+}
+
+/// One of the sessions of `fan-in`.
+pub(super) fn alone(arm: &Arm) -> Arm {
+    Arm { streams: 1, ..arm.clone() }
 }
 
 pub(super) fn config(arm: &Arm) -> io::Result<Config> {
@@ -110,6 +132,14 @@ pub(super) fn config(arm: &Arm) -> io::Result<Config> {
     let builder = match arm.trust {
         Trust::Untrusted => builder,
         Trust::Trusted => builder.trust(mem::trust_the_peer()),
+    };
+    // What is larger than the library takes by default gets as much room, and no more.
+    let builder = match arm.size.0 > Limits::default().max_message as usize {
+        true => {
+            let size = u32::try_from(arm.size.0).unwrap_or(u32::MAX);
+            builder.max_message(size).arena_max(size.next_power_of_two().saturating_mul(8))
+        }
+        false => builder,
     };
     let streams = arm.streams + arm.parked + arm.open;
     let builder = match streams > Limits::default().max_streams as usize {

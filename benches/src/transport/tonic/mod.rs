@@ -18,7 +18,7 @@ use shmipc_http::{Address, Connector, grpc};
 
 use super::{Arm, Offer, Transport, shm};
 use crate::args::{Bell, Bench, Trust, Wait};
-use crate::legs::{Ends, Tasks, runtime};
+use crate::legs::{Ends, Leg, Tasks, runtime};
 use crate::measure::Samples;
 
 use calls::Caller;
@@ -98,8 +98,11 @@ impl Transport for TonicDuplex {
 
 /// What holds for all three.
 fn settle(arm: &mut Arm) -> Result<(), String> {
-    if arm.bench == Bench::Throughput {
+    if arm.bench.is_one_way() {
         return Err("not supported: its operation is a round trip".to_owned());
+    }
+    if arm.mixed || arm.bench == Bench::FanIn {
+        return Err("not supported: one connection and one size".to_owned());
     }
     arm.trust = Trust::Untrusted;
     arm.bell = Bell::None;
@@ -137,19 +140,18 @@ impl Ends for End {
         &mut self,
         arm: &Arm,
         clock: &Clock,
-        from: u64,
-        ops: u64,
+        leg: Leg,
         samples: &mut Samples,
     ) -> io::Result<(u64, Duration)> {
         match self {
-            Self::Calls(callers) => callers.measure(arm, clock, from, ops, samples),
+            Self::Calls(callers) => callers.measure(arm, clock, leg, samples),
             Self::Serves(_) | Self::Nothing => Err(io::Error::other("the peer does not call")),
         }
     }
 
-    fn answer(&mut self, arm: &Arm, from: u64, ops: u64) -> io::Result<()> {
+    fn answer(&mut self, arm: &Arm, leg: Leg) -> io::Result<()> {
         match self {
-            Self::Serves(serving) => serving.until(from * arm.streams as u64 + ops),
+            Self::Serves(serving) => serving.until(leg.from * arm.streams as u64 + leg.ops),
             Self::Calls(_) | Self::Nothing => {}
         }
         Ok(())

@@ -1,0 +1,76 @@
+//! The program under test, and what it prints.
+
+use std::process::{Command, Output, Stdio};
+use std::thread;
+
+use serde_json::Value;
+
+/// What a line of JSON consists of, in this order.
+const KEYS: [&str; 33] = [
+    "bench",
+    "transport",
+    "wait",
+    "trust",
+    "bell",
+    "touch",
+    "size",
+    "mixed",
+    "batch",
+    "parked",
+    "open",
+    "streams",
+    "percent",
+    "rate",
+    "runtime",
+    "n",
+    "p50_ns",
+    "p90_ns",
+    "p99_ns",
+    "p999_ns",
+    "max_ns",
+    "mean_ns",
+    "msgs_per_s",
+    "bytes_per_s",
+    "cpu_ns_per_op",
+    "switches_per_op",
+    "bells_per_op",
+    "spread",
+    "lowest_ns",
+    "highest_ns",
+    "blocks",
+    "probe_cacheline_ns",
+    "probe_eventfd_ns",
+];
+
+pub(crate) fn ipcbench(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_ipcbench"));
+    command.args(arguments).stdin(Stdio::null());
+    // A machine with one CPU runs this as well, only slower.
+    if thread::available_parallelism().is_ok_and(|cpus| cpus.get() < 2) {
+        command.args(["--pin", "0,0"]);
+    }
+    command
+}
+
+pub(crate) fn run(arguments: &[&str]) -> Output {
+    let output = ipcbench(arguments).output().unwrap();
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{arguments:?}: {}\n{told}", output.status);
+    output
+}
+
+pub(crate) fn lines(output: &Output) -> Vec<Value> {
+    let text = String::from_utf8(output.stdout.clone()).unwrap();
+    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+pub(crate) fn check(line: &Value) {
+    let text = line.to_string();
+    assert_eq!(line.as_object().unwrap().len(), KEYS.len(), "{text}");
+    for key in KEYS {
+        assert!(line.get(key).is_some(), "{key} is missing in {text}");
+    }
+    for key in ["n", "p50_ns", "p99_ns", "max_ns", "mean_ns", "msgs_per_s", "cpu_ns_per_op"] {
+        assert!(line[key].as_f64().unwrap() > 0.0, "{key} of {text}");
+    }
+}
