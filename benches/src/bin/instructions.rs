@@ -24,8 +24,8 @@ const RUNS: usize = 500;
 
 const SIZE: usize = 64;
 
-/// What is counted, and at most how many instructions a message may take.
-const PATHS: [(&str, f64); 2] = [("send_run", 330.0), ("receive_run", 330.0)];
+/// What is counted, and at most how many instructions a message may take: a fifth more than rustc 1.95 makes.
+const PATHS: [(&str, f64); 2] = [("send_run", 440.0), ("receive_run", 510.0)];
 
 fn main() -> Result<(), Box<dyn Error>> {
     match env::args().nth(1).as_deref() {

@@ -96,7 +96,7 @@ fn ratio(figures: &[Figures], line: &Figures) -> String {
             match Verdict::new(line, socket).counts() {
                 Some(ratio) if ratio < 0.1 => format!("1/{:.0}", 1.0 / ratio),
                 Some(ratio) => format!("{ratio:.2}"),
-                None => "within the spread".to_owned(),
+                None => "no verdict".to_owned(),
             }
         }
         _ => String::new(),
