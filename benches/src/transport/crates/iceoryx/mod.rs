@@ -55,6 +55,7 @@ fn name(arm: &Arm, number: usize, what: &str) -> io::Result<ServiceName> {
 
 /// How a side waits, and wakes the other.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "one for each link, which lasts")]
 enum Waiting {
     Polling,
     Sleeping { notifier: Notifier<ipc::Service>, listener: Listener<ipc::Service>, bells: u64 },
