@@ -18,11 +18,11 @@ fn is_readable(driver: &Driver) -> bool {
 /// One test: a process with two CPUs admits one spinning thread.
 #[test]
 fn beside_a_loop() {
-    the_loop_leaves_it_to_the_thread_once();
+    the_loop_leaves_it_to_the_thread();
     the_loop_is_woken_while_the_thread_spins();
 }
 
-fn the_loop_leaves_it_to_the_thread_once() {
+fn the_loop_leaves_it_to_the_thread() {
     let [session, _peer] = raw::pair();
     let driver = session.driver();
     assert!(!driver.spin_budget().is_zero());
@@ -30,7 +30,10 @@ fn the_loop_leaves_it_to_the_thread_once() {
     assert!(!driver.spin_budget().is_zero(), "a task of the loop");
     drop(session.spin_outside(SLICE));
     assert!(driver.spin_budget().is_zero());
-    assert!(!driver.spin_budget().is_zero(), "nobody has spun since");
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while driver.spin_budget().is_zero() {
+        assert!(Instant::now() < deadline, "nobody spins any more");
+    }
 }
 
 /// Nothing comes from the peer, and still the loop gets to look at its timers.

@@ -119,8 +119,8 @@ impl Driver {
     }
 
     /// How long looking pays before a sleep, by the session's mode and by what it has
-    /// [learned](Self::learn). Zero if a thread that is no task of the loop has spun for itself since the
-    /// last call ([`Session::spin_outside`]).
+    /// [learned](Self::learn). Zero while a thread that is no task of the loop spins for itself
+    /// ([`Session::spin_outside`]).
     pub fn spin_budget(&self) -> Duration {
         self.shared.loop_spin_budget()
     }

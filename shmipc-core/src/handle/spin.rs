@@ -8,13 +8,13 @@
 //!   process that is pinned to one CPU leaves the others to its peer.
 //! * Nobody spins while the peer's waiting or working thread was last seen on the same CPU.
 //! * A thread that spins beside an event loop of this process, without being one of its tasks, keeps the loop
-//!   asleep: the loop spins for nobody until it has slept once ([`Spinner::outside`]). For its timers and
+//!   asleep: the loop spins for nobody until a millisecond after ([`Spinner::outside`]). For its timers and
 //!   other descriptors it is woken some thousand times a second, and offered the CPU.
 //! * Whoever spins and drains something for a thread that sleeps leaves it the CPU, if the session has at
 //!   least as many waiting threads as this process has CPUs.
 
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::config::WaitMode;
@@ -37,6 +37,8 @@ const LOOKS: u32 = 128;
 /// How often an event loop is woken beside which a thread spins, microseconds: as late as its timers would
 /// be behind a spin, and some. A wake costs both about 10 µs.
 const LOOP_EVERY: u64 = 250;
+/// How long after the last such spin it was known of a loop goes on to sleep at once, microseconds.
+const ALONE: u64 = 1_000;
 /// Spins of such a thread between two readings of the clock.
 const SPINS: u32 = 64;
 
@@ -63,10 +65,13 @@ impl Default for SpinBudget {
 /// Spins beside an event loop. Its numbers are hints: two threads at once may count as one.
 #[derive(Debug)]
 struct Outside {
-    /// Somebody has spun since the loop last asked.
-    seen: AtomicBool,
     spins: AtomicU32,
+    /// As many as the loop knew of when it last asked.
+    asked: AtomicU32,
     began: Instant,
+    /// Until when the loop takes the thread for one that spins, microseconds since `began`. Longer than the
+    /// loop keeps it off a CPU that they share.
+    alone_until: AtomicU64,
     /// When the loop was last woken, microseconds since `began`.
     woken: AtomicU64,
 }
@@ -74,9 +79,10 @@ struct Outside {
 impl Default for Outside {
     fn default() -> Self {
         Self {
-            seen: AtomicBool::new(false),
             spins: AtomicU32::new(0),
+            asked: AtomicU32::new(0),
             began: Instant::now(),
+            alone_until: AtomicU64::new(0),
             woken: AtomicU64::new(0),
         }
     }
@@ -85,17 +91,28 @@ impl Default for Outside {
 impl Outside {
     /// Notes a spin. True if the loop has been left alone for long.
     fn note(&self) -> bool {
-        if !self.seen.load(Ordering::Relaxed) {
-            self.seen.store(true, Ordering::Relaxed);
-        }
         let spins = self.spins.load(Ordering::Relaxed).wrapping_add(1);
         self.spins.store(spins, Ordering::Relaxed);
         spins.is_multiple_of(SPINS) && self.is_due()
     }
 
+    /// Whether somebody spins: has done so since the last call, or shortly before it.
+    fn is_alone(&self) -> bool {
+        let spins = self.spins.load(Ordering::Relaxed);
+        let now = self.micros();
+        if spins != self.asked.swap(spins, Ordering::Relaxed) {
+            self.alone_until.store(now + ALONE, Ordering::Relaxed);
+        }
+        now < self.alone_until.load(Ordering::Relaxed)
+    }
+
+    fn micros(&self) -> u64 {
+        self.began.elapsed().as_micros() as u64
+    }
+
     #[cold]
     fn is_due(&self) -> bool {
-        let now = self.began.elapsed().as_micros() as u64;
+        let now = self.micros();
         let due = now - self.woken.load(Ordering::Relaxed).min(now) >= LOOP_EVERY;
         if due {
             self.woken.store(now, Ordering::Relaxed);
@@ -138,12 +155,9 @@ impl SpinBudget {
 }
 
 impl Shared {
-    /// How long an event loop may spin before it sleeps: not at all if a thread beside it has done so since
-    /// it last asked.
+    /// How long an event loop may spin before it sleeps: not at all while a thread beside it does.
     pub(super) fn loop_spin_budget(&self) -> Duration {
-        let seen = &self.spin.outside.seen;
-        if seen.load(Ordering::Relaxed) {
-            seen.store(false, Ordering::Relaxed);
+        if self.spin.outside.is_alone() {
             return Duration::ZERO;
         }
         match self.wait_mode {
