@@ -200,8 +200,12 @@ fn long_run(transport: &str) -> (Child, Pid) {
     told.read_line(&mut line).unwrap();
     let peer = line.split("peer ").nth(1).and_then(|rest| rest.split(' ').next());
     let peer = Pid::from_raw(peer.and_then(|pid| pid.parse().ok()).expect(&line));
+    // The first round is over, so both are at work.
+    while !line.starts_with("round ") {
+        line.clear();
+        assert!(told.read_line(&mut line).unwrap() > 0, "it is told of rounds");
+    }
     thread::spawn(move || told.read_to_end(&mut Vec::new()));
-    thread::sleep(Duration::from_millis(200));
     (driver, peer)
 }
 

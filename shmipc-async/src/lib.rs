@@ -35,8 +35,8 @@
 //! another kind, are not woken before.
 //!
 //! In `block_on` of a multi-thread runtime, as in `main` under `#[tokio::main]`, the caller looks for as long as a thread
-//! would. Where the process has one CPU only, that keeps timers of the workers waiting for milliseconds while
-//! the session is busy: spawn what talks, and await it.
+//! would, and the driver sleeps meanwhile. A worker is woken each 250 µs, so that its timers are not late for that; a task
+//! costs less, so spawn what talks for long, and await it.
 //!
 //! A poll that finds nothing looks a little longer, for at most 20 µs inside of a task, before it is
 //! pending; the configuration's [`WaitMode`] decides whether it does.

@@ -45,7 +45,8 @@ pub enum Commit {
     /// All of `arena_max` when the session begins, for as long as it lasts. A lack of memory is noticed by
     /// `connect` ([`HandshakeError::NoMemory`](crate::error::HandshakeError::NoMemory),
     /// [`HandshakeError::NotCommitted`](crate::error::HandshakeError::NotCommitted)), or ends the session at
-    /// the side that accepts. Costs what the kernel takes to clear that many bytes, on each side that asks for it.
+    /// the side that accepts. Costs what the kernel takes to clear that many bytes, on each side that asks for it,
+    /// and blocks for so long, a thread of the runtime under tokio.
     Upfront,
 }
 

@@ -108,14 +108,21 @@ impl Case {
         }
     }
 
-    /// A twin need not be waited for longer than it takes to see that it is one.
-    fn patience(&self) -> Duration {
-        if self.twin.is_some() { Duration::from_millis(300) } else { PATIENCE }
+    /// Looks until `condition` holds.
+    fn until(&self, what: &str, condition: impl FnMut() -> bool) -> Result<(), String> {
+        self.until_unless(None, what, condition)
     }
 
-    /// Looks until `condition` holds.
-    fn until(&self, what: &str, mut condition: impl FnMut() -> bool) -> Result<(), String> {
-        let deadline = Instant::now() + self.patience();
+    /// The same, of what never comes with this twin, and is not waited for as long.
+    fn until_unless(
+        &self,
+        twin: Option<Twin>,
+        what: &str,
+        mut condition: impl FnMut() -> bool,
+    ) -> Result<(), String> {
+        let in_vain = twin.is_some() && self.twin == twin;
+        let patience = if in_vain { Duration::from_millis(300) } else { PATIENCE };
+        let deadline = Instant::now() + patience;
         while !condition() {
             if Instant::now() > deadline {
                 return Err(format!("in vain: {what}"));
@@ -166,7 +173,7 @@ impl Case {
         drop(victim);
         let account = result?;
         let mut now = before;
-        self.until("descriptors and mappings are what they were", || {
+        self.until_unless(Some(Twin::Leaks), "descriptors and mappings are what they were", || {
             now = Held::by(us);
             now == before
         })
@@ -211,7 +218,9 @@ impl Case {
         if self.side == Side::Client && self.twin != Some(Twin::Deaf) {
             probe(path);
         }
-        self.until("the survivor learns of it", || survivor.thread.is_finished())?;
+        self.until_unless(Some(Twin::Deaf), "the survivor learns of it", || {
+            survivor.thread.is_finished()
+        })?;
         let testimony =
             survivor.thread.join().map_err(|panic| format!("it panicked: {panic:?}"))?;
         neighbour.goes_on();
