@@ -13,8 +13,8 @@ use crate::driver::SLICE;
 /// The longest look outside of a task: as long as the longest spin of a thread.
 const LONG_SLICE: Duration = Duration::from_micros(150);
 
-/// Polls within the task's budget: at once, then for a little while if nobody else has lately had to wait,
-/// then with the task's waker.
+/// Polls within the task's budget, with the task's waker. If nobody else has lately had to wait, it polls without
+/// one before, at once and then for a little while; that others are there costs them, and so does a second look.
 pub(crate) fn poll<S, T>(
     session: &Session,
     cx: &mut Context<'_>,
@@ -23,10 +23,13 @@ pub(crate) fn poll<S, T>(
     mut once: impl FnMut(&mut S, Option<&Waker>) -> Poll<T>,
 ) -> Poll<T> {
     let budget = ready!(proceed(cx));
-    let seen = session.tail();
-    let mut polled = once(on, None);
-    if polled.is_pending() && is_alone(on) {
-        polled = look_longer(session, seen, || once(on, None));
+    let mut polled = Poll::Pending;
+    if is_alone(on) {
+        let seen = session.tail();
+        polled = once(on, None);
+        if polled.is_pending() {
+            polled = look_longer(session, seen, || once(on, None));
+        }
     }
     if polled.is_pending() {
         polled = once(on, Some(cx.waker()));

@@ -161,10 +161,9 @@ impl Session {
         }
     }
 
-    /// To be told of a [`poll_accept`](Self::poll_accept) in vain. Whether no stream seems to be in use.
+    /// Whether no stream seems to be in use, so that who looks for one to accept may look longer. A guess.
     pub fn is_alone(&self) -> bool {
-        let shared = &self.owner.shared;
-        !shared.is_foreign() && shared.rx().is_alone(None)
+        self.owner.shared.crowd.is_alone(None)
     }
 
     /// To be called by who gives up waiting in [`poll_accept`](Self::poll_accept), lest wakers of those

@@ -43,7 +43,7 @@ mod wakers;
 pub use credit::{RecvCredit, SendCredit, charge, footprint};
 pub use id::StreamId;
 pub use rx::Readiness;
-pub(crate) use rx::{BUDGET, Drained, End, Entry, Feeds, Next, Payload, Rx};
+pub(crate) use rx::{BUDGET, Crowd, Drained, End, Entry, Feeds, Next, Payload, Rx};
 pub use stats::{RecvStats, SendStats, Stats};
 pub(crate) use tickets::TicketId;
 pub(crate) use tx::{Ask, Grant, Tx};

@@ -38,6 +38,8 @@ pub struct RecvHalf<T: Trust = Untrusted> {
     joined: usize,
     /// What was taken would answer the next call: watchers have been told.
     kept: bool,
+    /// Memory of a message that was copied out, to be given back in the next section.
+    spare: Option<Box<[u8]>>,
     trust: PhantomData<T>,
 }
 
@@ -45,14 +47,15 @@ pub struct RecvHalf<T: Trust = Untrusted> {
 enum Announce {
     Known,
     Unknown,
-    Asking(Reserving),
+    /// Boxed, as few streams ever need it.
+    Asking(Box<Reserving>),
 }
 
 impl<T: Trust> RecvHalf<T> {
     pub(super) fn new(owner: Arc<Owner>, key: usize, id: StreamId, announced: bool) -> Self {
         let announce = if announced { Announce::Known } else { Announce::Unknown };
-        let (taken, joined, kept) = (VecDeque::new(), 0, false);
-        Self { owner, key, id, announce, taken, joined, kept, trust: PhantomData }
+        let (taken, joined, kept, spare) = (VecDeque::new(), 0, false, None);
+        Self { owner, key, id, announce, taken, joined, kept, spare, trust: PhantomData }
     }
 
     /// The stream's id.
@@ -60,11 +63,10 @@ impl<T: Trust> RecvHalf<T> {
         self.id
     }
 
-    /// To be told of a poll in vain. Whether this seems to be the only stream in use: if not, there are others
-    /// to be looked at before this one is looked at longer.
+    /// Whether this seems to be the only stream in use: if not, there are others to be looked at before this one
+    /// is looked at longer. A guess.
     pub fn is_alone(&self) -> bool {
-        let shared = &self.owner.shared;
-        !shared.is_foreign() && shared.rx().is_alone(Some(self.key))
+        self.owner.shared.crowd.is_alone(Some(self.key))
     }
 
     /// Counters of what was received.

@@ -10,7 +10,7 @@ use crate::session::{Entry, Payload};
 
 use super::RecvHalf;
 use super::parts::Taken;
-use super::record::come_back;
+use super::record::{Found, come_back};
 
 /// Parts taken in one turn at most: a peer that sends without end keeps nobody longer.
 const TURN: usize = 16 << 10;
@@ -25,11 +25,20 @@ impl<T: Trust> RecvHalf<T> {
         &mut self,
         waker: Option<&Waker>,
     ) -> Poll<Result<Option<Message<T>>, RecvError>> {
-        if self.taken.is_empty() && !self.owner.shared.is_foreign() {
+        if self.taken.is_empty() {
             let copy = |peer: &Arc<PeerMapping>, at, len| Some(peer.read_to_vec(at, len));
-            if let Some(bytes) = self.owner.shared.take_inline(self.key, copy) {
-                let part = Part::Heap(bytes.into_boxed_slice());
-                return Poll::Ready(Ok(Some(Message::new(part, Vec::new(), self.promise()))));
+            match self.poll_next(Some(copy), waker) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                Poll::Ready(Ok(None)) => return Poll::Ready(Ok(None)),
+                Poll::Ready(Ok(Some(Found::Copied(bytes)))) => {
+                    return Poll::Ready(Ok(Some(self.message(bytes.into_boxed_slice()))));
+                }
+                Poll::Ready(Ok(Some(Found::Entry(entry)))) if !entry.more => {
+                    let part = self.part(entry);
+                    return Poll::Ready(Ok(Some(Message::new(part, Vec::new(), self.promise()))));
+                }
+                Poll::Ready(Ok(Some(Found::Entry(entry)))) => self.take(entry),
             }
         }
         let polled = self.poll_parts(waker);
@@ -38,6 +47,10 @@ impl<T: Trust> RecvHalf<T> {
             self.set_kept(whole);
         }
         polled
+    }
+
+    fn message(&self, bytes: Box<[u8]>) -> Message<T> {
+        Message::new(Part::Heap(bytes), Vec::new(), self.promise())
     }
 
     /// Takes parts until a message is complete.
@@ -80,25 +93,23 @@ impl<T: Trust> RecvHalf<T> {
         out: &mut [u8],
         waker: Option<&Waker>,
     ) -> Poll<Result<Option<usize>, RecvError>> {
-        if self.taken.is_empty() && !self.owner.shared.is_foreign() {
+        if self.taken.is_empty() {
             let copy = |peer: &Arc<PeerMapping>, at, len| {
                 peer.read(at, out.get_mut(..len)?);
                 Some(len)
             };
-            if let Some(len) = self.owner.shared.take_inline(self.key, copy) {
-                return Poll::Ready(Ok(Some(len)));
-            }
-            match self.poll_entry(waker) {
+            match self.poll_next(Some(copy), waker) {
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
                 Poll::Ready(Ok(None)) => return Poll::Ready(Ok(None)),
-                Poll::Ready(Ok(Some(entry))) => match entry {
+                Poll::Ready(Ok(Some(Found::Copied(len)))) => return Poll::Ready(Ok(Some(len))),
+                Poll::Ready(Ok(Some(Found::Entry(entry)))) => match entry {
                     Entry { payload: Payload::Heap(bytes), more: false }
                         if bytes.len() <= out.len() =>
                     {
                         let len = bytes.len();
                         out[..len].copy_from_slice(&bytes);
-                        self.owner.shared.rx().reuse(bytes);
+                        self.spare = Some(bytes);
                         return Poll::Ready(Ok(Some(len)));
                     }
                     entry => self.take(entry),

@@ -1,14 +1,26 @@
 //! The next record of a stream.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::task::{Poll, Waker};
 
 use crate::error::{RecvError, SendError, SessionError};
 use crate::handle::message::{Lent, Part, Trust};
 use crate::handle::send::Reserving;
+use crate::mem::PeerMapping;
 use crate::session::{Ask, Drained, Effects, End, Entry, Next, Payload};
 
 use super::{Announce, RecvHalf};
+
+/// What a stream has next.
+pub(super) enum Found<R> {
+    /// A whole message, made of its bytes in the queue.
+    Copied(R),
+    Entry(Entry),
+}
+
+/// Makes something of the bytes of a message; `None` leaves it where it is.
+type Copy<R> = fn(&Arc<PeerMapping>, usize, usize) -> Option<R>;
 
 impl<T: Trust> RecvHalf<T> {
     /// The next record of the stream; `None` at its end.
@@ -17,15 +29,40 @@ impl<T: Trust> RecvHalf<T> {
         &mut self,
         waker: Option<&Waker>,
     ) -> Poll<Result<Option<Entry>, RecvError>> {
+        self.poll_next(None::<Copy<Infallible>>, waker)
+            .map_ok(|found| found.map(|Found::Entry(entry)| entry))
+    }
+
+    /// The same in one section, of which a whole message in the queue is made by `copy` where it lies.
+    #[inline]
+    pub(super) fn poll_next<R>(
+        &mut self,
+        copy: Option<impl FnOnce(&Arc<PeerMapping>, usize, usize) -> Option<R>>,
+        waker: Option<&Waker>,
+    ) -> Poll<Result<Option<Found<R>>, RecvError>> {
         if self.owner.shared.is_foreign() {
             return Poll::Ready(Err(SessionError::Forked.into()));
         }
         let shared = &self.owner.shared;
+        let mut rx = shared.rx();
+        if let Some(spare) = self.spare.take() {
+            rx.reuse(spare);
+        }
+        if let Some(copy) = copy {
+            let mut effects = None;
+            if let Some(copied) = shared.take_inline(self.key, &mut rx, &mut effects, copy) {
+                drop(rx);
+                if let Some(effects) = effects {
+                    shared.complete(effects, Ok(()));
+                }
+                return Poll::Ready(Ok(Some(Found::Copied(copied))));
+            }
+        }
         let mut effects = Effects::default();
         let mut result = Ok(());
         let mut more = false;
         let next = {
-            let mut rx = shared.rx();
+            let mut rx = rx;
             let mut next = rx.take(self.key, &**shared, &mut effects);
             for _ in 0..shared.drains() {
                 if !matches!(next, Next::Nothing) || result.is_err() {
@@ -54,7 +91,7 @@ impl<T: Trust> RecvHalf<T> {
                     }
                     Poll::Pending
                 }
-                (Next::Entry(entry), _) => Poll::Ready(Ok(Some(entry))),
+                (Next::Entry(entry), _) => Poll::Ready(Ok(Some(Found::Entry(entry)))),
                 (Next::End(End::Finished), _) => Poll::Ready(Ok(None)),
                 (Next::End(End::Reset(code)), _) => Poll::Ready(Err(RecvError::Reset(code))),
                 (Next::End(End::Unseen), _) => Poll::Ready(Err(RecvError::GoingAway)),
@@ -65,13 +102,13 @@ impl<T: Trust> RecvHalf<T> {
         if next.is_pending() {
             if failed {
                 // The session has just ended: say so instead of waiting.
-                return self.poll_entry(waker);
+                return self.poll_entry(waker).map_ok(|entry| entry.map(Found::Entry));
             }
             if more {
                 let _: Poll<()> = come_back(waker);
             }
             if !matches!(self.announce, Announce::Known) {
-                return self.poll_announce(waker);
+                return self.poll_announce(waker).map_ok(|never| match never {});
             }
         }
         next
@@ -82,7 +119,7 @@ impl<T: Trust> RecvHalf<T> {
     pub(super) fn poll_announce(
         &mut self,
         waker: Option<&Waker>,
-    ) -> Poll<Result<Option<Entry>, RecvError>> {
+    ) -> Poll<Result<Infallible, RecvError>> {
         let owner = &self.owner;
         let (known, serial) = {
             let tx = owner.shared.tx();
@@ -93,7 +130,8 @@ impl<T: Trust> RecvHalf<T> {
             return Poll::Pending;
         }
         if matches!(self.announce, Announce::Unknown) {
-            self.announce = Announce::Asking(Reserving::new(owner, self.key, serial, Ask::Open));
+            self.announce =
+                Announce::Asking(Box::new(Reserving::new(owner, self.key, serial, Ask::Open)));
         }
         let Announce::Asking(asking) = &mut self.announce else { return Poll::Pending };
         let announced = asking.poll_grant(waker).map(|granted| {

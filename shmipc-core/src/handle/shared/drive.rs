@@ -62,18 +62,12 @@ impl Shared {
     pub(in crate::handle) fn take_inline<R>(
         &self,
         key: usize,
+        rx: &mut Rx,
+        effects: &mut Option<Effects>,
         copy: impl FnOnce(&Arc<PeerMapping>, usize, usize) -> Option<R>,
     ) -> Option<R> {
-        let mut effects = None;
-        let payload = {
-            let mut rx = self.rx();
-            let payload = rx.take_inline(key, self, &mut effects, copy)?;
-            self.drained.store(rx.drained(), Ordering::Release);
-            payload
-        };
-        if let Some(effects) = effects {
-            self.complete(effects, Ok(()));
-        }
+        let payload = rx.take_inline(key, self, effects, copy)?;
+        self.drained.store(rx.drained(), Ordering::Release);
         Some(payload)
     }
 

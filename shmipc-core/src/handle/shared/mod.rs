@@ -26,7 +26,7 @@ use crate::mem::{Home, OwnMapping, PeerMapping, PeerTrust};
 use crate::notify::event::Checks;
 use crate::notify::wait::WaitBook;
 use crate::pool::ReturnWriter;
-use crate::session::{Effects, Feeds, Rx, Stats, Tx};
+use crate::session::{Crowd, Effects, Feeds, Rx, Stats, Tx};
 use crate::wire::Decoder;
 
 use super::spin::SpinBudget;
@@ -44,6 +44,7 @@ pub(crate) struct Shared {
     pub(super) own: Arc<OwnMapping>,
     pub(super) peer: Arc<PeerMapping>,
     rx: Mutex<Rx>,
+    pub(super) crowd: Crowd,
     tx: Mutex<Tx>,
     returns: Mutex<Returns>,
     socket: Mutex<SocketIn>,
@@ -131,8 +132,10 @@ impl Shared {
             ..
         } = established;
         let returns = ReturnWriter::new(Arc::clone(&own), &out, &incoming);
+        let rx = Rx::new(&own, &peer, role, &out, &incoming);
         Ok(Self {
-            rx: Mutex::new(Rx::new(&own, &peer, role, &out, &incoming)),
+            crowd: rx.crowd(),
+            rx: Mutex::new(rx),
             tx: Mutex::new(Tx::new(&own, &peer, &out, &incoming)),
             returns: Mutex::new(Returns { writer: returns, lent: 0, by_segment: BTreeMap::new() }),
             socket: Mutex::new(SocketIn {

@@ -279,7 +279,7 @@ impl<O: MemoryMut + Clone, P: Memory + Clone> Rx<O, P> {
                 self.announce_credit(key, feeds, effects);
                 wanted = Some(entry);
             } else {
-                stream.wake(&mut self.called, effects);
+                stream.wake(&self.crowd, effects);
                 let mut entry = entry;
                 if let Payload::Lent { weight, number, .. } = &mut entry.payload {
                     *number = self.unread.add(key, *weight);
@@ -324,7 +324,7 @@ impl<O: MemoryMut + Clone, P: Memory + Clone> Rx<O, P> {
         effects: &mut Effects,
     ) {
         if let Some(stream) = self.streams.get_mut(key) {
-            stream.wake(&mut self.called, effects);
+            stream.wake(&self.crowd, effects);
         }
         self.put_aside = true;
         let mut tx = feeds.tx();

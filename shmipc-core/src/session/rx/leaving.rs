@@ -83,7 +83,7 @@ impl<O: MemoryMut + Clone, P: Memory + Clone> Rx<O, P> {
                 return Err(PeerMisbehaved::FinalPosition);
             }
             stream.end = Some(End::Unseen);
-            stream.wake(&mut self.called, effects);
+            stream.wake(&self.crowd, effects);
             tx.refuse(key);
         }
         self.put_aside |= !unseen.is_empty();

@@ -2,6 +2,7 @@
 
 #![deny(clippy::unwrap_used, clippy::panic)]
 
+mod crowd;
 mod drain;
 mod evict;
 mod leaving;
@@ -22,6 +23,7 @@ use crate::mem::{LentBytes, Memory, MemoryMut, OwnMapping, PeerMapping};
 use crate::notify::leaving::{Final, Limit};
 use crate::queue::RecordReader;
 
+pub(crate) use crowd::Crowd;
 pub use watch::Readiness;
 
 use super::{Effects, RecvCredit, StreamId, Tx};
@@ -154,10 +156,7 @@ pub(crate) struct Rx<O = Arc<OwnMapping>, P = Arc<PeerMapping>> {
     segments: BTreeMap<u32, (Arc<PeerMapping>, SegmentClass)>,
     unread: Unread,
     spare: Spare,
-    /// The stream that somebody looked at in vain last; `None`: it was for one to accept.
-    looked: Option<usize>,
-    /// Streams whose waker was called and that nobody has looked at since.
-    called: usize,
+    crowd: Crowd,
     /// The id of the segment announced last.
     pub(crate) last_segment: u32,
     credit: RecvCredit,
@@ -198,8 +197,7 @@ impl<O: MemoryMut + Clone, P: Memory + Clone> Rx<O, P> {
             segments: BTreeMap::new(),
             unread: Unread::default(),
             spare: Spare::default(),
-            looked: None,
-            called: 0,
+            crowd: Crowd::new(),
             last_segment: 0,
             credit: RecvCredit::session(incoming.unread_max),
             limit: Limit::default(),
@@ -214,6 +212,11 @@ impl<O: MemoryMut + Clone, P: Memory + Clone> Rx<O, P> {
             bytes: 0,
             evicted: 0,
         }
+    }
+
+    /// How many others there are, to be asked without the lock.
+    pub(crate) fn crowd(&self) -> Crowd {
+        self.crowd.clone()
     }
 
     // --- segments and the end ------------------------------------------------------------------
@@ -250,7 +253,7 @@ impl<O: MemoryMut + Clone, P: Memory + Clone> Rx<O, P> {
         effects.wakers.append(&mut self.accept_wakers);
         effects.wakers.append(&mut self.end_wakers);
         for (_, stream) in &mut self.streams {
-            stream.wake(&mut self.called, effects);
+            stream.wake(&self.crowd, effects);
         }
     }
 }
@@ -284,9 +287,11 @@ impl RxStream {
     }
 
     /// There is something for whoever waits for the stream.
-    fn wake(&mut self, called: &mut usize, effects: &mut Effects) {
+    fn wake(&mut self, crowd: &Crowd, effects: &mut Effects) {
         if let Some(waker) = self.waker.take() {
-            *called += usize::from(!std::mem::replace(&mut self.called, true));
+            if !std::mem::replace(&mut self.called, true) {
+                crowd.called();
+            }
             effects.wakers.extend(Some(waker));
         }
         effects.wakers.extend(self.watcher.take());

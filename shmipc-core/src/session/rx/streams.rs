@@ -22,7 +22,9 @@ impl<O: MemoryMut + Clone, P: Memory + Clone> Rx<O, P> {
         effects: &mut Effects,
     ) -> Next {
         let Some(stream) = self.streams.get_mut(key) else { return Next::Nothing };
-        self.called -= usize::from(std::mem::take(&mut stream.called));
+        if std::mem::take(&mut stream.called) {
+            self.crowd.looked();
+        }
         let Some(entry) = stream.inbox.pop_front() else {
             return stream.end.map_or(Next::Nothing, Next::End);
         };
@@ -147,15 +149,10 @@ impl<O: MemoryMut + Clone, P: Memory + Clone> Rx<O, P> {
 
     /// Whom to wake when the stream has something.
     pub(crate) fn wait(&mut self, key: usize, waker: &Waker, effects: &mut Effects) {
+        self.crowd.waits(Some(key));
         if let Some(stream) = self.streams.get_mut(key) {
             store_waker(&mut stream.waker, Some(waker), effects);
         }
-    }
-
-    /// Notes that somebody has looked in vain at the stream `key`, or for one to accept. Whether it seems to be
-    /// the only one in use: it was looked at last before, and nobody who was called has yet to look.
-    pub(crate) fn is_alone(&mut self, key: Option<usize>) -> bool {
-        std::mem::replace(&mut self.looked, key) == key && self.called == 0
     }
 
     /// Whom to wake when a place may be free, after [`Rx::open`] found none.
@@ -173,6 +170,7 @@ impl<O: MemoryMut + Clone, P: Memory + Clone> Rx<O, P> {
 
     /// Whom to wake when the peer opens a stream.
     pub(crate) fn wait_accept(&mut self, waker: &Waker) {
+        self.crowd.waits(None);
         if !self.accept_wakers.iter().any(|old| old.will_wake(waker)) {
             self.accept_wakers.push(waker.clone());
         }
@@ -256,7 +254,7 @@ impl<O: MemoryMut + Clone, P: Memory + Clone> Rx<O, P> {
         self.stop_receiver(key, code, tx, effects);
         if let Some(stream) = self.streams.get_mut(key) {
             stream.received = false;
-            stream.wake(&mut self.called, effects);
+            stream.wake(&self.crowd, effects);
         }
         self.release(key, tx, effects);
     }
@@ -274,7 +272,7 @@ impl<O: MemoryMut + Clone, P: Memory + Clone> Rx<O, P> {
         if !std::mem::take(&mut stream.reading) {
             return;
         }
-        stream.wake(&mut self.called, effects);
+        stream.wake(&self.crowd, effects);
         let stop = stream.end.is_none();
         for entry in std::mem::take(&mut stream.inbox) {
             let len = entry.payload.len() as u32;
@@ -305,7 +303,9 @@ impl<O: MemoryMut + Clone, P: Memory + Clone> Rx<O, P> {
         }
         let id = stream.id;
         let stream = self.streams.remove(key);
-        self.called -= usize::from(stream.called);
+        if stream.called {
+            self.crowd.looked();
+        }
         let last_control = tx.remove(key);
         let places = if id.opener() == self.role { &mut self.ours } else { &mut self.theirs };
         let Some(place) = places.get_mut(id.place() as usize) else { return };
