@@ -5,7 +5,7 @@
 //! cargo run --release --example fanout                       all three choices, one after the other
 //! cargo run --release --example fanout -- wait|lose|disconnect
 //! cargo run --release --example fanout -- publisher CHOICE PATH    in terminals of their own
-//! cargo run --release --example fanout -- subscriber PAUSE PATH    three times, pause in microseconds
+//! cargo run --release --example fanout -- subscriber PAUSE PATH    three times, pause in milliseconds
 //! ```
 
 use std::collections::VecDeque;
@@ -20,7 +20,7 @@ use tokio::sync::Notify;
 use tokio::time::sleep;
 
 /// Messages, and the size of each.
-const MESSAGES: u64 = 2000;
+const MESSAGES: u64 = 300;
 const SIZE: usize = 1000;
 
 /// Messages that the publisher keeps for a subscriber which does not take them; beside them, what fits
@@ -28,8 +28,11 @@ const SIZE: usize = 1000;
 const KEPT: usize = 64;
 const WINDOW: u32 = 64 << 10;
 
-/// Microseconds that each subscriber takes for a message.
-const PAUSES: [u64; 3] = [0, 0, 500];
+/// Milliseconds that each subscriber takes for a message; the publisher makes one each.
+const PAUSES: [u64; 3] = [0, 0, 20];
+
+/// What is said of a subscriber that is no longer served.
+const DISCONNECTED: &str = "disconnected";
 
 /// What becomes of a subscriber that is slower than the publisher.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -141,7 +144,7 @@ impl Outbox {
     async fn send_all(&self, mut stream: SendStream) -> &'static str {
         loop {
             let next = self.when(|kept| match kept.messages.pop_front() {
-                _ if kept.disconnected => Some(Err("disconnected")),
+                _ if kept.disconnected => Some(Err(DISCONNECTED)),
                 Some(message) => Some(Ok(Some(message))),
                 None => kept.complete.then_some(Ok(None)),
             });
@@ -211,13 +214,21 @@ async fn publisher(choice: Choice, path: &Path) -> Result<(), Box<dyn Error>> {
             })
             .await;
     }
+    let (mut all_lost, mut disconnected) = (0, 0);
     for (number, (outbox, sending)) in subscribers.into_iter().enumerate() {
         let outcome = sending.await?;
         let lost = outbox.when(|kept| Some(kept.lost)).await;
         println!("  subscriber {number}: {outcome}, {lost} messages lost");
+        all_lost += lost;
+        disconnected += usize::from(outcome == DISCONNECTED);
     }
     println!("  publisher: {MESSAGES} messages published in {published:?}");
-    Ok(())
+    let as_chosen = match choice {
+        Choice::Wait => all_lost == 0 && disconnected == 0,
+        Choice::Lose => all_lost > 0 && disconnected == 0,
+        Choice::Disconnect => all_lost == 0 && disconnected > 0,
+    };
+    if as_chosen { Ok(()) } else { Err("that is not what was chosen".into()) }
 }
 
 #[tokio::main]
@@ -236,7 +247,7 @@ async fn subscriber(pause: u64, path: &Path) -> Result<(), Box<dyn Error>> {
                 }
                 (received, last) = (received + 1, Some(number));
                 if pause > 0 {
-                    sleep(Duration::from_micros(pause)).await;
+                    sleep(Duration::from_millis(pause)).await;
                 }
             }
             Ok(None) => break "the end",
@@ -244,6 +255,6 @@ async fn subscriber(pause: u64, path: &Path) -> Result<(), Box<dyn Error>> {
             Err(error) => return Err(error.into()),
         }
     };
-    println!("  a subscriber that takes {pause} µs received {received} before {end}");
+    println!("  a subscriber that takes {pause} ms received {received} before {end}");
     Ok(())
 }

@@ -11,6 +11,7 @@ use std::error::Error;
 use std::path::Path;
 use std::process::{self, Child, Command};
 use std::task::Poll;
+use std::time::Duration;
 
 use shmipc_sync::{Listener, Session, Stream, WaitSet};
 
@@ -18,6 +19,8 @@ const CLIENTS: usize = 8;
 /// Of each client.
 const SESSIONS: usize = 25;
 const REQUESTS: u64 = 200;
+/// How long the server waits for a client to make room for a reply.
+const PATIENCE: Duration = Duration::from_millis(100);
 
 fn main() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -86,6 +89,8 @@ fn server(path: &Path) -> Result<(), Box<dyn Error>> {
                 Some(Entry::Session(session)) => match session.try_accept() {
                     Ok(None) => {}
                     Ok(Some(mut stream)) => {
+                        // A client that does not read its replies is not waited for.
+                        stream.sender().set_timeout(Some(PATIENCE));
                         set.add_receiver(stream.receiver(), next)?;
                         entries.insert(next, Entry::Stream(stream));
                         next += 1;
@@ -96,17 +101,21 @@ fn server(path: &Path) -> Result<(), Box<dyn Error>> {
                         over += 1;
                     }
                 },
-                Some(Entry::Stream(stream)) => match stream.receiver().try_recv() {
-                    Poll::Pending => {}
-                    Poll::Ready(Ok(Some(request))) => {
-                        stream.send(&request.to_vec())?;
-                        answered += 1;
-                    }
-                    Poll::Ready(_) => {
+                Some(Entry::Stream(stream)) => {
+                    let goes_on = match stream.receiver().try_recv() {
+                        Poll::Pending => true,
+                        Poll::Ready(Ok(Some(request))) => {
+                            let sent = stream.send(&request.to_vec()).is_ok();
+                            answered += u64::from(sent);
+                            sent
+                        }
+                        Poll::Ready(_) => false,
+                    };
+                    if !goes_on {
                         set.remove(event.token);
                         entries.remove(&event.token);
                     }
-                },
+                }
                 None => {}
             }
         }

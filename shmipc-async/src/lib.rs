@@ -21,6 +21,7 @@
 //! let mut request = stream.reserve(5).await?;
 //! request.copy_from_slice(b"hello");
 //! request.commit()?;
+//! stream.finish()?;
 //! let reply = stream.recv().await?;
 //! # Ok(()) }
 //! ```
@@ -78,5 +79,7 @@ pub use shmipc_core::error::{
     UpgradeRefusal,
 };
 pub use shmipc_core::handle::{Message, Reservation, Trust, Trusted, Untrusted};
+pub use shmipc_core::layout::Geometry;
+pub use shmipc_core::listen::AcceptStats;
 pub use shmipc_core::mem::PeerTrust;
 pub use shmipc_core::session::{RecvStats, SendStats, Stats, StreamId};

@@ -10,11 +10,14 @@ use shmipc_core::error::ListenError;
 use shmipc_core::listen::{AcceptStats, Acceptor, Binding, ListenOptions};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
-use tokio::time::timeout_at;
+use tokio::time::{sleep, timeout_at};
 
 use crate::Session;
 use crate::fd::{Watched, watch};
 use crate::upgrade::{complete, failed};
+
+/// After a session that cannot be watched, for want of memory or because the user has too much to watch.
+const PAUSE: Duration = Duration::from_millis(100);
 
 /// Accepts sessions on a socket.
 ///
@@ -69,7 +72,7 @@ impl ListenerBuilder {
         self
     }
 
-    /// As [`Listener::bind_upgradable`].
+    /// As [`Listener::bind_upgradable`], and as cancel safe.
     ///
     /// # Errors
     /// As [`Listener::bind_upgradable`].
@@ -82,7 +85,7 @@ impl ListenerBuilder {
     }
 
     /// As [`Listener::bind_upgradable`], on a listening socket that somebody else has made. The upgrade
-    /// socket is at `upgrade`, a path or `@name`.
+    /// socket is at `upgrade`, a path or `@name`. As cancel safe.
     ///
     /// # Errors
     /// As [`Listener::bind_upgradable`].
@@ -156,8 +159,17 @@ impl Listener {
     /// # Errors
     /// [`ListenError`]: the listener is finished. Never because of one client.
     pub async fn accept(&self) -> Result<Session, ListenError> {
-        let accepted = self.work(|acceptor, now| acceptor.try_session(&self.config, now));
-        Session::from_core(accepted.await?).map_err(ListenError::Os)
+        loop {
+            let accepted = self.work(|acceptor, now| acceptor.try_session(&self.config, now));
+            match Session::from_core(accepted.await?) {
+                Ok(session) => return Ok(session),
+                // Its client learns of it by the end of the session.
+                Err(error) => {
+                    tracing::warn!(%error, "an accepted session cannot be watched");
+                    sleep(PAUSE).await;
+                }
+            }
+        }
     }
 
     /// Works on the acceptor until there is a result.

@@ -87,7 +87,7 @@ impl<T: Trust> RecvStream<T> {
     /// cheapest way to receive small messages: no memory is allocated. Cancel safe.
     ///
     /// # Errors
-    /// [`RecvError::TooLarge`] for a message longer than `out`, which stays the next message.
+    /// [`RecvError::BufferTooSmall`] for a message longer than `out`, which stays the next message.
     pub async fn recv_into(&mut self, out: &mut [u8]) -> Result<Option<usize>, RecvError> {
         poll_fn(|cx| {
             let Self { session, core, looks } = self;
@@ -128,7 +128,7 @@ impl<T: Trust> RecvStream<T> {
     }
 }
 
-/// Messages until the peer's finish; see [`RecvStream::messages`].
+/// Messages until the peer's finish; see [`RecvStream::messages`]. Cancel safe, as [`RecvStream::recv`] is.
 #[derive(Debug)]
 pub struct Messages<'a, T: Trust = Untrusted> {
     stream: &'a mut RecvStream<T>,

@@ -253,7 +253,7 @@ impl AsyncWrite for SendStream {
         true
     }
 
-    /// Ends the message that writes began, if any.
+    /// Ends the message that writes began, if any. Cancel safe as a write is.
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         if !this.core.is_in_message() {
@@ -263,7 +263,7 @@ impl AsyncWrite for SendStream {
         ended.map(|ended| ended.map(drop).map_err(Into::into))
     }
 
-    /// Ends this direction in good order; once more does nothing.
+    /// Ends this direction in good order; once more does nothing. Never pending.
     fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.get_mut().finish() {
             Ok(()) | Err(SendError::Ended) => Poll::Ready(Ok(())),

@@ -4,7 +4,7 @@
 //! (see [`crate::layout::negotiate`]).
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::error::ConfigError;
 use crate::mem::PeerTrust;
@@ -82,27 +82,34 @@ impl<F: Fn(PeerCred) -> bool + Send + Sync> Authorizer for F {
     }
 }
 
+/// Longer than anybody waits, and no more than a clock can count.
+const AGES: Duration = Duration::from_secs(30 * 365 * 24 * 3600);
+
 /// The limits of one side, in the units of the field names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Limits {
     /// Bytes of the record ring. A power of two, 4 KiB to 64 MiB. Default 128 KiB.
     pub ring_bytes: u32,
-    /// Streams the peer may have open at one time. 1 to 1 Mi. Default 256.
+    /// Streams the peer may have open at one time. From 1 to 1 Mi, as far as the control reserve has room in the
+    /// ring: `128 * max_streams + 256` is at most `ring_bytes * 3/8`, 382 with the default ring. Default 256.
     pub max_streams: u32,
-    /// Largest payload carried inside a record, bytes. Default 4,096; at most `ring_bytes/16 - 16`.
+    /// Largest payload carried inside a record, bytes. At most `ring_bytes/16 - 16` and `max_message`.
+    /// Default 4,096.
     pub inline_max: u32,
-    /// Extents lent, held, and segments not yet acknowledged, together. A power of two. Default 16,384.
+    /// Extents lent, held, and segments not yet acknowledged, together. A power of two from 256 to 1 Mi, at least
+    /// four times `4 + arena_max / 2 MiB`. Default 16,384.
     pub max_lent: u32,
-    /// Unread bytes of one stream that the peer may send ahead. A multiple of 128. Default 256 KiB.
+    /// Unread bytes of one stream that the peer may send ahead. A multiple of 128, from 128 to 1 GiB.
+    /// Default 256 KiB.
     pub stream_window: u32,
     /// Unread bytes of a whole session that the peer may send ahead: our promise of heap.
-    /// A multiple of 512. Default 16 MiB.
+    /// A multiple of 512, from 4 KiB to 1 GiB. Default 16 MiB.
     pub unread_max: u32,
-    /// Bytes of shared memory for payload, this side's. A power of two, at least 8 MiB or 0 segments
-    /// are ever made for a session that stays small. Default 64 MiB.
+    /// Bytes of shared memory for payload of this side, made as messages need it. A power of two from 8 MiB to
+    /// 2 GiB. Default 64 MiB.
     pub arena_max: u32,
-    /// Largest message in one contiguous extent, bytes. At most `arena_max / 8`. Default 4 MiB.
+    /// Largest message in one contiguous extent, bytes. From 1 to `arena_max / 8`. Default 4 MiB.
     pub max_message: u32,
 }
 
@@ -199,6 +206,11 @@ impl Config {
     /// How long connecting may take, handshake included.
     pub fn connect_timeout(&self) -> Duration {
         self.connect_timeout
+    }
+
+    /// When a call that begins now gives up connecting.
+    pub fn connect_deadline(&self) -> Instant {
+        Instant::now() + self.connect_timeout.min(AGES)
     }
 
     /// The same with another time for connecting, see [`ConfigBuilder::connect_timeout`].

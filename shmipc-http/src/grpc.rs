@@ -6,7 +6,8 @@ use tonic::transport::{Channel, Endpoint, Error};
 
 use crate::{Address, Connection, Connector, Peer};
 
-/// A channel to `address`, connected. It connects anew, at the next call, when the connection is lost.
+/// A channel to `address`, connected. It connects anew, at the next call, when the connection is lost. Cancel safe:
+/// cancelled, there is no connection.
 ///
 /// # Errors
 /// With [`ConnectError`](crate::ConnectError) as its source.

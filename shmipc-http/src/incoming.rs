@@ -41,7 +41,7 @@ impl Incoming {
     ///
     /// A socket file that a dead server has left is replaced. Of two servers that start at the same time only
     /// `shm:` gives the path to exactly one. The file of `shm:` belongs to its user alone, that of `unix:` has the
-    /// permissions that the umask leaves.
+    /// permissions that the umask leaves. Cancel safe: cancelled, it listens no longer.
     ///
     /// # Errors
     /// [`BindError`].
@@ -52,7 +52,7 @@ impl Incoming {
         Self::bind_with(address, Config::default()).await
     }
 
-    /// Listens at `address`, over shared memory with this configuration.
+    /// Listens at `address`, over shared memory with this configuration. Cancel safe, as [`bind`](Self::bind) is.
     ///
     /// # Errors
     /// As [`bind`](Self::bind).

@@ -22,6 +22,7 @@
 //! let mut request = stream.reserve(5)?;
 //! request.copy_from_slice(b"hello");
 //! request.commit()?;
+//! stream.finish()?;
 //! let reply = stream.recv()?;
 //! # Ok(()) }
 //! ```
@@ -68,5 +69,6 @@ pub use shmipc_core::error::{
 };
 pub use shmipc_core::handle::{Message, Trust, Trusted, Untrusted};
 pub use shmipc_core::layout::Geometry;
+pub use shmipc_core::listen::AcceptStats;
 pub use shmipc_core::mem::PeerTrust;
 pub use shmipc_core::session::{RecvStats, SendStats, Stats, StreamId};

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use ::tokio::io::{AsyncReadExt, AsyncWriteExt};
 use ::tokio::runtime::{Builder, Runtime};
 use ::tokio::time::{timeout, timeout_at};
+use futures_util::StreamExt;
 use shmipc_async::{Config, RecvStream, SendStream};
 use shmipc_core::error::{
     AcceptError, ConnectError, DrainError, ListenError, OpenError, RecvError, SendError,
@@ -306,7 +307,7 @@ impl<T: Trust> flavour::Receiver<T> for On<RecvStream<T>> {
     }
 
     fn messages(&mut self) -> impl Iterator<Item = Result<Message<T>, RecvError>> + '_ {
-        std::iter::from_fn(|| self.recv().transpose())
+        std::iter::from_fn(|| self.runtime.block_on(self.inner.messages().next()))
     }
 
     fn stop(&mut self, code: u32) {

@@ -52,6 +52,36 @@ macro_rules! every_case {
                 );
             })*
         }
+        mod multi_thread_and_blocking {
+            $(#[test]
+            fn $case() {
+                super::in_two_flavours::<super::Multi, super::Blocking>(
+                    super::PEER,
+                    stringify!($case),
+                    super::Setup::new(super::Size::Default),
+                );
+            })*
+        }
+        mod blocking_and_current_thread_asleep {
+            $(#[test]
+            fn $case() {
+                super::in_two_flavours::<super::Blocking, super::Current>(
+                    super::PEER,
+                    stringify!($case),
+                    super::Setup::new(super::Size::Default).wait(super::WaitMode::Block),
+                );
+            })*
+        }
+        mod current_and_multi_thread {
+            $(#[test]
+            fn $case() {
+                super::in_two_flavours::<super::Current, super::Multi>(
+                    super::PEER,
+                    stringify!($case),
+                    super::Setup::new(super::Size::Default).eventfd(),
+                );
+            })*
+        }
         mod multi_and_current_thread {
             $(#[test]
             fn $case() {

@@ -1,9 +1,9 @@
 //! Listeners: clients that are stuck, broken or hostile, and socket files.
 
 use std::io::{Read, Write};
-use std::os::unix::net::UnixStream;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Barrier};
 use std::time::Duration;
 
 use shmipc_sync::{Config, ConnectError, HandshakeError, ListenError, Listener, Refusal, Session};
@@ -43,6 +43,33 @@ fn hello() -> Vec<u8> {
     drop(socket);
     client.join().unwrap().unwrap_err();
     bytes
+}
+
+/// Of many that find the file of a dead server at the same time one gets the place, and the others are told.
+#[test]
+fn a_stale_file_is_replaced_once() {
+    const RIVALS: usize = 8;
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("socket");
+    for _ in 0..50 {
+        // Nobody removes it when the descriptor is closed.
+        drop(UnixListener::bind(&path).unwrap());
+        let line = Barrier::new(RIVALS);
+        let bound = std::thread::scope(|scope| {
+            let rival = || {
+                line.wait();
+                Listener::bind(&path)
+            };
+            let rivals: Vec<_> = (0..RIVALS).map(|_| scope.spawn(rival)).collect();
+            rivals.into_iter().map(|rival| rival.join().unwrap()).collect::<Vec<_>>()
+        });
+        let in_use = |bound: &&Result<Listener, ListenError>| {
+            matches!(bound, Err(ListenError::InUse { .. }))
+        };
+        assert_eq!(bound.iter().filter(in_use).count(), RIVALS - 1, "{bound:?}");
+        let winner = Arc::new(bound.into_iter().find_map(Result::ok).unwrap());
+        good_client_gets_in(&winner, &path);
+    }
 }
 
 /// Clients that connect and say nothing, or half a hello, delay nobody.

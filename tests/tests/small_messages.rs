@@ -76,7 +76,7 @@ fn a_short_buffer_loses_nothing() {
         near.send(&message).unwrap();
         let mut buffer = vec![0; len];
         let short = far.recv_into(&mut buffer[..len - 1]);
-        assert_eq!(short, Err(RecvError::TooLarge { max: len - 1 }));
+        assert_eq!(short, Err(RecvError::BufferTooSmall { len, room: len - 1 }));
         assert_eq!(far.recv_into(&mut buffer), Ok(Some(len)));
         assert_eq!(buffer, message);
     }

@@ -1,6 +1,9 @@
 //! Servers that hand over to each other while clients go on.
 
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use nix::sys::signal::Signal;
 use shmipc_sync::{Delivery, Listener, OpenError, Session, SessionError, Stream};
@@ -34,6 +37,39 @@ fn clients_follow_from_server_to_server() {
     server.line("failed Closed");
     server.succeed();
     assert_eq!(place.files(), ["socket.lock", "socket.upgrade.lock"]);
+}
+
+/// There is a listener at every moment: who does not repeat anything connects each time. And who connects is shown
+/// the process that listens now.
+#[test]
+fn there_is_always_a_listener() {
+    let place = Place::new(GENERATION);
+    let mut server = place.next(1);
+    let upgrade = place.path().with_extension("upgrade");
+    for socket in [&place.path(), &upgrade] {
+        let mode = socket.metadata().unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600, "{}", socket.display());
+    }
+    let stop = Arc::<AtomicBool>::default();
+    let (path, stopped) = (place.path(), Arc::clone(&stop));
+    let connecting = start("somebody who connects", move || {
+        let mut connected = 0_u64;
+        while !stopped.load(Ordering::Relaxed) {
+            UnixStream::connect(&path).expect("somebody listens");
+            connected += 1;
+        }
+        connected
+    });
+    for generation in 2..=12 {
+        let next = place.next(generation);
+        server.line("drained");
+        server.succeed();
+        let session = Session::connect(place.path()).unwrap();
+        assert_eq!(session.peer().pid, next.pid() as i32);
+        server = next;
+    }
+    stop.store(true, Ordering::Relaxed);
+    assert!(connecting.join() > 0);
 }
 
 /// A stream that is open keeps its server from being drained.

@@ -59,6 +59,7 @@ impl ClientEvents {
     }
 }
 
+/// Cancel safe, as [`ClientEvents::next`] is.
 impl futures_core::Stream for ClientEvents {
     type Item = ClientEvent;
 

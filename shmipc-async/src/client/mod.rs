@@ -67,7 +67,7 @@ impl Client {
     /// # Panics
     /// Outside of a tokio runtime with I/O and time enabled.
     pub async fn open(&self) -> Result<Stream, CallError> {
-        let deadline = Instant::now() + self.sessions().config.session().connect_timeout();
+        let deadline = self.sessions().config.session().connect_deadline();
         let _ongoing = Ongoing::begin(self.sessions())?;
         let mut attempts = Attempts::new(true);
         loop {
@@ -95,7 +95,8 @@ impl Client {
         self.call_until(request, deadline.into(), Attempts::new(repeats)).await
     }
 
-    /// As [`call`](Self::call), but whatever the configuration says the request is sent once at most.
+    /// As [`call`](Self::call), but whatever the configuration says the request is sent once at most. Cancelled, the
+    /// server may or may not have acted on the request.
     ///
     /// # Errors
     /// As [`call`](Self::call).

@@ -43,6 +43,7 @@ impl From<RecvError> for Error {
             RecvError::Session(error) => session_kind(error),
             RecvError::Reset(_) => ErrorKind::ConnectionReset,
             RecvError::TooLarge { .. } => ErrorKind::InvalidData,
+            RecvError::BufferTooSmall { .. } => ErrorKind::InvalidInput,
             RecvError::Open(error) => send_kind(error),
             RecvError::GoingAway => ErrorKind::ConnectionAborted,
             RecvError::TimedOut => ErrorKind::TimedOut,

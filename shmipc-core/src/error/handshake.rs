@@ -181,6 +181,16 @@ pub enum ListenError {
         /// The path.
         path: String,
     },
+    /// The socket file, or the lock file beside it, cannot be made.
+    #[error(
+        "cannot make {path}: {error}; its directory must exist, and this user be allowed to write there"
+    )]
+    Path {
+        /// The file.
+        path: String,
+        /// What the operating system said.
+        error: OsError,
+    },
     /// Kernel support is missing.
     #[error("this kernel lacks F_SEAL_FUTURE_WRITE; Linux 5.1 or newer is needed")]
     SealUnsupported,

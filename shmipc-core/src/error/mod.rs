@@ -67,7 +67,9 @@ impl OsError {
 #[non_exhaustive]
 pub enum SessionError {
     /// The peer's process ended, or its socket was closed without a goodbye.
-    #[error("the peer died; what was sent and not answered may or may not have been handled")]
+    #[error(
+        "the peer died; connect again (`delivery()` of the error says what is known of a message)"
+    )]
     PeerDied,
     /// The peer closed the session with this code.
     #[error("the peer closed the session (code {0}); reconnect")]

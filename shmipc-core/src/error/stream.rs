@@ -72,13 +72,21 @@ pub enum RecvError {
     Session(#[from] SessionError),
     /// The peer broke its direction off without finishing it, with its application's code (0 if it
     /// merely dropped the stream).
-    #[error("the peer reset the stream before finishing it (code {0})")]
+    #[error("the peer reset the stream before finishing it (code {0}; 0 if it just dropped it)")]
     Reset(u32),
     /// A message in several parts exceeds `max_message`; read it as a stream of bytes instead.
     #[error("a message exceeds {max} bytes; use `Read` instead of `recv`, or raise `max_message`")]
     TooLarge {
         /// Bytes possible.
         max: usize,
+    },
+    /// The next message does not fit into the buffer of `recv_into`. It stays the next message.
+    #[error("the next message has {len} bytes and the buffer {room}; use a larger one, or `recv`")]
+    BufferTooSmall {
+        /// Bytes of the message.
+        len: usize,
+        /// Bytes of the buffer.
+        room: usize,
     },
     /// The announcement of the stream could not be sent.
     #[error(transparent)]

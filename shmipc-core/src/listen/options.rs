@@ -4,13 +4,13 @@
 #[derive(Clone, Debug)]
 #[must_use = "options do nothing until something listens with them"]
 pub struct ListenOptions {
-    pub(super) mode: Option<u32>,
+    pub(super) mode: u32,
     pub(super) backlog: u16,
 }
 
 impl Default for ListenOptions {
     fn default() -> Self {
-        Self { mode: None, backlog: 1024 }
+        Self { mode: 0o600, backlog: 1024 }
     }
 }
 
@@ -21,9 +21,9 @@ impl ListenOptions {
     }
 
     /// Permission bits of the socket file, such as `0o660`; who may write may connect, and is then asked
-    /// for by the authorizer. Default: what the umask leaves.
+    /// for by the authorizer. Default `0o600`, whatever the umask says: our own user.
     pub fn mode(mut self, mode: u32) -> Self {
-        self.mode = Some(mode & 0o7777);
+        self.mode = mode & 0o7777;
         self
     }
 

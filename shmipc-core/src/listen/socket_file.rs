@@ -90,6 +90,7 @@ pub(super) fn bind_address(
 }
 
 fn bind_path(path: &Path, options: &ListenOptions) -> Result<Bound, ListenError> {
+    let failed = |error| ListenError::Path { path: path.display().to_string(), error };
     let lock = take_lock(path)?;
     check_replaceable(path)?;
     let temporary = with_suffix(path, ".new");
@@ -98,12 +99,10 @@ fn bind_path(path: &Path, options: &ListenOptions) -> Result<Bound, ListenError>
         let _ = fs::remove_file(&temporary);
     }
     let socket = link::new_socket(SockFlag::SOCK_NONBLOCK)?;
-    bind_here(&socket, &temporary)?;
+    bind_here(&socket, &temporary).map_err(failed)?;
     let finished = (|| {
-        if let Some(mode) = options.mode {
-            fs::set_permissions(&temporary, Permissions::from_mode(mode))
-                .map_err(|error| OsError::from_io("chmod", &error))?;
-        }
+        fs::set_permissions(&temporary, Permissions::from_mode(options.mode))
+            .map_err(|error| OsError::from_io("chmod", &error))?;
         start_listening(&socket, options)?;
         let meta =
             fs::symlink_metadata(&temporary).map_err(|error| OsError::from_io("stat", &error))?;
@@ -119,13 +118,15 @@ fn bind_path(path: &Path, options: &ListenOptions) -> Result<Bound, ListenError>
         }
         Err(error) => {
             let _ = fs::remove_file(&temporary);
-            Err(error.into())
+            Err(failed(error))
         }
     }
 }
 
 /// A1.
 fn take_lock(path: &Path) -> Result<File, ListenError> {
+    let name = with_suffix(path, ".lock");
+    let failed = |error| ListenError::Path { path: name.display().to_string(), error };
     let lock = OpenOptions::new()
         .read(true)
         .write(true)
@@ -133,8 +134,8 @@ fn take_lock(path: &Path) -> Result<File, ListenError> {
         .truncate(false)
         .mode(0o600)
         .custom_flags(libc::O_NOFOLLOW | libc::O_CLOEXEC)
-        .open(with_suffix(path, ".lock"))
-        .map_err(|error| OsError::from_io("open(lock file)", &error))?;
+        .open(&name)
+        .map_err(|error| failed(OsError::from_io("open", &error)))?;
     // Not `nix::fcntl::Flock`, which unlocks when dropped: that would take the lock from a process that
     // holds a duplicate, such as a successor or our own parent.
     #[allow(deprecated)]
@@ -142,7 +143,7 @@ fn take_lock(path: &Path) -> Result<File, ListenError> {
     match locked {
         Ok(()) => Ok(lock),
         Err(Errno::EWOULDBLOCK) => Err(in_use(path)),
-        Err(errno) => Err(OsError::new("flock", errno).into()),
+        Err(errno) => Err(failed(OsError::new("flock", errno))),
     }
 }
 

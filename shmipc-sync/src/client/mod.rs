@@ -62,7 +62,7 @@ impl Client {
     /// # Errors
     /// [`CallError::Connect`], [`CallError::Open`], [`CallError::TimedOut`], [`CallError::Closed`].
     pub fn open(&self) -> Result<Stream, CallError> {
-        let deadline = Instant::now() + self.sessions().config.session().connect_timeout();
+        let deadline = self.sessions().config.session().connect_deadline();
         let _ongoing = Ongoing::begin(self.sessions())?;
         let mut attempts = Attempts::new(true);
         loop {

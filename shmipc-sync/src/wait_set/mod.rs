@@ -27,6 +27,7 @@ use sessions::Sessions;
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// # use std::collections::HashMap;
 /// # use std::task::Poll;
+/// # use std::time::Duration;
 /// use shmipc_sync::{Listener, WaitSet};
 ///
 /// let listener = Listener::bind("/run/app.sock")?;
@@ -46,6 +47,8 @@ use sessions::Sessions;
 ///         } else if let Some(session) = sessions.get(&event.token) {
 ///             match session.try_accept() {
 ///                 Ok(Some(mut stream)) => {
+///                     // A client that does not read its replies is not waited for.
+///                     stream.sender().set_timeout(Some(Duration::from_millis(10)));
 ///                     set.add_receiver(stream.receiver(), next)?;
 ///                     streams.insert(next, stream);
 ///                     next += 1;
@@ -57,13 +60,14 @@ use sessions::Sessions;
 ///                 }
 ///             }
 ///         } else if let Some(stream) = streams.get_mut(&event.token) {
-///             match stream.receiver().try_recv() {
-///                 Poll::Ready(Ok(Some(message))) => stream.send(&message.to_vec())?,
-///                 Poll::Ready(_) => {
-///                     set.remove(event.token);
-///                     streams.remove(&event.token);
-///                 }
-///                 Poll::Pending => {}
+///             let goes_on = match stream.receiver().try_recv() {
+///                 Poll::Ready(Ok(Some(message))) => stream.send(&message.to_vec()).is_ok(),
+///                 Poll::Ready(_) => false,
+///                 Poll::Pending => true,
+///             };
+///             if !goes_on {
+///                 set.remove(event.token);
+///                 streams.remove(&event.token);
 ///             }
 ///         }
 ///     }

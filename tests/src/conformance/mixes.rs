@@ -208,7 +208,8 @@ fn receive_all<R: Receiver<Untrusted>>(
                 if !must.is_empty() && random.below(4) == 0 {
                     let max = random.below(must.len());
                     let short = receiver.recv_into(&mut out[..max]);
-                    assert_eq!(short, Err(RecvError::TooLarge { max }));
+                    let (len, room) = (must.len(), max);
+                    assert_eq!(short, Err(RecvError::BufferTooSmall { len, room }));
                 }
                 let len = receiver.recv_into(&mut out).unwrap().expect("a message");
                 same(&out[..len], &must);

@@ -258,7 +258,7 @@ pub(super) fn buffers_that_are_too_short<S: Session>(end: End<S>) {
             let mut buffer = vec![0; len];
             for max in [0, len / 2, len - 1] {
                 let short = stream.receiver().recv_into(&mut buffer[..max]);
-                assert_eq!(short, Err(RecvError::TooLarge { max }));
+                assert_eq!(short, Err(RecvError::BufferTooSmall { len, room: max }));
             }
             match way {
                 0 => assert_eq!(stream.receiver().recv_into(&mut buffer), Ok(Some(len))),

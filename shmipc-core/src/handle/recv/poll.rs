@@ -121,10 +121,10 @@ impl<T: Trust> RecvHalf<T> {
             Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
             Poll::Ready(Ok(None)) => Poll::Ready(Ok(None)),
             Poll::Ready(Ok(Some(message))) => {
-                let Some(out) = out.get_mut(..message.len()) else {
-                    let max = out.len();
+                let (len, room) = (message.len(), out.len());
+                let Some(out) = out.get_mut(..len) else {
                     self.put_back(message);
-                    return Poll::Ready(Err(RecvError::TooLarge { max }));
+                    return Poll::Ready(Err(RecvError::BufferTooSmall { len, room }));
                 };
                 message.copy_to_slice(out);
                 Poll::Ready(Ok(Some(message.len())))

@@ -82,7 +82,7 @@ fn a_file_that_is_no_socket_is_left_alone() {
     assert_eq!(fs::read(directory.socket()).unwrap(), b"precious");
     fs::remove_file(directory.socket()).unwrap();
     fs::write(directory.0.join("s.new"), "precious").unwrap();
-    assert!(matches!(bind(directory.socket()), Err(ListenError::Os(_))));
+    assert!(matches!(bind(directory.socket()), Err(ListenError::Path { .. })));
     assert_eq!(fs::read(directory.0.join("s.new")).unwrap(), b"precious");
     assert_eq!(directory.list(), ["s.lock", "s.new"]);
 }
@@ -148,5 +148,7 @@ fn abstract_names_leave_nothing_behind() {
 
 #[test]
 fn a_directory_that_does_not_exist_is_an_error() {
-    assert!(matches!(bind("/nonexistent/s"), Err(ListenError::Os(_))));
+    let error = bind("/nonexistent/s").unwrap_err();
+    assert!(matches!(error, ListenError::Path { .. }), "{error:?}");
+    assert!(error.to_string().contains("/nonexistent/s.lock"), "{error}");
 }
