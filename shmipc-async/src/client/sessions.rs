@@ -100,7 +100,7 @@ impl Sessions {
             changed.as_mut().enable();
             match self.with(|lines| lines.idle(now())) {
                 Idle::Connect => {
-                    let limit = self.config.session().connect_deadline();
+                    let limit = Instant::from_std(self.config.session().connect_deadline());
                     // If it fails, the next call tries.
                     let _ = Connecting::new(self).connect(limit).await;
                 }
