@@ -11,6 +11,7 @@ use shmipc_sync::{
 use tests::deadline::within;
 use tests::meeting::{exchange, meet};
 use tests::payload::Random;
+use tests::tokio::{Kind, MultiThread};
 
 const KIB: u32 = 1 << 10;
 const MIB: u32 = 1 << 20;
@@ -137,10 +138,22 @@ fn times() {
 #[test]
 fn no_handshakes() {
     let busy = Config::builder().max_handshakes(0, 0).build().unwrap();
-    let patient = Config::builder().connect_timeout(Duration::from_millis(50)).build().unwrap();
-    let (connected, accepted) = meet(patient, busy);
-    assert_eq!(connected.unwrap_err(), ConnectError::Handshake(HandshakeError::TimedOut));
+    let patient = Config::builder().connect_timeout(Duration::from_millis(500)).build().unwrap();
+    let (connected, accepted) = meet(patient.clone(), busy.clone());
+    let refused = ConnectError::Handshake(HandshakeError::Refused(Refusal::Busy));
+    assert_eq!(connected.unwrap_err(), refused);
     assert!(accepted.is_none());
+
+    // The same in the other flavour.
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("socket");
+    let runtime = MultiThread::start().unwrap();
+    let _entered = runtime.enter();
+    let listener = shmipc_async::Listener::builder().config(busy).bind(&path).unwrap();
+    let refusing = runtime.spawn(async move { listener.accept().await.map(|_| ()) });
+    let connected = runtime.block_on(shmipc_async::Session::connect_with(&path, &patient));
+    assert_eq!(connected.unwrap_err(), refused);
+    refusing.abort();
 }
 
 /// An authorizer that panics refuses its peer, and stops nobody.
