@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use shmipc_core::mem::left_in_cgroup;
-use shmipc_sync::{Commit, Config, ConnectError, HandshakeError};
+use shmipc_sync::{Commit, Config, ConfigBuilder, ConnectError, HandshakeError};
 use tests::deadline::{until, within};
 use tests::meeting::{exchange, meet};
 
@@ -35,7 +35,7 @@ fn an_arena_that_the_cgroup_cannot_hold() {
 fn inside() {
     let left = left_in_cgroup().expect("a limit");
     assert!(left > LIMIT / 2 && left <= LIMIT, "{left} bytes are left");
-    let (refused, _) = meet(upfront(128 << 20), Config::default());
+    let (refused, _) = meet(upfront(128 << 20), config(128 << 20));
     match refused.unwrap_err() {
         ConnectError::Handshake(HandshakeError::NoMemory { needs, left }) => {
             assert!(needs == 128 << 20 && left <= LIMIT, "{needs} bytes do not fit into {left}");
@@ -43,12 +43,12 @@ fn inside() {
         other => panic!("{other:?}"),
     }
     // The server's is asked as well: it drops a client that it has no memory for.
-    let (lonely, dropped) = meet(Config::default(), upfront(128 << 20));
+    let (lonely, dropped) = meet(config(128 << 20), upfront(128 << 20));
     assert!(dropped.is_none());
     lonely.unwrap().closed();
     // What fits is there, and paid for here.
     let before = left_in_cgroup().unwrap();
-    let (client, server) = meet(upfront(16 << 20), Config::default());
+    let (client, server) = meet(upfront(16 << 20), config(16 << 20));
     let (client, server) = (client.unwrap(), server.unwrap());
     assert!(client.stats().arena_bytes > 12 << 20);
     let paid = before.saturating_sub(left_in_cgroup().unwrap());
@@ -57,8 +57,16 @@ fn inside() {
 }
 
 fn upfront(arena: u32) -> Config {
-    let builder = Config::builder().arena_max(arena).max_message(1 << 20);
-    builder.commit(Commit::Upfront).build().unwrap()
+    arena_of(arena).commit(Commit::Upfront).build().unwrap()
+}
+
+/// What both sides agree on is the smaller arena.
+fn config(arena: u32) -> Config {
+    arena_of(arena).build().unwrap()
+}
+
+fn arena_of(bytes: u32) -> ConfigBuilder {
+    Config::builder().arena_max(bytes).max_message(1 << 20)
 }
 
 /// A cgroup below the one of this process.
