@@ -51,7 +51,7 @@ impl Witness {
     }
 }
 
-/// A session with a stream that is open, by whom no other stream with that server is.
+/// A session with a stream that is open, on which `client` has said something that is noted as answered.
 pub(super) fn hold<F: Flavour>(
     place: &Place,
     client: u32,
