@@ -30,12 +30,15 @@ pub(crate) async fn connect(
         return Err(HandshakeError::SealUnsupported.into());
     }
     let deadline = Instant::now().checked_add(config.connect_timeout());
-    let mut pause = FIRST_PAUSE;
+    let (mut pause, mut refused) = (FIRST_PAUSE, false);
     loop {
         let error = match attempt(&address, config, deadline).await {
             Ok(established) => return Ok(established),
+            // Why there was no success so far says more.
+            Err(ConnectError::Handshake(HandshakeError::TimedOut)) if refused => BUSY,
             Err(error) => error,
         };
+        refused |= error == BUSY;
         let over = deadline.is_some_and(|deadline| Instant::now() + pause >= deadline);
         if over || !is_passing(&error) {
             return Err(error);
@@ -45,14 +48,15 @@ pub(crate) async fn connect(
     }
 }
 
+const BUSY: ConnectError = ConnectError::Handshake(HandshakeError::Refused(Refusal::Busy));
+
 /// A listener that is just being replaced, whose backlog is full, or that has enough to do.
 fn is_passing(error: &ConnectError) -> bool {
     match error {
         ConnectError::Unreachable { error, .. } => {
             matches!(error.kind(), io::ErrorKind::ConnectionRefused | io::ErrorKind::WouldBlock)
         }
-        ConnectError::Handshake(error) => *error == HandshakeError::Refused(Refusal::Busy),
-        _ => false,
+        error => *error == BUSY,
     }
 }
 

@@ -73,6 +73,10 @@ steps! {
     ExtentWritten,
     /// The same, of the end of a direction.
     FinishWritten,
+    /// The same, of a direction that is broken off.
+    ResetWritten,
+    /// The same, of the wish that the peer stop.
+    StopWritten,
     /// The same, of any other control.
     ControlWritten,
     /// The tail.
@@ -216,6 +220,8 @@ mod here {
             Kind::Inline => Step::InlineWritten,
             Kind::Extent => Step::ExtentWritten,
             Kind::Finish => Step::FinishWritten,
+            Kind::Reset => Step::ResetWritten,
+            Kind::Stop => Step::StopWritten,
             _ => Step::ControlWritten,
         });
     }

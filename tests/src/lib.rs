@@ -21,6 +21,7 @@
 //! | [`upgrading`] | upgrades under load, every message of which is accounted for |
 //! | [`impatience`] | futures that are given up before they are ready |
 //! | [`idle`] | measures sessions that do nothing |
+//! | [`times`] | how long something has taken, many times |
 //! | [`proc`] | descriptors, mappings, memory and CPU time of a process, as the kernel counts them |
 //!
 //! The peers are the binaries `peer` (an end of a conformance case, or one of the roles that the fault
@@ -47,5 +48,6 @@ pub mod scripted;
 pub mod serving;
 pub mod setup;
 pub mod soak;
+pub mod times;
 pub mod tokio;
 pub mod upgrading;

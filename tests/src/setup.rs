@@ -95,7 +95,7 @@ pub fn left_alone_config() -> Config {
 
 /// The promise to trust the peer.
 #[allow(unsafe_code)]
-fn trust() -> PeerTrust {
+pub(crate) fn trust() -> PeerTrust {
     // SAFETY: every peer of these tests runs this library, which leaves lent memory alone.
     unsafe { PeerTrust::promise() }
 }

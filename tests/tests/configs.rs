@@ -11,6 +11,7 @@ use shmipc_sync::{
 use tests::deadline::within;
 use tests::meeting::{exchange, meet};
 use tests::payload::Random;
+use tests::tokio::{Kind, MultiThread};
 
 const KIB: u32 = 1 << 10;
 const MIB: u32 = 1 << 20;
@@ -133,14 +134,39 @@ fn times() {
     }
 }
 
-/// A listener that takes no client says that it is busy, and clients ask again for as long as they have time.
+/// A listener that takes no client says that it is busy, and clients ask again for as long as they have time. Then they
+/// know why, in either flavour.
 #[test]
 fn no_handshakes() {
     let busy = Config::builder().max_handshakes(0, 0).build().unwrap();
-    let patient = Config::builder().connect_timeout(Duration::from_millis(50)).build().unwrap();
-    let (connected, accepted) = meet(patient, busy);
-    assert_eq!(connected.unwrap_err(), ConnectError::Handshake(HandshakeError::TimedOut));
-    assert!(accepted.is_none());
+    is_told_that_it_is_busy(|patient| {
+        let (connected, accepted) = meet(patient, busy.clone());
+        assert!(accepted.is_none());
+        connected.unwrap_err()
+    });
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("socket");
+    let runtime = MultiThread::start().unwrap();
+    let _entered = runtime.enter();
+    let listener = shmipc_async::Listener::builder().config(busy).bind(&path).unwrap();
+    let refusing = runtime.spawn(async move { listener.accept().await.map(|_| ()) });
+    is_told_that_it_is_busy(|patient| {
+        let connected = runtime.block_on(shmipc_async::Session::connect_with(&path, &patient));
+        connected.unwrap_err()
+    });
+    refusing.abort();
+}
+
+fn is_told_that_it_is_busy(connect: impl Fn(Config) -> ConnectError) {
+    for millis in [50, 500, 5_000, 50_000] {
+        let patience = Duration::from_millis(millis);
+        match connect(Config::builder().connect_timeout(patience).build().unwrap()) {
+            ConnectError::Handshake(HandshakeError::Refused(Refusal::Busy)) => return,
+            // On a busy machine it may have been told nothing yet.
+            error => assert_eq!(error, ConnectError::Handshake(HandshakeError::TimedOut)),
+        }
+    }
+    panic!("the listener says nothing");
 }
 
 /// An authorizer that panics refuses its peer, and stops nobody.

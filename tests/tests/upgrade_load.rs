@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use tests::upgrading::run::{Kill, Plan, Report, run};
+use tests::upgrading::plan::{Kill, Plan};
+use tests::upgrading::report::Report;
+use tests::upgrading::run::run;
 
 fn upgrades(upgrades: u32, kill: Option<Kill>) -> Report {
     let program = env!("CARGO_BIN_EXE_upgrades");
@@ -34,8 +36,11 @@ fn successors_that_are_killed() {
 /// What was in flight is reported, at every step, and nothing else.
 #[test]
 fn predecessors_that_are_killed() {
-    let sum = upgrades(Kill::Predecessor.round(), Some(Kill::Predecessor)).sum;
-    assert!(sum.is_honest(), "{sum}");
+    let report = upgrades(Kill::Predecessor.round(), Some(Kill::Predecessor));
+    assert!(report.sum.is_honest(), "{}", report.sum);
+    // Two clients of each that died, who have been told that it died.
+    let clients = report.learned.iter().filter(|(who, _)| who.ends_with("client")).count();
+    assert_eq!(clients as u32, 2 * Kill::Predecessor.round());
 }
 
 /// Whoever stands still for a while at whatever step, nothing happens to any message.

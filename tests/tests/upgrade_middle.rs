@@ -172,6 +172,20 @@ fn a_predecessor_without_descriptors() {
     first.line("drained");
 }
 
+/// One that can let somebody in and take nothing from him says so, and serves on.
+#[test]
+fn a_predecessor_with_one_descriptor_left() {
+    let place = Place::new(GENERATION);
+    let mut first = place.next(1);
+    limit_descriptors(first.pid(), Some(1));
+    let mut second = place.server(&[]);
+    assert_eq!(second.line("failed"), "UpgradeRefused(Shortage)");
+    limit_descriptors(first.pid(), None);
+    place.is_served_by(1);
+    let _second = place.next(2);
+    first.line("drained");
+}
+
 /// Somebody has put another socket where the server listens: its successor would not be found there.
 #[test]
 fn a_file_that_was_replaced() {

@@ -25,10 +25,11 @@ pub enum UpgradeRefusal {
     #[error("the successor was not ready in time; raise `ListenerBuilder::ready_within`")]
     TooSlow,
     /// It could not read what the successor said.
-    #[error(
-        "it could not read what the successor said; one of them is faulty, or out of descriptors"
-    )]
+    #[error("it could not read what the successor said; one of them is faulty")]
     Nonsense,
+    /// It has no descriptor left for what the successor passed to it.
+    #[error("it is out of descriptors; raise its `ulimit -n`, or try again when it has some left")]
+    Shortage,
     /// A reason that this version does not know.
     #[error("for reason {0}; the running server is newer")]
     Other(u32),

@@ -22,7 +22,8 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(80);
 /// progress is tried again until then.
 ///
 /// # Errors
-/// [`ConnectError`]: nobody listens there, or the handshake failed.
+/// [`ConnectError`]: nobody listens there, or the handshake failed. Of one that was too busy all the time, that it
+/// was ([`Refusal::Busy`]).
 pub fn connect(address: impl AsRef<Path>, config: &Config) -> Result<Established, ConnectError> {
     let address = address.as_ref();
     let address = Address::parse(address)
@@ -31,19 +32,37 @@ pub fn connect(address: impl AsRef<Path>, config: &Config) -> Result<Established
         return Err(HandshakeError::SealUnsupported.into());
     }
     let deadline = Instant::now().checked_add(config.connect_timeout);
-    let mut pause = PAUSE;
+    let (mut pause, mut refused) = (PAUSE, false);
     loop {
-        let socket = link::connect(&address, deadline)?;
-        let result =
-            Exchange::new(Role::Client, socket, config).and_then(|e| complete(e, deadline));
-        match result {
-            Err(HandshakeError::Refused(Refusal::Busy)) if !is_over(deadline) => {
+        let error = match attempt(&address, config, deadline) {
+            Ok(established) => return Ok(established),
+            Err(error) => error,
+        };
+        match error {
+            ConnectError::Handshake(HandshakeError::Refused(Refusal::Busy))
+                if !is_over(deadline) =>
+            {
+                refused = true;
                 std::thread::sleep(left(deadline).map_or(pause, |left| left.min(pause)));
                 pause = pause.saturating_mul(2).min(LONGEST_PAUSE);
             }
-            result => return result.map_err(ConnectError::Handshake),
+            // Why there was no success so far says more.
+            ConnectError::Handshake(HandshakeError::TimedOut) if refused => return Err(BUSY),
+            error => return Err(error),
         }
     }
+}
+
+const BUSY: ConnectError = ConnectError::Handshake(HandshakeError::Refused(Refusal::Busy));
+
+fn attempt(
+    address: &Address,
+    config: &Config,
+    deadline: Option<Instant>,
+) -> Result<Established, ConnectError> {
+    let socket = link::connect(address, deadline)?;
+    let exchange = Exchange::new(Role::Client, socket, config)?;
+    Ok(complete(exchange, deadline)?)
 }
 
 /// Drives a handshake to its end. **Blocks** until the deadline at most.

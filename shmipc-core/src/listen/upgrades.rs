@@ -13,7 +13,7 @@ use super::{ListenOptions, SHORTAGE_PAUSE};
 use crate::config::Config;
 use crate::error::{ListenError, OsError, UpgradeRefusal};
 use crate::handshake::{PAUSE, is_own_or_root};
-use crate::link;
+use crate::link::{self, LinkError};
 use crate::mem;
 use crate::upgrade::{
     Failure, Heard, Incoming, Line, Message, Outgoing, Packet, Predecessor, Side, Step, Steps,
@@ -311,7 +311,10 @@ impl Upgrades {
                 Ok(Incoming::End) => Heard::Gone,
                 Err(error) => {
                     tracing::warn!(%error, ?side, "the connection of an upgrade is broken");
-                    Heard::Broken
+                    match error {
+                        LinkError::Os(error) if is_shortage(error) => Heard::Short,
+                        _ => Heard::Broken,
+                    }
                 }
             };
             self.hear(side, heard, now);

@@ -109,6 +109,8 @@ pub enum Heard {
     Silence,
     /// Something that cannot be understood.
     Broken,
+    /// Descriptors that this process has no room for: they are lost.
+    Short,
 }
 
 /// What to do next.

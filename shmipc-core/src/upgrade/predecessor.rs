@@ -74,18 +74,21 @@ impl Predecessor {
             (Self::Cut, Heard::Message(Message::Serving)) => {
                 (Self::Retired, vec![Step::Leave, Step::HangUp])
             }
-            (Self::Followed, Heard::Message(_) | Heard::Broken) => {
+            (Self::Followed, Heard::Message(_) | Heard::Broken | Heard::Short) => {
                 (Self::Retired, vec![Step::HangUp])
             }
-            (Self::Cut, Heard::Silence | Heard::Message(_) | Heard::Broken) => {
+            (Self::Cut, Heard::Silence | Heard::Message(_) | Heard::Broken | Heard::Short) => {
                 self.refuse(Reason::TooSlow)
             }
-            (Self::Yielded, Heard::Late | Heard::Message(_) | Heard::Broken) => {
+            (Self::Yielded, Heard::Late | Heard::Message(_) | Heard::Broken | Heard::Short) => {
                 (Self::Cut, vec![Step::Cut])
             }
             (Self::Asked, Heard::Late) => (Self::Alone, vec![Step::HangUp]),
             (Self::Claimed, Heard::Late) => self.refuse(Reason::Unreleased),
             (Self::Offered, Heard::Late) => self.refuse(Reason::TooSlow),
+            (Self::Asked | Self::Claimed | Self::Offered, Heard::Short) => {
+                self.refuse(Reason::Shortage)
+            }
             (Self::Asked | Self::Claimed | Self::Offered, Heard::Message(_) | Heard::Broken) => {
                 self.refuse(Reason::Nonsense)
             }

@@ -10,6 +10,7 @@ const IN_PROGRESS: u32 = 16;
 const UNRELEASED: u32 = 17;
 const TOO_SLOW: u32 = 18;
 const NONSENSE: u32 = 19;
+const SHORTAGE: u32 = 20;
 
 /// The frame that says so.
 pub(super) fn frame(reason: Reason) -> Vec<u8> {
@@ -21,6 +22,7 @@ pub(super) fn frame(reason: Reason) -> Vec<u8> {
         Reason::Unreleased => (UNRELEASED, 0),
         Reason::TooSlow => (TOO_SLOW, 0),
         Reason::Nonsense => (NONSENSE, 0),
+        Reason::Shortage => (SHORTAGE, 0),
         Reason::Other(reason) => (reason, 0),
     };
     wire::refuse(&Refuse { reason, number, text: String::new() })
@@ -36,6 +38,7 @@ pub(super) fn decode(refuse: &Refuse) -> Reason {
         UNRELEASED => Reason::Unreleased,
         TOO_SLOW => Reason::TooSlow,
         NONSENSE => Reason::Nonsense,
+        SHORTAGE => Reason::Shortage,
         other => Reason::Other(other),
     }
 }

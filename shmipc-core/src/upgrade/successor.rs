@@ -108,7 +108,7 @@ impl Successor {
             }
             // What it says crosses with our Serving, which came first (U5).
             (Self::Serving | Self::Releasing, Heard::Message(_)) => return vec![],
-            (Self::Serving | Self::Releasing, Heard::Broken) => {
+            (Self::Serving | Self::Releasing, Heard::Broken | Heard::Short) => {
                 (Self::Alone, vec![Step::Send(Message::Release), Step::Finish])
             }
             (Self::Serving | Self::Releasing, Heard::Gone) => (Self::Alone, vec![Step::HangUp]),
@@ -121,7 +121,7 @@ impl Successor {
             (Self::Claiming | Self::Waiting | Self::Beginning | Self::Barred, Heard::Late) => {
                 Self::fail(Failure::Silent)
             }
-            (_, Heard::Message(_) | Heard::Broken) => {
+            (_, Heard::Message(_) | Heard::Broken | Heard::Short) => {
                 Self::fail(Failure::Refused(Reason::Nonsense))
             }
             (_, Heard::Late | Heard::Silence) => return vec![],

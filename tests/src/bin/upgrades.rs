@@ -8,8 +8,11 @@ use std::process::exit;
 use std::time::Duration;
 
 use tests::child::die_with_parent;
+use tests::times::Times;
 use tests::upgrading::clients;
-use tests::upgrading::run::{Kill, Plan, Weights, run};
+use tests::upgrading::plan::{Kill, Plan};
+use tests::upgrading::report::Weights;
+use tests::upgrading::run::run;
 use tests::upgrading::server::Role;
 
 /// Between upgrades: clients are to be up to date when the next one begins.
@@ -64,20 +67,11 @@ fn report(plan: Plan) {
     let report = run(plan);
     println!("{}", report.sum);
     let flat = report.is_flat();
-    let mut steps: BTreeMap<&str, Vec<Duration>> = BTreeMap::new();
-    for (step, pause) in report.pauses {
-        steps.entry(step).or_default().push(pause);
+    for (step, pauses) in by_name(report.pauses) {
+        println!("longest wait, {step:<13} {:>4} times: {pauses}", pauses.len());
     }
-    for (step, mut pauses) in steps {
-        pauses.sort_unstable();
-        let at = |part: f64| pauses[((pauses.len() - 1) as f64 * part).round() as usize];
-        println!(
-            "longest wait, {step:<13} {:>4} times: p50 {:.1?}, p99 {:.1?}, most {:.1?}",
-            pauses.len(),
-            at(0.5),
-            at(0.99),
-            at(1.0)
-        );
+    for (who, times) in by_name(report.learned) {
+        println!("from a death until {who:<15} knew {:>4} times: {times}", times.len());
     }
     if let Some((early, late)) = report.weights {
         print_weights("the 10th", &early);
@@ -90,6 +84,14 @@ fn report(plan: Plan) {
     if !good || !flat {
         exit(1);
     }
+}
+
+fn by_name(times: Vec<(&'static str, Duration)>) -> BTreeMap<&'static str, Times> {
+    let mut names: BTreeMap<&str, Vec<Duration>> = BTreeMap::new();
+    for (name, time) in times {
+        names.entry(name).or_default().push(time);
+    }
+    names.into_iter().map(|(name, times)| (name, Times::of(times))).collect()
 }
 
 fn print_weights(when: &str, weights: &Weights) {

@@ -6,16 +6,15 @@ use std::time::{Duration, Instant};
 
 use nix::libc::ECONNRESET;
 use nix::sys::signal::Signal;
-use shmipc_core::config::WaitMode;
 use shmipc_core::error::{ConnectError, HandshakeError, OsError, SessionError};
 use shmipc_core::steps::Step;
 
-use super::Side;
 use super::ledger::{Counts, Ledger};
 use super::neighbour::Neighbour;
 use super::survivor::{Survivor, Testimony, start_survivor};
 use super::talk::{Failure, probe};
 use super::victim::Orders;
+use super::{Ending, Manner, Side};
 use crate::blocking::Blocking;
 use crate::child::Peer;
 use crate::deadline::PATIENCE;
@@ -56,8 +55,8 @@ pub struct Case {
     pub blow: Blow,
     /// Its flavour, and the survivor's.
     pub flavours: [&'static str; 2],
-    /// How both wait.
-    pub wait: WaitMode,
+    /// What both have in common.
+    pub manner: Manner,
     /// How long it stands still, at least.
     pub rest: Duration,
     /// Sessions that are to be whole after it went on, the one in which it stopped first.
@@ -84,10 +83,12 @@ pub struct Learned {
     pub since_death: Duration,
 }
 
-/// Whether a victim on that side comes to that step.
-pub fn is_reached_by(step: Step, side: Side) -> bool {
+/// Whether a victim on that side comes to that step in such sessions.
+pub fn is_reached_by(step: Step, side: Side, ending: Ending) -> bool {
     use Step::*;
     match step {
+        ResetWritten => ending == Ending::Reset,
+        StopWritten => ending == Ending::Stop,
         ReadyUnsent | ReadySent => side == Side::Client,
         ClaimUnsent | ClaimSent | OfferUnsent | OfferSent | YieldUnsent | YieldSent
         | ServingUnsent | ServingSent | ReleaseUnsent | ReleaseSent => false,
@@ -145,7 +146,7 @@ impl Case {
         let orders = Orders {
             side: self.side,
             flavour: self.flavours[0].to_owned(),
-            wait: self.wait,
+            manner: self.manner,
             step: self.step,
             nth: self.nth,
             path: path.clone(),
@@ -156,7 +157,7 @@ impl Case {
             ["victim"].into_iter().chain(arguments.iter().map(String::as_str)).collect();
         let leaks = self.twin == Some(Twin::Leaks);
         let survivor =
-            |path: &Path| start_survivor::<F>(self.side.other(), self.wait, path.into(), leaks);
+            |path: &Path| start_survivor::<F>(self.side.other(), self.manner, path.into(), leaks);
         // The server first.
         let (mut victim, survivor) = match self.side {
             Side::Client => {
@@ -216,7 +217,7 @@ impl Case {
         }
         let dead = Instant::now();
         if self.side == Side::Client && self.twin != Some(Twin::Deaf) {
-            probe(path);
+            probe(path, self.manner.bell);
         }
         self.until_unless(Some(Twin::Deaf), "the survivor learns of it", || {
             survivor.thread.is_finished()

@@ -3,16 +3,17 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use shmipc_core::config::WaitMode;
+use shmipc_core::config::BellKind;
 use shmipc_core::steps::Step;
 
-use super::Side;
 use super::case::{Account, Blow, Case, Learned, Twin, is_reached_by};
 use super::neighbour::Neighbour;
+use super::{Ending, Manner, Side};
 use crate::blocking::Blocking;
 use crate::flavour::Flavour;
 use crate::payload::Random;
 use crate::proc::{Held, resident};
+use crate::times::Times;
 use crate::tokio::{CurrentThread, Kind, MultiThread};
 
 /// Flavours, of the victim and of the survivor.
@@ -37,6 +38,8 @@ pub struct Report {
     pub stalls: u64,
     /// How often each step was reached, by client and server.
     reached: BTreeMap<usize, [u64; 2]>,
+    /// How many cases were of each manner.
+    manners: BTreeMap<String, u64>,
     learned: Vec<Learned>,
     whole: u64,
     /// What was wrong, and in which case.
@@ -45,22 +48,41 @@ pub struct Report {
     memory: Vec<u64>,
 }
 
-/// Every step and side once with each blow, in pairs of the same flavour.
+/// Every step and side once with each blow, in pairs of the same flavour. What depends on the bell, once more
+/// with the other one.
 pub fn once() -> Vec<Case> {
-    let cases = ALIKE.into_iter().flat_map(|flavours| {
-        kinds().into_iter().map(move |(step, side, blow)| Case {
-            step,
-            nth: 1,
-            side,
-            blow,
-            flavours,
-            wait: WaitMode::Block,
-            rest: Duration::ZERO,
-            whole: 1,
-            twin: None,
-        })
-    });
-    cases.collect()
+    use Step::{BellRung, BellUnrung, OutboxSent, OutboxUnsent, ResetWritten, StopWritten, Woken};
+    let with = |bell, ending| Manner { bell, ending, ..Manner::PLAIN };
+    let manners: [(Manner, fn(Step) -> bool); 4] = [
+        (Manner::PLAIN, |_| true),
+        (with(BellKind::Socket, Ending::Reset), |step| step == ResetWritten),
+        (with(BellKind::Socket, Ending::Stop), |step| step == StopWritten),
+        (with(BellKind::Eventfd, Ending::Finish), |step| {
+            [OutboxUnsent, OutboxSent, BellUnrung, BellRung, Woken].contains(&step)
+        }),
+    ];
+    let mut cases = Vec::new();
+    for (flavours, (manner, concerns)) in
+        ALIKE.into_iter().flat_map(|pair| manners.map(|manner| (pair, manner)))
+    {
+        for (step, side, blow) in kinds() {
+            if concerns(step) && is_reached_by(step, side, manner.ending) {
+                let (nth, rest, whole) = (1, Duration::ZERO, 1);
+                cases.push(Case {
+                    step,
+                    nth,
+                    side,
+                    blow,
+                    flavours,
+                    manner,
+                    rest,
+                    whole,
+                    twin: None,
+                });
+            }
+        }
+    }
+    cases
 }
 
 /// Some cases of [`once`] with a mistake, each of which is to go wrong.
@@ -73,21 +95,23 @@ pub fn with(twin: Twin) -> Vec<Case> {
     cases.map(|case| Case { twin: Some(twin), ..case }).collect()
 }
 
-/// So many cases: every step, side and blow in turn, flavours and ways to wait in turn, moments at random.
+/// So many cases: every step, side and blow in turn, flavours in turn, manners and moments at random.
 pub fn many(count: usize, seed: u64) -> Vec<Case> {
     let mut random = Random::new(seed);
     let kinds = kinds();
     let one = |number: usize| {
         let ((step, side, blow), round) = (kinds[number % kinds.len()], number / kinds.len());
         // Each kind meets each pair, whatever the number of kinds is.
-        let pair = (number + round) % (ALL.len() * ALL.len());
+        let pair = (number % kinds.len() + round) % (ALL.len() * ALL.len());
+        let manners = Manner::all().filter(|manner| is_reached_by(step, side, manner.ending));
+        let manners: Vec<Manner> = manners.collect();
         Case {
             step,
             nth: 1 + random.below(4) as u32,
             side,
             blow,
             flavours: [ALL[pair % ALL.len()], ALL[pair / ALL.len()]],
-            wait: [WaitMode::Block, WaitMode::Adaptive][round % 2],
+            manner: manners[random.below(manners.len())],
             rest: Duration::from_micros(random.below(5000) as u64),
             whole: 2,
             twin: None,
@@ -98,7 +122,9 @@ pub fn many(count: usize, seed: u64) -> Vec<Case> {
 
 fn kinds() -> Vec<(Step, Side, Blow)> {
     let sides = Step::ALL.iter().flat_map(|&step| Side::ALL.map(|side| (step, side)));
-    let reached = sides.filter(|&(step, side)| is_reached_by(step, side));
+    let reached = sides.filter(|&(step, side)| {
+        Ending::ALL.into_iter().any(|ending| is_reached_by(step, side, ending))
+    });
     reached
         .flat_map(|(step, side)| [Blow::Kill, Blow::Stall].map(|blow| (step, side, blow)))
         .collect()
@@ -138,6 +164,7 @@ impl Report {
             Blow::Stall => self.stalls += 1,
         }
         self.reached.entry(case.step as usize).or_default()[case.side as usize] += 1;
+        *self.manners.entry(case.manner.name()).or_default() += 1;
         self.learned.extend(account.learned);
         self.whole += account.whole;
     }
@@ -163,13 +190,15 @@ impl Report {
         for (&step, [client, server]) in &self.reached {
             println!("{:24}{client:8}{server:8}", format!("{:?}", Step::ALL[step]));
         }
+        self.manners.iter().for_each(|(manner, cases)| println!("{manner:24}{cases:8}"));
         println!(
             "{} killed at a step, {} stopped there for a while and killed later; {} sessions were whole",
             self.kills, self.stalls, self.whole
         );
         println!("{} survivors have learned of it in a call:", self.learned.len());
-        print_times("from the kill", self.learned.iter().map(|learned| learned.since_kill));
-        print_times("from the death", self.learned.iter().map(|learned| learned.since_death));
+        let times = |since: fn(&Learned) -> Duration| Times::of(self.learned.iter().map(since));
+        println!("  from the kill: {}", times(|learned| learned.since_kill));
+        println!("  from the death: {}", times(|learned| learned.since_death));
         if let Some([then, now]) = self.held {
             println!("{then:?} after the first {ROUND}, {now:?} at the end");
             println!("memory after each {ROUND}, KiB: {:?}", self.memory);
@@ -177,14 +206,4 @@ impl Report {
         println!("{} cases went wrong", self.failures.len());
         self.failures.iter().for_each(|failure| println!("  {failure}"));
     }
-}
-
-fn print_times(from: &str, times: impl Iterator<Item = Duration>) {
-    let mut times: Vec<Duration> = times.collect();
-    times.sort_unstable();
-    let at = |part: f64| match times.len() {
-        0 => Duration::ZERO,
-        len => times[((len - 1) as f64 * part).round() as usize],
-    };
-    println!("  {from}: p50 {:?}, p99 {:?}, at most {:?}", at(0.5), at(0.99), at(1.0));
 }

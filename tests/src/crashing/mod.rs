@@ -22,8 +22,10 @@ pub mod victim;
 
 use std::time::Duration;
 
-use shmipc_core::config::{Config, WaitMode};
+use shmipc_core::config::{BellKind, Config, WaitMode};
 use shmipc_core::steps::Step;
+
+use crate::setup::trust;
 
 /// Which end of the session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,17 +49,72 @@ impl Side {
     }
 }
 
+/// How streams end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// Both sides finish.
+    Finish,
+    /// Both sides break off.
+    Reset,
+    /// Who reads asks who writes to stop.
+    Stop,
+}
+
+impl Ending {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Finish, Self::Reset, Self::Stop];
+}
+
+/// What both ends of a session have in common.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Manner {
+    /// How they wait.
+    pub wait: WaitMode,
+    /// How they wake.
+    pub bell: BellKind,
+    /// How some of their streams end.
+    pub ending: Ending,
+}
+
+impl Manner {
+    /// They sleep, ring on the socket, and end their streams in good order.
+    pub const PLAIN: Self =
+        Self { wait: WaitMode::Block, bell: BellKind::Socket, ending: Ending::Finish };
+
+    /// All of them.
+    pub fn all() -> impl Iterator<Item = Self> + Clone {
+        let waits = [WaitMode::Block, WaitMode::Adaptive];
+        let bells = [BellKind::Socket, BellKind::Eventfd];
+        let pairs = waits.into_iter().flat_map(move |wait| bells.map(|bell| (wait, bell)));
+        pairs.flat_map(|(wait, bell)| Ending::ALL.map(|ending| Self { wait, bell, ending }))
+    }
+
+    /// The one of that name.
+    fn named(name: &str) -> Option<Self> {
+        Self::all().find(|manner| manner.name() == name)
+    }
+
+    /// As one word.
+    fn name(self) -> String {
+        let Self { wait, bell, ending } = self;
+        format!("{wait:?},{bell:?},{ending:?}")
+    }
+
+    /// Little credit, queue space and memory, so that all of it is waited for.
+    fn config(self) -> Config {
+        let patience = Duration::from_secs(60);
+        let builder = Config::builder().wait(self.wait).ring_bytes(16 << 10).max_streams(16);
+        let builder = builder.inline_max(1000).max_lent(256).stream_window(4 << 10);
+        let builder = builder.unread_max(64 << 10).arena_max(8 << 20).max_message(1 << 20);
+        let builder = builder.connect_timeout(patience).handshake_timeout(patience);
+        let builder = builder.idle_memory_timeout(Duration::from_millis(1)).bell(self.bell);
+        let trusted = self.bell == BellKind::Eventfd;
+        let builder = if trusted { builder.trust(trust()) } else { builder };
+        builder.build().expect("valid")
+    }
+}
+
 /// The step of that name.
 pub fn step_named(name: &str) -> Option<Step> {
     Step::ALL.iter().copied().find(|step| format!("{step:?}") == name)
-}
-
-/// Little credit, queue space and memory, so that all of it is waited for.
-fn config(wait: WaitMode) -> Config {
-    let patience = Duration::from_secs(60);
-    let builder = Config::builder().wait(wait).ring_bytes(16 << 10).max_streams(16);
-    let builder = builder.inline_max(1000).max_lent(256).stream_window(4 << 10);
-    let builder = builder.unread_max(64 << 10).arena_max(8 << 20).max_message(1 << 20);
-    let builder = builder.connect_timeout(patience).handshake_timeout(patience);
-    builder.idle_memory_timeout(Duration::from_millis(1)).build().expect("valid")
 }

@@ -5,11 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
 
-use shmipc_core::config::WaitMode;
-
 use super::ledger::{Counts, Ledger};
 use super::talk::{End, Fault, Talk};
-use super::{Side, config};
+use super::{Manner, Side};
 use crate::flavour::Flavour;
 
 /// A survivor at work.
@@ -36,13 +34,13 @@ pub struct Testimony {
 /// the victim died, which the test is to find.
 pub fn start_survivor<F: Flavour>(
     side: Side,
-    wait: WaitMode,
+    manner: Manner,
     path: PathBuf,
     leaks: bool,
 ) -> Survivor {
     let whole = Arc::<AtomicU64>::default();
     let count = Arc::clone(&whole);
-    let config = config(wait);
+    let config = manner.config();
     let listener = (side == Side::Server).then(|| F::bind(&path, &config));
     let survive = move || {
         let mut ledger = Ledger::private();
@@ -62,7 +60,7 @@ pub fn start_survivor<F: Flavour>(
                     }
                 },
             };
-            let mut talk = Talk::new(session, side, &mut ledger, false);
+            let mut talk = Talk::new(session, side, manner.ending, &mut ledger, false);
             match talk.talk() {
                 Ok(End::Whole) => {
                     count.fetch_add(1, Ordering::Relaxed);

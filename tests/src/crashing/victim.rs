@@ -2,12 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
-use shmipc_core::config::WaitMode;
 use shmipc_core::steps::{Step, stop_at};
 
 use super::ledger::Ledger;
 use super::talk::Talk;
-use super::{Side, config, step_named};
+use super::{Manner, Side, step_named};
 use crate::blocking::Blocking;
 use crate::flavour::Flavour;
 use crate::tokio::{CurrentThread, Kind, MultiThread, Tokio};
@@ -19,8 +18,8 @@ pub struct Orders {
     pub side: Side,
     /// Its flavour's name.
     pub flavour: String,
-    /// How it waits.
-    pub wait: WaitMode,
+    /// What it has in common with the survivor.
+    pub manner: Manner,
     /// Where it stops.
     pub step: Step,
     /// How often it gets there before it does.
@@ -34,19 +33,19 @@ pub struct Orders {
 impl Orders {
     /// As arguments of the program.
     pub fn to_arguments(&self) -> Vec<String> {
-        let Self { side, flavour, wait, step, nth, path, ledger } = self;
+        let Self { side, flavour, manner, step, nth, path, ledger } = self;
         let [path, ledger] = [path, ledger].map(|path| path.to_str().expect("ASCII").to_owned());
-        let words = [format!("{side:?}"), flavour.clone(), format!("{wait:?}")];
+        let words = [format!("{side:?}"), flavour.clone(), manner.name()];
         words.into_iter().chain([format!("{step:?}"), nth.to_string(), path, ledger]).collect()
     }
 
     /// Back from arguments.
     pub fn parse(words: &[&str]) -> Option<Self> {
-        let [side, flavour, wait, step, nth, path, ledger] = words else { return None };
+        let [side, flavour, manner, step, nth, path, ledger] = words else { return None };
         Some(Self {
             side: Side::ALL.into_iter().find(|one| format!("{one:?}") == *side)?,
             flavour: (*flavour).to_owned(),
-            wait: if *wait == "Block" { WaitMode::Block } else { WaitMode::Adaptive },
+            manner: Manner::named(manner)?,
             step: step_named(step)?,
             nth: nth.parse().ok()?,
             path: path.into(),
@@ -65,7 +64,7 @@ impl Orders {
     }
 
     fn talk<F: Flavour>(&self) {
-        let (path, config): (&Path, _) = (&self.path, config(self.wait));
+        let (path, config): (&Path, _) = (&self.path, self.manner.config());
         let mut ledger = Ledger::open(&self.ledger);
         let linger = matches!(self.step, Step::RetireSegmentUnsent | Step::RetireSegmentSent);
         let listener = (self.side == Side::Server).then(|| F::bind(path, &config));
@@ -77,7 +76,7 @@ impl Orders {
                 Some(listener) => F::accept(listener),
                 None => F::connect(path, &config),
             };
-            let mut talk = Talk::new(session, self.side, &mut ledger, linger);
+            let mut talk = Talk::new(session, self.side, self.manner.ending, &mut ledger, linger);
             if let Err(fault) = talk.talk() {
                 panic!("{:?}", fault.error);
             }

@@ -9,8 +9,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use ::tokio::task::JoinSet;
-use shmipc_sync::{AcceptError, Listener, SessionError};
+use shmipc_sync::{AcceptError, Config, Listener, SessionError, WaitMode};
 
+use super::unmet;
 use crate::tokio::{CurrentThread, Kind, MultiThread};
 
 /// What is wrong with a server; for tests of the test.
@@ -36,6 +37,9 @@ impl Flaw {
     ];
 }
 
+/// What follows a flavour's name if its waiting threads never sleep.
+const AWAKE: &str = "-awake";
+
 /// Serves there in a flavour, until it is killed. A panic of any thread ends the process.
 ///
 /// # Panics
@@ -46,19 +50,24 @@ pub fn serve(flavour: &str, path: &Path) -> ! {
         hook(panic);
         std::process::exit(101);
     }));
+    unmet::tell_of(|reason| say(&format!("ended unmet {reason}")));
+    let (flavour, config) = match flavour.strip_suffix(AWAKE) {
+        Some(flavour) => (flavour, Config::builder().wait(WaitMode::Spin).build().expect("valid")),
+        None => (flavour, Config::default()),
+    };
     match flavour {
-        "blocking" => serve_blocking(path, None),
-        CurrentThread::NAME => serve_tokio::<CurrentThread>(path),
-        MultiThread::NAME => serve_tokio::<MultiThread>(path),
+        "blocking" => serve_blocking(path, config, None),
+        CurrentThread::NAME => serve_tokio::<CurrentThread>(path, config),
+        MultiThread::NAME => serve_tokio::<MultiThread>(path, config),
         flaw => {
             let flaw = Flaw::ALL.iter().find(|(name, _)| *name == flaw).expect("a flavour");
-            serve_blocking(path, Some(flaw.1))
+            serve_blocking(path, config, Some(flaw.1))
         }
     }
 }
 
-fn serve_blocking(path: &Path, flaw: Option<Flaw>) -> ! {
-    let listener = Listener::bind(path).expect("the path is free");
+fn serve_blocking(path: &Path, config: Config, flaw: Option<Flaw>) -> ! {
+    let listener = Listener::builder().config(config).bind(path).expect("the path is free");
     let (sessions, kept) = (Mutex::new(Vec::new()), Mutex::new(Vec::new()));
     let change = AtomicBool::new(false);
     say("listening");
@@ -116,9 +125,10 @@ fn echo(mut stream: shmipc_sync::Stream, change: &AtomicBool) {
     let _ = stream.finish();
 }
 
-fn serve_tokio<K: Kind>(path: &Path) -> ! {
+fn serve_tokio<K: Kind>(path: &Path, config: Config) -> ! {
     K::start().expect("a runtime").block_on(async {
-        let listener = shmipc_async::Listener::bind(path).expect("the path is free");
+        let builder = shmipc_async::Listener::builder().config(config);
+        let listener = builder.bind(path).expect("the path is free");
         say("listening");
         while let Ok(session) = listener.accept().await {
             ::tokio::spawn(async move {

@@ -1,8 +1,10 @@
 //! Upgrades under load, every message of which is accounted for.
 //!
 //! ```text
-//!   [`run`]  starts servers, one after the other, and two client processes, and kills some
+//!   [`run`]  follows a [`plan`], makes a [`report`]: starts servers, one after the other, and two client processes, and kills some
 //!     ├── [`server`]   notes each message that it acts on in the file `done`, then answers it
+//!     ├── `disturb`    the upgrades in which somebody is killed
+//!     ├── [`witness`]  a client of ours, who learns of the death of its server
 //!     └── [`clients`]  note what has become of each message in the file `outcomes`
 //!   [`account`]  compares the two files
 //! ```
@@ -12,9 +14,13 @@
 
 pub mod account;
 pub mod clients;
+mod disturb;
 pub mod message;
+pub mod plan;
+pub mod report;
 pub mod run;
 pub mod server;
+pub mod witness;
 
 use std::fs::{File, OpenOptions};
 use std::io::Write;

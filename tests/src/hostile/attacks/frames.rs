@@ -13,22 +13,13 @@ use shmipc_core::wire::{
     self, BELL, Claim, Inode, Refuse, SegmentClass, add_segment, close, retire_segment,
 };
 
-use super::{Attack, Ends};
+use super::Attack;
+use crate::deadline::until;
 use crate::hostile::by_hand::ByHand;
 
 pub(super) const ATTACKS: &[Attack] = &[
-    Attack {
-        name: "half a frame, and gone",
-        breaks: Ends::Died,
-        limits: |builder| builder,
-        run: |peer| peer.frame(&BELL[..7], &[]),
-    },
-    Attack {
-        name: "most of a frame, and gone",
-        breaks: Ends::Died,
-        limits: |builder| builder,
-        run: |peer| peer.frame(&retire_segment(1)[..11], &[]),
-    },
+    Attack::dying("half a frame, and gone", |peer| peer.frame(&BELL[..7], &[])),
+    Attack::dying("most of a frame, and gone", |peer| peer.frame(&retire_segment(1)[..11], &[])),
     Attack::new("a frame shorter than its header", Frame, |peer| peer.frame(&bell(0, 7), &[])),
     Attack::new("a frame of no length", Frame, |peer| peer.frame(&bell(0, 0), &[])),
     Attack::new("an oversized frame", Frame, |peer| peer.frame(&bell(0, 4097), &[])),
@@ -98,6 +89,13 @@ pub(super) const ATTACKS: &[Attack] = &[
     Attack::legal("bells that nobody asked for", |peer| {
         (0..500).for_each(|_| peer.frame(&BELL.repeat(100), &[]));
     }),
+    Attack::new("bells without end", BellFlood, |peer| {
+        until("the server has enough", || {
+            peer.frame(&BELL.repeat(100), &[]);
+            peer.is_over()
+        });
+    })
+    .of_who_never_sleeps(),
     Attack::legal("bells in single bytes", |peer| {
         BELL.repeat(50).iter().for_each(|byte| peer.frame(&[*byte], &[]));
     }),

@@ -2,6 +2,7 @@
 
 mod credit;
 mod frames;
+mod handshake;
 mod records;
 mod segments;
 mod words;
@@ -9,7 +10,8 @@ mod words;
 use std::path::Path;
 
 use shmipc_core::config::{Config, ConfigBuilder};
-use shmipc_core::error::PeerMisbehaved;
+use shmipc_core::error::{HandshakeError, PeerMisbehaved};
+use shmipc_core::handshake::Transmit;
 use shmipc_core::queue::{Flags, Kind};
 
 use super::by_hand::{ByHand, stream};
@@ -20,8 +22,19 @@ pub struct Attack {
     pub name: &'static str,
     /// The rule that it breaks.
     pub breaks: Ends,
+    /// Whether it is one only for a server that never sleeps.
+    pub awake: bool,
     limits: fn(ConfigBuilder) -> ConfigBuilder,
-    run: fn(&mut ByHand),
+    run: Run,
+}
+
+/// When an attack takes place.
+#[derive(Clone, Copy)]
+enum Run {
+    /// In a session.
+    InSession(fn(&mut ByHand)),
+    /// Before there is one: what is done to the outbox that is passed.
+    InHandshake(fn(&mut Transmit)),
 }
 
 /// What an attack comes to.
@@ -43,22 +56,45 @@ impl std::fmt::Debug for Attack {
 
 impl Attack {
     const fn new(name: &'static str, breaks: PeerMisbehaved, run: fn(&mut ByHand)) -> Self {
-        Self { name, breaks: Ends::By(breaks), limits: |builder| builder, run }
+        Self::of(name, Ends::By(breaks), Run::InSession(run))
     }
 
     const fn legal(name: &'static str, run: fn(&mut ByHand)) -> Self {
-        Self { name, breaks: Ends::Never, limits: |builder| builder, run }
+        Self::of(name, Ends::Never, Run::InSession(run))
+    }
+
+    const fn dying(name: &'static str, run: fn(&mut ByHand)) -> Self {
+        Self::of(name, Ends::Died, Run::InSession(run))
+    }
+
+    const fn in_handshake(
+        name: &'static str,
+        breaks: PeerMisbehaved,
+        change: fn(&mut Transmit),
+    ) -> Self {
+        Self::of(name, Ends::By(breaks), Run::InHandshake(change))
+    }
+
+    const fn of(name: &'static str, breaks: Ends, run: Run) -> Self {
+        Self { name, breaks, awake: false, limits: |builder| builder, run }
     }
 
     const fn with(self, limits: fn(ConfigBuilder) -> ConfigBuilder) -> Self {
         Self { limits, ..self }
     }
 
+    const fn of_who_never_sleeps(self) -> Self {
+        Self { awake: true, ..self }
+    }
+
     /// The end that the server is to tell of.
     pub fn end(&self) -> String {
-        match self.breaks {
-            Ends::By(misdeed) => format!("misbehaved {misdeed:?}"),
-            Ends::Died | Ends::Never => "died".to_owned(),
+        match (self.breaks, self.run) {
+            (Ends::By(misdeed), Run::InHandshake(_)) => {
+                format!("unmet {}", HandshakeError::Misbehaved(misdeed))
+            }
+            (Ends::By(misdeed), Run::InSession(_)) => format!("misbehaved {misdeed:?}"),
+            (Ends::Died | Ends::Never, _) => "died".to_owned(),
         }
     }
 
@@ -70,11 +106,15 @@ impl Attack {
         // Credit for the server is no concern here.
         let generous = Config::builder().stream_window(1 << 30).unread_max(1 << 30);
         let config = (self.limits)(generous).build().expect("limits within bounds");
+        let run = match self.run {
+            Run::InSession(run) => run,
+            Run::InHandshake(change) => return handshake::meet(path, &config, change),
+        };
         let mut peer = ByHand::connect(path, &config);
         // Until now the server may still be busy with the handshake, and end that. The place is used by no attack.
         let flags = Flags::OPEN.with_if(Flags::FIN, true);
         assert!(peer.exchange(flags, stream(LAST), 100).is_some(), "an honest beginning");
-        (self.run)(&mut peer);
+        run(&mut peer);
         match self.breaks {
             Ends::By(_) => peer.wait_for_the_end(),
             Ends::Died => {}
@@ -88,9 +128,9 @@ impl Attack {
 
 /// All attacks.
 pub fn all() -> impl Iterator<Item = &'static Attack> {
-    [words::ATTACKS, records::ATTACKS, credit::ATTACKS, segments::ATTACKS, frames::ATTACKS]
-        .into_iter()
-        .flatten()
+    let sessions =
+        [words::ATTACKS, records::ATTACKS, credit::ATTACKS, segments::ATTACKS, frames::ATTACKS];
+    sessions.into_iter().chain([handshake::ATTACKS]).flatten()
 }
 
 /// The last place of a session with default limits.

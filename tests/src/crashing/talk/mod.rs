@@ -7,7 +7,7 @@
 //!     one that it reserves and fills ───────────────────────▶ answers likewise
 //!     more than there is credit for ────────────────────────▶ answers when all are there
 //!     ends its direction ───────────────────────────────────▶ ends its own
-//!   each opens a stream and waits for the other to say something on it
+//!   each opens a stream and waits for the other to say something on it; these end in the way that is chosen
 //!
 //!   one of them, by turns                                   the other
 //!     takes streams, leaves after two                         opens streams, one request each, until it
@@ -16,15 +16,18 @@
 //!
 //! The messages of a direction are numbered, whatever streams they are on, and read in that order.
 
-use std::time::{Duration, Instant};
+mod ending;
+mod fault;
+mod leaving;
 
-use shmipc_core::config::WaitMode;
-use shmipc_core::error::{
-    AcceptError, ConnectError, DrainError, OpenError, RecvError, SendError, SessionError,
-};
+use std::time::Duration;
 
-use super::Side;
+use shmipc_core::config::BellKind;
+
+pub use fault::{Failure, Fault};
+
 use super::ledger::Ledger;
+use super::{Ending, Manner, Side};
 use crate::deadline::PATIENCE;
 use crate::flavour::{Sender as _, Session, Stream};
 use crate::payload::pattern;
@@ -33,69 +36,17 @@ use crate::payload::pattern;
 const SIZES: [usize; 5] = [16, 900, 5_000, 0, 600_000];
 /// Messages of a burst, and their size: more than a stream's credit.
 const BURST: (usize, usize) = (12, 900);
-/// Requests that are answered before a side leaves.
-const SERVED: u64 = 2;
 /// Said instead of a session's number by who wants nothing more.
 const PROBE: u64 = u64::MAX;
 /// Long enough for memory that is idle to be given back.
 const LINGER: Duration = Duration::from_millis(5);
-
-/// The end of a session before its time, and when it was noticed.
-#[derive(Clone, Debug)]
-pub struct Fault {
-    /// When the call failed.
-    pub at: Instant,
-    /// What it said.
-    pub error: Failure,
-}
-
-/// How a call failed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Failure {
-    /// Connecting.
-    Connect(ConnectError),
-    /// Any call on a session.
-    Session(SessionError),
-    /// It gave something that is not allowed there.
-    Wrong(String),
-}
-
-impl Fault {
-    fn new(error: Failure) -> Self {
-        Self { at: Instant::now(), error }
-    }
-
-    fn wrong(what: impl std::fmt::Debug) -> Self {
-        Self::new(Failure::Wrong(format!("{what:?}")))
-    }
-}
-
-impl From<ConnectError> for Fault {
-    fn from(error: ConnectError) -> Self {
-        Self::new(Failure::Connect(error))
-    }
-}
-
-macro_rules! fault {
-    ($($error:ident)*) => {$(
-        impl From<$error> for Fault {
-            fn from(error: $error) -> Self {
-                match error {
-                    $error::Session(error) => Self::new(Failure::Session(error)),
-                    error => Self::wrong(error),
-                }
-            }
-        }
-    )*};
-}
-
-fault!(AcceptError DrainError OpenError RecvError SendError);
 
 /// One end of a session.
 #[derive(Debug)]
 pub struct Talk<'a, S: Session> {
     session: S,
     side: Side,
+    ending: Ending,
     ledger: &'a mut Ledger,
     /// Streams that may have more to read, in the order of their opening.
     streams: Vec<S::Stream>,
@@ -115,8 +66,8 @@ pub enum End {
 }
 
 /// Connects, and has the other side say that it serves.
-pub fn probe(path: &std::path::Path) {
-    let config = super::config(WaitMode::Block);
+pub fn probe(path: &std::path::Path, bell: BellKind) {
+    let config = Manner { bell, ..Manner::PLAIN }.config();
     let session = shmipc_sync::Session::connect_with(path, &config).expect("it listens");
     let mut stream = session.open().expect("a stream");
     stream.send(&PROBE.to_ne_bytes()).expect("sent");
@@ -125,8 +76,14 @@ pub fn probe(path: &std::path::Path) {
 
 impl<'a, S: Session> Talk<'a, S> {
     /// One end of `session`, whose counts are those of the ledger.
-    pub fn new(session: S, side: Side, ledger: &'a mut Ledger, linger: bool) -> Self {
-        Self { session, side, ledger, streams: Vec::new(), not_seen: None, linger }
+    pub fn new(
+        session: S,
+        side: Side,
+        ending: Ending,
+        ledger: &'a mut Ledger,
+        linger: bool,
+    ) -> Self {
+        Self { session, side, ending, ledger, streams: Vec::new(), not_seen: None, linger }
     }
 
     /// All of it.
@@ -197,97 +154,11 @@ impl<'a, S: Session> Talk<'a, S> {
         Ok(End::Whole)
     }
 
-    /// Opens a stream and says nothing on it until the other side has.
-    fn listen(&mut self) -> Result<(), Fault> {
-        self.streams.push(self.session.open()?);
-        self.receive(Some(SIZES[0]))?;
-        self.stream().finish()?;
-        self.receive(None)?;
-        self.streams.clear();
-        Ok(())
-    }
-
-    fn speak(&mut self) -> Result<(), Fault> {
-        self.streams.push(self.session.accept()?);
-        self.send(SIZES[0])?;
-        self.stream().finish()?;
-        self.receive(None)?;
-        self.streams.clear();
-        Ok(())
-    }
-
     fn burst(
         &mut self,
         mut each: impl FnMut(&mut Self, usize) -> Result<(), Fault>,
     ) -> Result<(), Fault> {
         (0..BURST.0).try_for_each(|_| each(self, BURST.1))
-    }
-
-    /// Serves two streams, leaves, serves those that came before, and closes.
-    fn leave(&mut self) -> Result<(), Fault> {
-        for served in 0.. {
-            if served == SERVED {
-                self.session.leave();
-            }
-            match self.session.accept() {
-                Ok(stream) => self.streams.push(stream),
-                Err(AcceptError::Leaving) if served >= SERVED => break,
-                Err(error) => return Err(error.into()),
-            }
-            self.receive(Some(SIZES[0]))?;
-            self.receive(None)?;
-            let (_, seed) = self.begin();
-            self.stream().sender().finish_with(&pattern(seed, SIZES[1]))?;
-            self.ledger.sent();
-            self.streams.clear();
-        }
-        self.session.drained_timeout(PATIENCE)?;
-        self.session.close(0);
-        Ok(())
-    }
-
-    /// Opens streams until the other side has left.
-    fn stay(&mut self) -> Result<(), Fault> {
-        while self.request()? {}
-        match self.session.closed() {
-            SessionError::ClosedByPeer(0) => Ok(()),
-            error => Err(Fault::new(Failure::Session(error))),
-        }
-    }
-
-    /// One request on a stream of its own; false if the other side leaves, or has closed.
-    fn request(&mut self) -> Result<bool, Fault> {
-        const CLOSED: SessionError = SessionError::ClosedByPeer(0);
-        match self.session.open() {
-            Ok(stream) => self.streams.push(stream),
-            Err(OpenError::GoingAway | OpenError::Session(CLOSED)) => return Ok(false),
-            Err(error) => return Err(error.into()),
-        }
-        let (number, seed) = self.begin();
-        let sent = self.stream().sender().finish_with(&pattern(seed, SIZES[0]));
-        let replied = match sent {
-            Ok(()) => self.stream().recv(),
-            Err(SendError::GoingAway | SendError::Session(CLOSED)) => Err(RecvError::GoingAway),
-            Err(error) => return Err(error.into()),
-        };
-        match replied {
-            Ok(Some(reply)) => {
-                // What crosses with the leaving is sent only if it is answered.
-                self.ledger.sent();
-                self.see(&reply.to_vec(), SIZES[1])?;
-                self.receive(None)?;
-                self.streams.clear();
-                Ok(true)
-            }
-            Err(RecvError::GoingAway) => {
-                self.ledger.take_back();
-                self.not_seen = Some(number);
-                self.streams.clear();
-                Ok(false)
-            }
-            Ok(None) => Err(Fault::wrong("an end without a reply")),
-            Err(error) => Err(error.into()),
-        }
     }
 
     /// Reads what is left when the session is over.

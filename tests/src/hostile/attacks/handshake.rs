@@ -1,0 +1,83 @@
+//! What may not come in a handshake: the library makes a good outbox, and the attack changes it.
+
+use std::fs::File;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+
+use nix::sys::eventfd::EventFd;
+use shmipc_core::config::Config;
+use shmipc_core::error::PeerMisbehaved::*;
+use shmipc_core::handshake::{Machine, Role, Transmit, authorize};
+use shmipc_core::link::{self, Receive, Sent};
+use shmipc_core::mem;
+use shmipc_core::wire::{self, BELL, Decoder};
+
+use super::Attack;
+use crate::deadline::until;
+
+pub(super) const ATTACKS: &[Attack] = &[
+    Attack::in_handshake("a device as its process", NotAPidfd, |outbox| {
+        pretend(outbox, File::open("/dev/null").expect("it is there"));
+    }),
+    Attack::in_handshake("a directory as its process", NotAPidfd, |outbox| {
+        pretend(outbox, File::open("/proc/self").expect("it is there"));
+    }),
+    Attack::in_handshake("an eventfd as its process", NotAPidfd, |outbox| {
+        pretend(outbox, EventFd::new().expect("an eventfd"));
+    }),
+    Attack::in_handshake("an outbox that is a device", NotSealed, |outbox| {
+        outbox.fds[0] = File::open("/dev/zero").expect("it is there").into();
+    }),
+    Attack::in_handshake("an outbox of one page", WrongMemory, |outbox| {
+        outbox.fds[0] = mem::create(c"shmipc-test", 4096).expect("memory").1;
+    }),
+    Attack::in_handshake("an eventfd that nobody asked for", Descriptors, |outbox| {
+        outbox.bytes = wire::outbox(outbox.fds.len() > 1, true);
+        outbox.fds.push(EventFd::new().expect("an eventfd").into());
+    }),
+    Attack::in_handshake("an outbox without memory", Descriptors, |outbox| outbox.fds.clear()),
+    Attack::in_handshake("a bell before the session", Frame, |outbox| {
+        outbox.bytes = BELL.to_vec();
+        outbox.fds.clear();
+    }),
+    Attack::in_handshake("ready without an outbox", Frame, |outbox| {
+        outbox.bytes = wire::ready();
+        outbox.fds.clear();
+    }),
+];
+
+/// Passes this as the process.
+fn pretend(outbox: &mut Transmit, impostor: impl Into<OwnedFd>) {
+    outbox.bytes = wire::outbox(true, false);
+    outbox.fds.truncate(1);
+    outbox.fds.push(impostor.into());
+}
+
+/// Does what a client does, but for its outbox. Returns when the server has hung up.
+pub(super) fn meet(path: &Path, config: &Config, change: fn(&mut Transmit)) {
+    let socket = OwnedFd::from(UnixStream::connect(path).expect("the server lives"));
+    let server = link::peer_cred(socket.as_fd()).expect("a socket");
+    let judged = authorize(config, server);
+    let mut machine = Machine::new(Role::Client, config, judged).expect("it is our server");
+    let mut decoder = Decoder::new();
+    until("the server hangs up", || {
+        while let Some(mut frame) = machine.poll_transmit() {
+            if !frame.fds.is_empty() {
+                change(&mut frame);
+            }
+            let fds: Vec<_> = frame.fds.iter().map(AsFd::as_fd).collect();
+            assert_eq!(link::send(socket.as_fd(), &frame.bytes, &fds), Ok(Sent::Whole));
+        }
+        match link::receive(socket.as_fd(), &mut decoder).expect("an honest server") {
+            Receive::Bytes => {
+                while let Some(frame) = decoder.next_frame().expect("an honest server") {
+                    machine.handle_frame(frame).expect("an honest server");
+                }
+                false
+            }
+            Receive::Empty => false,
+            Receive::End => true,
+        }
+    });
+}
