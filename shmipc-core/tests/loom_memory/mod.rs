@@ -17,6 +17,8 @@
 //! To be made inside of `loom::model`.
 #![allow(dead_code, unreachable_pub)]
 
+pub mod words;
+
 use std::sync::atomic as plain;
 
 use loom::cell::UnsafeCell;
