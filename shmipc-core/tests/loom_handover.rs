@@ -10,9 +10,10 @@ use std::sync::Arc;
 
 use loom::sync::atomic::AtomicBool;
 use loom::sync::atomic::Ordering::{Acquire, Release};
-use loom::sync::{Condvar, Mutex, MutexGuard};
+use loom::sync::{Mutex, MutexGuard};
 use loom::thread;
 use loom_memory::LoomMemory;
+use loom_memory::latch::Latch;
 use loom_memory::words::LoomWord;
 use shmipc_core::mem::{Memory, MemoryMut};
 use shmipc_core::notify::event::{self, Checks, Cursor};
@@ -38,27 +39,6 @@ enum Weak {
     NoLookAtResult,
     /// A waker looks where the thread is before it has told it.
     ToldLate,
-}
-
-/// An event that stays until it is taken.
-#[derive(Default)]
-struct Latch {
-    set: Mutex<bool>,
-    changed: Condvar,
-}
-
-impl Latch {
-    fn set(&self) {
-        *self.set.lock().unwrap() = true;
-        self.changed.notify_one();
-    }
-
-    fn take(&self) {
-        let mut set = self.set.lock().unwrap();
-        while !std::mem::take(&mut *set) {
-            set = self.changed.wait(set).unwrap();
-        }
-    }
 }
 
 #[derive(Default)]
@@ -233,16 +213,7 @@ impl Session {
 
 /// All threads wait, and all records come.
 fn records(weak: Weak) {
-    check(weak, |session| {
-        let waits = [0, 1].map(|me| {
-            let session = Arc::clone(session);
-            thread::spawn(move || session.call(me))
-        });
-        session.publish_all();
-        for wait in waits {
-            wait.join().unwrap();
-        }
-    });
+    check(weak, |session| all_wait(session, Session::publish_all));
 }
 
 /// One thread waits, and what it waits for comes from another one of this process.
@@ -255,18 +226,23 @@ fn gift(weak: Weak) {
     });
 }
 
-/// Two threads wait, one of them parked, and for both something comes from a third.
+/// All threads wait, one of them parked, and for each something comes from another one.
 fn gifts(weak: Weak) {
     check(weak, |session| {
-        let waits = [0, 1].map(|me| {
-            let session = Arc::clone(session);
-            thread::spawn(move || session.call(me))
-        });
-        (0..THREADS).for_each(|to| session.give(to));
-        for wait in waits {
-            wait.join().unwrap();
-        }
+        all_wait(session, |session| (0..THREADS).for_each(|to| session.give(to)))
     });
+}
+
+fn all_wait(session: &Arc<Session>, happen: fn(&Session)) {
+    let spawn = |me| {
+        let session = Arc::clone(session);
+        thread::spawn(move || session.call(me))
+    };
+    let waits: Vec<_> = (0..THREADS).map(spawn).collect();
+    happen(session);
+    for wait in waits {
+        wait.join().unwrap();
+    }
 }
 
 fn check(weak: Weak, scenario: fn(&Arc<Session>)) {
