@@ -9,14 +9,15 @@ mod loom_memory;
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
+use std::sync::atomic::Ordering::SeqCst;
 
-use loom::sync::atomic::AtomicU64 as LoomU64;
 use loom::sync::{Mutex, MutexGuard};
 use loom::thread;
+use loom_memory::words::LoomWord;
 use loom_memory::{LoomMemory, Weakened, Without};
 use shmipc_core::mem::{Memory, MemoryMut};
 use shmipc_core::notify::event::{self, Checks, Cursor, before};
+use shmipc_core::notify::progress::Progress;
 use shmipc_core::notify::wait::{PlaceId, Post, WaitBook, Wake};
 
 /// What a model leaves out.
@@ -43,7 +44,7 @@ type Outbox = Weakened<Arc<LoomMemory>>;
 struct Publisher {
     own: Arc<LoomMemory>,
     peer: Outbox,
-    checks: Checks,
+    checks: Checks<LoomWord>,
     /// What the kernel orders is none of loom's business; it only has to be known whether there was
     /// a ring.
     rung: AtomicBool,
@@ -95,7 +96,7 @@ fn pair(weak: Weak) -> (Arc<Publisher>, Waiter) {
     let publisher = Publisher {
         own: Arc::clone(&theirs),
         peer: Weakened(Arc::clone(&ours), weak.publisher),
-        checks: Checks::new(),
+        checks: Checks::default(),
         rung: AtomicBool::new(false),
     };
     (Arc::new(publisher), Waiter { own: Weakened(ours, weak.waiter), peer: theirs, weak })
@@ -171,9 +172,9 @@ fn a_publisher_rings_for_one_that_stopped() {
 /// What our threads share besides the words.
 struct Shared {
     waiter: Waiter,
-    /// rx, and what it protects: position drained, by whoever drives.
+    /// Drives exclude each other.
     rx: Mutex<()>,
-    drained: LoomU64,
+    progress: Progress<LoomWord>,
     /// The record that ends here belongs to the sleeper.
     wanted: u64,
     inbox: Mutex<usize>,
@@ -197,12 +198,11 @@ impl Shared {
             let _rx = self.rx.lock().unwrap();
             let tail = self.waiter.peer.load64(Cursor::Tail.cursor_at());
             self.waiter.peer.fence_acquire();
-            let drained = self.drained.load(Relaxed);
-            if tail == drained {
+            if tail == self.progress.drained() {
                 return;
             }
             *self.inbox.lock().unwrap() += usize::from(tail >= self.wanted);
-            self.drained.store(tail, Release);
+            self.progress.drained_to(tail);
             if tail < self.wanted {
                 return;
             }
@@ -224,12 +224,12 @@ impl Shared {
             let me = gate.book.join(());
             gate.sleeper = Some(me);
             assert_eq!(gate.book.post(me), Post::Inside { arm: true });
-            let at = self.drained.load(Acquire);
+            let at = self.progress.drained();
             event::arm(&self.waiter.own, Cursor::Tail, at);
             at
         };
         let against =
-            if self.waiter.weak.look_at_drained { self.drained.load(Acquire) } else { armed };
+            if self.waiter.weak.look_at_drained { self.progress.drained() } else { armed };
         let look = !self.waiter.weak.no_look_at_result;
         let news = self.waiter.news(against);
         let there = look && *self.inbox.lock().unwrap() > 0;
@@ -247,7 +247,7 @@ fn bystander(records: u64, weak: Weak) {
         let shared = Arc::new(Shared {
             waiter,
             rx: Mutex::new(()),
-            drained: LoomU64::new(0),
+            progress: Progress::default(),
             wanted: 16 * records,
             inbox: Mutex::new(0),
             gate: Mutex::new(Gate { book: WaitBook::new(), sleeper: None }),

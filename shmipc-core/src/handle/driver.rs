@@ -151,12 +151,12 @@ impl Driver {
     /// Whether there is something to drive for: records that nobody has drained, or something given back
     /// that somebody waits for. Takes no lock.
     pub fn has_news(&self) -> bool {
-        !self.shared.is_foreign() && self.shared.has_news()
+        !self.shared.is_foreign() && self.shared.progress.has_news(&*self.shared.peer)
     }
 
     /// Position up to which the peer's records have been drained, by anybody: moves while others drive.
     pub fn drained(&self) -> u64 {
-        self.shared.drained()
+        self.shared.progress.drained()
     }
 
     /// Ends the session because its event loop has gone; nothing if it is over.

@@ -25,6 +25,7 @@
 //!   memory stay readable for as long as they are kept. A [`Driver`], a [`Watch`] or a [`WeakSession`] is no such
 //!   handle.
 
+mod accepting;
 mod driver;
 mod leaving;
 mod message;

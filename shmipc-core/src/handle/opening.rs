@@ -31,7 +31,7 @@ impl<'a> Opening<'a> {
         let Some(waker) = waker else { return Poll::Pending };
         let shared = &self.session.owner.shared;
         if !std::mem::replace(&mut self.waits, true) {
-            shared.count_waiting(true);
+            shared.progress.count_waiting(true);
         }
         let mut effects = Effects::default();
         let opened = {
@@ -64,7 +64,7 @@ impl Drop for Opening<'_> {
         if !self.waits || shared.is_foreign() {
             return;
         }
-        shared.count_waiting(false);
+        shared.progress.count_waiting(false);
         // It may be any of those who wait: the others come back.
         let mut effects = Effects::default();
         shared.tx().openers.wake(&mut effects);

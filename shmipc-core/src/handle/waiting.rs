@@ -209,7 +209,7 @@ impl Drop for Active<'_> {
 
 /// Gate held: arms the record word at the position drained, which is to be compared with after it.
 pub(super) fn arm_at_drained(shared: &Shared) -> u64 {
-    let at = shared.drained();
+    let at = shared.progress.drained();
     event::arm(&shared.own, Cursor::Tail, at);
     steps::reach(Step::Armed);
     at

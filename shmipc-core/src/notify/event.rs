@@ -7,6 +7,8 @@ use crossbeam_utils::CachePadded;
 use crate::layout::{self, Geometry};
 use crate::mem::{Memory, MemoryMut};
 
+use super::word::Word;
+
 /// The event word of somebody who waits for nothing: no position passes it.
 pub const NEVER: u64 = u64::MAX;
 
@@ -61,8 +63,8 @@ pub const fn passes(checked: u64, event: u64, new: u64) -> bool {
 ///   └─ true: ring, with no lock held; rung(C, new)  P4
 /// ```
 #[derive(Debug, Default)]
-pub struct Checks {
-    checked: [CachePadded<AtomicU64>; 3],
+pub struct Checks<W: Word = AtomicU64> {
+    checked: [CachePadded<W>; 3],
 }
 
 impl Checks {
@@ -70,7 +72,9 @@ impl Checks {
     pub fn new() -> Self {
         Self::default()
     }
+}
 
+impl<W: Word> Checks<W> {
     /// Whether the peer has to be rung now that `cursor` stands at `new`. Any thread, any time after
     /// the publication.
     ///
@@ -115,11 +119,11 @@ impl Checks {
     /// bell was found rung already, and not before (N1).
     pub fn rung(&self, cursor: Cursor, new: u64) {
         // Release: who loads this with Acquire comes after our ring.
-        self.word(cursor).fetch_max(new, Ordering::Release);
+        self.word(cursor).raise(new, Ordering::Release);
     }
 
     #[inline]
-    fn word(&self, cursor: Cursor) -> &AtomicU64 {
+    fn word(&self, cursor: Cursor) -> &W {
         &self.checked[cursor as usize]
     }
 }

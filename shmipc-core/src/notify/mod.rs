@@ -31,7 +31,7 @@
 //! | event word for records | the waiting process | gate |
 //! | event words for space, for returns | the waiting process | the lock of that queue of waiters (tx) |
 //! | position of the last completed check ([`Checks`](event::Checks)) | the publishing process, private | none |
-//! | `drained`: the peer's records read so far | whoever drives | rx |
+//! | `drained`: the peer's records read so far ([`Progress`](progress::Progress)) | whoever drives | rx |
 //! | who is inside, outside, parked; marks | [`WaitBook`](wait::WaitBook) | gate |
 //! | queues of waiters for space and for returns | whoever joins, cancels, settles | their lock (tx) |
 //! | bell, kick (session), token (thread) | whoever wakes | none: all of them latch |
@@ -66,13 +66,16 @@
 //!
 //! The tests of this module visit every interleaving of small cases with the code of [`wait`] and
 //! [`event`] itself (`notify/check`), once with the rules above and once with each rule weakened;
-//! `tests/loom_gate.rs` covers N2 and N3 under weak memory.
+//! under weak memory `tests/loom_gate.rs` covers N2 and N3, `tests/loom_checks.rs` N1, and
+//! `tests/loom_handover.rs` threads that do block.
 //!
 //! [`leaving`] is a word that no event word asks for: how one side goes away.
 
 pub mod event;
 pub mod leaving;
+pub mod progress;
 pub mod wait;
+pub mod word;
 
 #[cfg(test)]
 mod check;

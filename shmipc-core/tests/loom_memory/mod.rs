@@ -17,6 +17,9 @@
 //! To be made inside of `loom::model`.
 #![allow(dead_code, unreachable_pub)]
 
+pub mod latch;
+pub mod words;
+
 use std::sync::atomic as plain;
 
 use loom::cell::UnsafeCell;

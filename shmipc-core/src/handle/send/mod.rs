@@ -149,7 +149,7 @@ impl SendHalf {
     #[cold]
     fn try_again(&self, data: &[u8], flags: Flags) -> Result<bool, SendError> {
         let shared = &self.owner.shared;
-        if !shared.has_records() {
+        if !shared.progress.has_records(&*shared.peer) {
             return Ok(false);
         }
         shared.drive();

@@ -108,7 +108,7 @@ impl Reserving {
                     Ok(None) if effects.grow.is_some() || !join => return None,
                     Ok(None) => {}
                 }
-                shared.count_waiting(true);
+                shared.progress.count_waiting(true);
                 let ticket = *self.ticket.insert(tx.join(self.key, self.ask));
                 steps::reach(Step::ReserveWaits);
                 ticket
@@ -124,7 +124,7 @@ impl Reserving {
         });
         if answer.is_some() {
             self.ticket = None;
-            shared.count_waiting(false);
+            shared.progress.count_waiting(false);
         }
         answer
     }
@@ -139,7 +139,7 @@ impl Drop for Reserving {
         let shared = &self.owner.shared;
         let mut effects = Effects::default();
         shared.tx().cancel(ticket, &mut effects);
-        shared.count_waiting(false);
+        shared.progress.count_waiting(false);
         shared.complete(effects, Ok(()));
     }
 }

@@ -10,7 +10,7 @@ mod signal;
 mod socket;
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -24,6 +24,7 @@ use crate::layout::Geometry;
 use crate::link::Link;
 use crate::mem::{Home, OwnMapping, PeerMapping, PeerTrust};
 use crate::notify::event::Checks;
+use crate::notify::progress::Progress;
 use crate::notify::wait::WaitBook;
 use crate::pool::ReturnWriter;
 use crate::session::{Crowd, Effects, Feeds, Rx, Stats, Tx};
@@ -60,12 +61,9 @@ pub(crate) struct Shared {
     pub(super) promise: Option<PeerTrust>,
     pub(super) wait_mode: WaitMode,
     pub(super) spin: SpinBudget,
-    /// Position up to which the peer's records have been drained, for looks without the lock.
-    drained: AtomicU64,
-    /// Reservations that wait, and calls that wait for a place: only then do drives look at head and returns.
-    waiting: AtomicUsize,
-    /// What the peer had given back at the last drive that looked.
-    settled: AtomicU64,
+    /// Reservations that wait, and calls that wait for a place, are counted in it: only then do drives look
+    /// at head and returns.
+    pub(super) progress: Progress,
     /// Messages in the peer's memory that the application holds.
     held: Held,
     /// A thread drains what a peer that is gone has left; then it ends the session.
@@ -157,9 +155,7 @@ impl Shared {
             promise: config.trust,
             wait_mode: config.wait,
             spin: SpinBudget::default(),
-            drained: AtomicU64::new(0),
-            waiting: AtomicUsize::new(0),
-            settled: AtomicU64::new(0),
+            progress: Progress::default(),
             held: Held::default(),
             ending: AtomicBool::new(false),
             over: AtomicBool::new(false),

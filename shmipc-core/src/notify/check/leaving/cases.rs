@@ -5,7 +5,7 @@ use std::time::Instant;
 use super::{Case, Violation, Weakening};
 use crate::testing::explore::{Outcome, explore};
 
-const ALIVE: Case = Case { old: 1, killed: false, weak: None };
+const ALIVE: Case = Case { old: 1, killed: false, bystander: false, weak: None };
 const KILLED: Case = Case { killed: true, ..ALIVE };
 
 fn holds(name: &str, case: &Case) {
@@ -32,7 +32,11 @@ fn holds_too(name: &str, case: &Case) {
 
 /// The twin fails in this way, whether or not the leaver may be killed.
 fn fails(weakening: Weakening, expected: Violation) {
-    for case in [KILLED, ALIVE] {
+    fails_beside(false, weakening, expected);
+}
+
+fn fails_beside(bystander: bool, weakening: Weakening, expected: Violation) {
+    for case in [KILLED, ALIVE].map(|case| Case { bystander, ..case }) {
         match explore(&Case { weak: Some(weakening), ..case }) {
             Outcome::Holds { states } => panic!("{weakening:?} holds, {states} states"),
             Outcome::Endless { cyclic, .. } => panic!("{weakening:?}: a cycle, {cyclic} states"),
@@ -62,6 +66,20 @@ fn each_rule_is_needed() {
     fails(Weakening::FinalBeforeLimit, Violation::NotSentButServed);
     fails(Weakening::RefusedForgotten, Violation::Accused);
     fails(Weakening::NoRing, Violation::Asleep);
+}
+
+/// To kick whoever sleeps is not enough: one that has driven and is about to sleep is not seen, and looks at
+/// records only.
+#[test]
+fn who_takes_the_bell_looks_in_their_stead() {
+    fails_beside(true, Weakening::BellKept, Violation::Asleep);
+    fails_beside(true, Weakening::BellNotPassedOn, Violation::Asleep);
+}
+
+#[test]
+fn a_bystander_takes_the_bell() {
+    holds("a bystander takes the bell", &Case { bystander: true, ..ALIVE });
+    holds_too("the same, and the leaver may be killed", &Case { bystander: true, ..KILLED });
 }
 
 /// The order of word and position buys promptness; the answer is right without it.

@@ -5,6 +5,7 @@
 //! | `mod` | what a state is made of, who can take a step, what must hold |
 //! | `leaver` | the side that leaves, around the real [`announce`](crate::notify::leaving::announce) and [`Limit`] |
 //! | `opener` | the other side, around the real [`Final`] |
+//! | `bystander` | a thread of the opener's that takes a bell |
 //! | `cases` | what holds, and what breaks as soon as one rule is weakened |
 //!
 //! The opener has two threads. *A* opens a stream, looks at the word, and sends the body only if it is
@@ -12,8 +13,11 @@
 //! finishes in the next, whatever happens. A third
 //! thread sends more records at any time on a stream that both sides have known for long. The leaver
 //! reads and answers at any time, leaves, serves what it must, and closes; it may be killed before each
-//! step. Waking for records is taken for granted here; a final position wakes by its ring alone.
+//! step. Waking for records is taken for granted here; a final position wakes by its ring alone. Whoever
+//! sleeps has looked before, and in between a bystander of the opener's, who reads the socket now and then,
+//! may take that ring.
 
+mod bystander;
 mod cases;
 mod leaver;
 mod opener;
@@ -25,6 +29,7 @@ use crate::layout::{FINAL_AT, LEAVING_AT};
 use crate::mem::{Memory, MemoryMut};
 use crate::testing::Mix;
 use crate::testing::explore::Model;
+use bystander::Bystander;
 use leaver::Leaver;
 use opener::Opener;
 
@@ -42,6 +47,8 @@ enum Weakening {
     FinalBeforeLimit,
     RefusedForgotten,
     NoRing,
+    BellKept,
+    BellNotPassedOn,
     WordLoadedBeforePublishing,
     TailTakenBeforeTheWord,
 }
@@ -52,6 +59,8 @@ struct Case {
     old: u8,
     /// The leaver may be killed.
     killed: bool,
+    /// Somebody who does not wait may take a bell.
+    bystander: bool,
     weak: Option<Weakening>,
 }
 
@@ -99,9 +108,12 @@ struct State {
     replies: [bool; STREAMS],
     /// A ring that nobody has taken.
     bell: bool,
+    /// One that sleeps is to wake.
+    kick: bool,
     ended: Ended,
     leaver: Leaver,
     opener: Opener,
+    bystander: Bystander,
     accused: bool,
 }
 
@@ -137,7 +149,8 @@ const READS: u8 = 1;
 const REPLIES: u8 = 2;
 const OPENS: u8 = REPLIES + STREAMS as u8;
 const OLD: u8 = OPENS + STREAMS as u8;
-const KILL: u8 = OLD + 1;
+const BYSTANDER: u8 = OLD + 1;
+const KILL: u8 = BYSTANDER + 1;
 
 impl Model for Case {
     type State = State;
@@ -151,9 +164,11 @@ impl Model for Case {
             last: 0,
             replies: [false; STREAMS],
             bell: false,
+            kick: false,
             ended: Ended::No,
             leaver: Leaver::default(),
             opener: Opener::default(),
+            bystander: Bystander::default(),
             accused: false,
         }
     }
@@ -168,6 +183,7 @@ impl Model for Case {
                 REPLIES..OPENS => alive && self.reply(&mut next, usize::from(step - REPLIES)),
                 OPENS..OLD => self.open(&mut next, usize::from(step - OPENS)),
                 OLD => self.send_on_the_old(&mut next),
+                BYSTANDER => self.bystander && self.pass_by(&mut next),
                 _ => self.killed && alive && self.kill(&mut next),
             };
             if taken {
@@ -207,6 +223,7 @@ impl Model for Case {
                 format!("opener {thread} {:?}", state.opener.threads[thread].at)
             }
             OLD => "old stream goes on".into(),
+            BYSTANDER => format!("bystander {:?}", state.bystander),
             _ => "leaver killed".into(),
         }
     }

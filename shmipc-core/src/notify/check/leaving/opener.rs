@@ -14,6 +14,8 @@ pub(super) enum At {
     Body,
     Finish,
     Drive,
+    /// Has driven; nobody knows yet that it is going to sleep.
+    Post,
     Sleep,
     Done,
 }
@@ -103,8 +105,9 @@ impl Case {
                 self.drive(s);
                 self.after_driving(s, t)
             }
+            At::Post => At::Sleep,
             At::Sleep if self.wakes(s, t) => {
-                s.bell = false;
+                (s.bell, s.kick) = (false, false);
                 At::Drive
             }
             At::Sleep => return false,
@@ -122,7 +125,7 @@ impl Case {
         match thread.answer {
             Some(_) => At::Done,
             None if thread.in_doubt && s.opener.last.is_known() => At::Body,
-            None => At::Sleep,
+            None => At::Post,
         }
     }
 
@@ -130,9 +133,10 @@ impl Case {
     fn wakes(&self, s: &State, t: usize) -> bool {
         let unread = |t: usize| s.replies[t] && s.opener.threads[t].answer.is_none();
         s.bell
+            || s.kick
             || (0..STREAMS).any(unread)
             || (s.ended != Ended::No && !s.opener.over)
-            || self.after_driving(s, t) != At::Sleep
+            || self.after_driving(s, t) != At::Post
     }
 
     /// Reads what the leaver has published, then looks for the final position. If the session has
@@ -144,6 +148,16 @@ impl Case {
                 s.opener.threads[t].answer.get_or_insert(Answer::Replied);
             }
         }
+        self.look_for_final(s);
+        if ended {
+            s.opener.over = true;
+            for thread in s.opener.threads.iter_mut().filter(|thread| thread.first.is_some()) {
+                thread.answer.get_or_insert(Answer::Unknown);
+            }
+        }
+    }
+
+    pub(super) fn look_for_final(&self, s: &mut State) {
         let words = s.words();
         if is_leaving(&words) {
             let published = position(s.published);
@@ -151,12 +165,6 @@ impl Case {
                 Ok(true) => self.tell(s),
                 Ok(false) => {}
                 Err(_) => s.accused = true,
-            }
-        }
-        if ended {
-            s.opener.over = true;
-            for thread in s.opener.threads.iter_mut().filter(|thread| thread.first.is_some()) {
-                thread.answer.get_or_insert(Answer::Unknown);
             }
         }
     }

@@ -13,6 +13,8 @@
 //! * Whoever spins and drains something for a thread that sleeps leaves it the CPU, if the session has at
 //!   least as many waiting threads as this process has CPUs.
 
+mod outside;
+
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -22,6 +24,7 @@ use crate::layout::CPU_AT;
 use crate::mem::{Memory, MemoryMut};
 
 use super::shared::Shared;
+use outside::Outside;
 
 /// The longest spin, nanoseconds: a few wake-ups of a virtual machine, so that a peer who fills a
 /// megabyte is waited for awake (`docs/decisions.md`).
@@ -34,13 +37,6 @@ const SHORTEST: u32 = 2_000;
 pub const SPIN_NANOS: (u32, u32, u32) = (SHORTEST, FIRST, LONGEST);
 /// Looks between two readings of the clock.
 const LOOKS: u32 = 128;
-/// How often an event loop is woken beside which a thread spins, microseconds: as late as its timers would
-/// be behind a spin, and some. A wake costs both about 10 µs.
-const LOOP_EVERY: u64 = 250;
-/// How long after the last such spin it was known of a loop goes on to sleep at once, microseconds.
-const ALONE: u64 = 1_000;
-/// Spins of such a thread between two readings of the clock.
-const SPINS: u32 = 64;
 
 /// What a session has learned about spinning.
 #[derive(Debug)]
@@ -59,65 +55,6 @@ impl Default for SpinBudget {
             failed: AtomicU64::new(0),
             outside: Outside::default(),
         }
-    }
-}
-
-/// Spins beside an event loop. Its numbers are hints: two threads at once may count as one.
-#[derive(Debug)]
-struct Outside {
-    spins: AtomicU32,
-    /// As many as the loop knew of when it last asked.
-    asked: AtomicU32,
-    began: Instant,
-    /// Until when the loop takes the thread for one that spins, microseconds since `began`. Longer than the
-    /// loop keeps it off a CPU that they share.
-    alone_until: AtomicU64,
-    /// When the loop was last woken, microseconds since `began`.
-    woken: AtomicU64,
-}
-
-impl Default for Outside {
-    fn default() -> Self {
-        Self {
-            spins: AtomicU32::new(0),
-            asked: AtomicU32::new(0),
-            began: Instant::now(),
-            alone_until: AtomicU64::new(0),
-            woken: AtomicU64::new(0),
-        }
-    }
-}
-
-impl Outside {
-    /// Notes a spin. True if the loop has been left alone for long.
-    fn note(&self) -> bool {
-        let spins = self.spins.load(Ordering::Relaxed).wrapping_add(1);
-        self.spins.store(spins, Ordering::Relaxed);
-        spins.is_multiple_of(SPINS) && self.is_due()
-    }
-
-    /// Whether somebody spins: has done so since the last call, or shortly before it.
-    fn is_alone(&self) -> bool {
-        let spins = self.spins.load(Ordering::Relaxed);
-        let now = self.micros();
-        if spins != self.asked.swap(spins, Ordering::Relaxed) {
-            self.alone_until.store(now + ALONE, Ordering::Relaxed);
-        }
-        now < self.alone_until.load(Ordering::Relaxed)
-    }
-
-    fn micros(&self) -> u64 {
-        self.began.elapsed().as_micros() as u64
-    }
-
-    #[cold]
-    fn is_due(&self) -> bool {
-        let now = self.micros();
-        let due = now - self.woken.load(Ordering::Relaxed).min(now) >= LOOP_EVERY;
-        if due {
-            self.woken.store(now, Ordering::Relaxed);
-        }
-        due
     }
 }
 

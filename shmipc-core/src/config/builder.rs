@@ -1,0 +1,152 @@
+//! Choosing, limit by limit.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::error::ConfigError;
+use crate::mem::PeerTrust;
+
+use super::{Authorizer, BellKind, Commit, Config, Limits, WaitMode};
+
+/// Builds a [`Config`]; see [`Limits`] for units and bounds.
+#[derive(Clone, Debug)]
+#[must_use = "a builder does nothing until `build` is called"]
+pub struct ConfigBuilder {
+    config: Config,
+    /// The user chose `inline_max`; else it follows the ring.
+    inline_chosen: bool,
+}
+
+macro_rules! limit_setters {
+    ($($(#[$doc:meta])* $name:ident),* $(,)?) => {$(
+        $(#[$doc])*
+        pub fn $name(mut self, value: u32) -> Self {
+            self.config.limits.$name = value;
+            self
+        }
+    )*};
+}
+
+impl ConfigBuilder {
+    /// The defaults.
+    pub(super) fn new() -> Self {
+        Self { config: Config::default(), inline_chosen: false }
+    }
+
+    limit_setters! {
+        /// Sets [`Limits::ring_bytes`].
+        ring_bytes,
+        /// Sets [`Limits::max_streams`].
+        max_streams,
+        /// Sets [`Limits::max_lent`].
+        max_lent,
+        /// Sets [`Limits::stream_window`].
+        stream_window,
+        /// Sets [`Limits::unread_max`].
+        unread_max,
+        /// Sets [`Limits::arena_max`].
+        arena_max,
+        /// Sets [`Limits::max_message`].
+        max_message,
+    }
+
+    /// Sets [`Limits::inline_max`]. If it is not set, it is what `ring_bytes` and `max_message` allow,
+    /// at most the default.
+    pub fn inline_max(mut self, value: u32) -> Self {
+        self.config.limits.inline_max = value;
+        self.inline_chosen = true;
+        self
+    }
+
+    /// How threads wait. Default [`WaitMode::Adaptive`].
+    pub fn wait(mut self, mode: WaitMode) -> Self {
+        self.config.wait = mode;
+        self
+    }
+
+    /// What wakes us. Default [`BellKind::Socket`].
+    pub fn bell(mut self, bell: BellKind) -> Self {
+        self.config.bell = bell;
+        self
+    }
+
+    /// Trusts the peer, which makes reading zero-copy. See [`PeerTrust::promise`].
+    pub fn trust(mut self, promise: PeerTrust) -> Self {
+        self.config.trust = Some(promise);
+        self
+    }
+
+    /// Who may be our peer. Default: root and our own effective uid, the overflow uid excepted (the
+    /// kernel shows it in place of users that are not mapped in our user namespace).
+    pub fn authorizer(mut self, authorizer: impl Authorizer + 'static) -> Self {
+        self.config.authorizer = Some(Arc::new(authorizer));
+        self
+    }
+
+    /// Also lets in peers of this uid, beside those that the authorizer lets in. May be repeated.
+    pub fn allow_uid(mut self, uid: u32) -> Self {
+        self.config.allowed_uids.push(uid);
+        self
+    }
+
+    /// Name and version of the application protocol; both sides must agree on the name, the version
+    /// is for them to compare. At most 255 bytes without control characters. Default: empty, which
+    /// agrees with an empty name only.
+    pub fn application(mut self, name: impl Into<String>, version: u32) -> Self {
+        self.config.app_name = name.into();
+        self.config.app_version = version;
+        self
+    }
+
+    /// How long `connect` may take, handshake included. Default 5 s.
+    pub fn connect_timeout(mut self, timeout: Duration) -> Self {
+        self.config.connect_timeout = timeout;
+        self
+    }
+
+    /// How long a client may take for its handshake with a listener. Default 5 s.
+    pub fn handshake_timeout(mut self, timeout: Duration) -> Self {
+        self.config.handshake_timeout = timeout;
+        self
+    }
+
+    /// How long payload memory that nobody uses is kept before it goes back to the kernel, at least.
+    /// Checked by calls that wait: while nobody is inside one, it stays. Default 10 s. Of no effect with
+    /// [`Commit::Upfront`].
+    pub fn idle_memory_timeout(mut self, timeout: Duration) -> Self {
+        self.config.idle_memory_timeout = timeout;
+        self
+    }
+
+    /// When this side takes its payload memory from the kernel. Default [`Commit::OnDemand`].
+    pub fn commit(mut self, commit: Commit) -> Self {
+        self.config.commit = commit;
+        self
+    }
+
+    /// Handshakes a listener has in progress at one time: in all, and per uid. Default 256 and 64.
+    pub fn max_handshakes(mut self, all: usize, per_uid: usize) -> Self {
+        self.config.max_handshakes = all;
+        self.config.max_handshakes_per_uid = per_uid;
+        self
+    }
+
+    /// Checks every limit against its bounds.
+    ///
+    /// # Errors
+    /// [`ConfigError`] names the first limit out of bounds and what it may be.
+    pub fn build(mut self) -> Result<Config, ConfigError> {
+        let limits: &mut Limits = &mut self.config.limits;
+        if !self.inline_chosen {
+            let room = (limits.ring_bytes / 16).saturating_sub(16);
+            limits.inline_max = limits.inline_max.min(room).min(limits.max_message);
+        }
+        limits.check()?;
+        let name = &self.config.app_name;
+        if name.len() > crate::wire::MAX_NAME || name.contains(char::is_control) {
+            let must = "be at most 255 bytes without control characters";
+            return Err(ConfigError { limit: "application", must });
+        }
+        Ok(self.config)
+    }
+}

@@ -1,0 +1,71 @@
+//! Threads that spin beside an event loop of this process, without being one of its tasks.
+
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::time::Instant;
+
+/// How often an event loop is woken beside which a thread spins, microseconds: as late as its timers would
+/// be behind a spin, and some. A wake costs both about 10 µs.
+const LOOP_EVERY: u64 = 250;
+/// How long after the last such spin it was known of a loop goes on to sleep at once, microseconds.
+const ALONE: u64 = 1_000;
+/// Spins of such a thread between two readings of the clock.
+const SPINS: u32 = 64;
+
+/// Spins beside an event loop. Its numbers are hints: two threads at once may count as one.
+#[derive(Debug)]
+pub(super) struct Outside {
+    spins: AtomicU32,
+    /// As many as the loop knew of when it last asked.
+    asked: AtomicU32,
+    began: Instant,
+    /// Until when the loop takes the thread for one that spins, microseconds since `began`. Longer than the
+    /// loop keeps it off a CPU that they share.
+    alone_until: AtomicU64,
+    /// When the loop was last woken, microseconds since `began`.
+    woken: AtomicU64,
+}
+
+impl Default for Outside {
+    fn default() -> Self {
+        Self {
+            spins: AtomicU32::new(0),
+            asked: AtomicU32::new(0),
+            began: Instant::now(),
+            alone_until: AtomicU64::new(0),
+            woken: AtomicU64::new(0),
+        }
+    }
+}
+
+impl Outside {
+    /// Notes a spin. True if the loop has been left alone for long.
+    pub(super) fn note(&self) -> bool {
+        let spins = self.spins.load(Ordering::Relaxed).wrapping_add(1);
+        self.spins.store(spins, Ordering::Relaxed);
+        spins.is_multiple_of(SPINS) && self.is_due()
+    }
+
+    /// Whether somebody spins: has done so since the last call, or shortly before it.
+    pub(super) fn is_alone(&self) -> bool {
+        let spins = self.spins.load(Ordering::Relaxed);
+        let now = self.micros();
+        if spins != self.asked.swap(spins, Ordering::Relaxed) {
+            self.alone_until.store(now + ALONE, Ordering::Relaxed);
+        }
+        now < self.alone_until.load(Ordering::Relaxed)
+    }
+
+    fn micros(&self) -> u64 {
+        self.began.elapsed().as_micros() as u64
+    }
+
+    #[cold]
+    fn is_due(&self) -> bool {
+        let now = self.micros();
+        let due = now - self.woken.load(Ordering::Relaxed).min(now) >= LOOP_EVERY;
+        if due {
+            self.woken.store(now, Ordering::Relaxed);
+        }
+        due
+    }
+}

@@ -1,0 +1,69 @@
+//! The upgrade socket: who may come as the successor.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::Instant;
+
+use nix::errno::Errno;
+use nix::sys::epoll::{Epoll, EpollFlags};
+
+use crate::error::{ListenError, OsError, UpgradeRefusal};
+use crate::handshake::is_own_or_root;
+use crate::link;
+use crate::mem;
+use crate::upgrade::{Line, Message, Side, plain_frame};
+
+use super::super::SHORTAGE_PAUSE;
+use super::super::handshakes::is_shortage;
+use super::{AFTER, DOOR, Neighbour, Upgrades};
+
+impl Upgrades {
+    pub(super) fn watch_door(&mut self, epoll: &Epoll) -> Result<(), ListenError> {
+        let on = self.accepts() && self.door_closed_until.is_none();
+        if on != self.door_watched {
+            let events = if on { EpollFlags::EPOLLIN } else { EpollFlags::empty() };
+            link::rewatch(epoll, self.door.socket.as_fd(), events, DOOR)?;
+            self.door_watched = on;
+        }
+        Ok(())
+    }
+
+    /// Takes in who has connected to the upgrade socket.
+    pub(super) fn open_door(&mut self, epoll: &Epoll, now: Instant) -> Result<(), ListenError> {
+        while self.accepts() && self.door_closed_until.is_none() {
+            let taken = mem::accept(self.door.socket.as_fd());
+            let admitted = match taken {
+                Ok(socket) => self.admit(socket, epoll, now),
+                Err(Errno::EAGAIN) => break,
+                Err(Errno::EINTR | Errno::ECONNABORTED | Errno::EPERM | Errno::EACCES) => Ok(()),
+                Err(errno) => Err(OsError::new("accept4", errno)),
+            };
+            match admitted {
+                Ok(()) => {}
+                Err(error) if is_shortage(error) => {
+                    tracing::warn!(%error, "no successor can connect");
+                    self.door_closed_until = now.checked_add(SHORTAGE_PAUSE);
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
+    }
+
+    fn admit(&mut self, socket: OwnedFd, epoll: &Epoll, now: Instant) -> Result<(), OsError> {
+        let cred = link::peer_cred(socket.as_fd())?;
+        let refusal = if !is_own_or_root(cred) {
+            UpgradeRefusal::Unauthorized(cred.uid)
+        // The last one may still have to be told why not.
+        } else if self.after.line.is_none() && self.succession.ask() {
+            self.after =
+                Neighbour { line: Some(Line::new(socket, epoll, AFTER)?), ..Neighbour::default() };
+            self.set_late(Side::After, now);
+            return Ok(());
+        } else {
+            UpgradeRefusal::InProgress
+        };
+        tracing::warn!(?cred, %refusal, "a successor is refused");
+        let _ = link::send(socket.as_fd(), &plain_frame(Message::Refuse(refusal)), &[]);
+        Ok(())
+    }
+}
