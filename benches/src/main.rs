@@ -95,6 +95,7 @@
 //! run without progress is ended by a watchdog. All of these exit with a status other than zero.
 
 mod args;
+mod clients;
 mod control;
 mod driver;
 mod kills;
@@ -102,12 +103,14 @@ mod legs;
 mod limits;
 mod measure;
 mod mem;
+mod meter;
 mod payload;
 mod peer;
 mod plan;
 mod process;
 mod report;
 mod transport;
+mod turns;
 
 use std::process::ExitCode;
 
@@ -118,30 +121,34 @@ use plan::Plan;
 
 fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
-        Command::Latency(options) => driver::run(&Plan::new(Bench::Latency, options)),
-        Command::Throughput(options) => driver::run(&Plan::new(Bench::Throughput, options)),
+        Command::Latency(options) => turns::run(&Plan::new(Bench::Latency, options)),
+        Command::Throughput(options) => turns::run(&Plan::new(Bench::Throughput, options)),
         Command::Both(options) => {
-            driver::run(&Plan { streams: vec![2], ..Plan::new(Bench::Both, options) })
+            turns::run(&Plan { streams: vec![2], ..Plan::new(Bench::Both, options) })
         }
         Command::Parallel { options, streams } => {
-            driver::run(&Plan { streams, ..Plan::new(Bench::Parallel, options) })
+            turns::run(&Plan { streams, ..Plan::new(Bench::Parallel, options) })
         }
         Command::FanIn { options, clients } => {
-            driver::run(&Plan { streams: clients, ..Plan::new(Bench::FanIn, options) })
+            turns::run(&Plan { streams: clients, ..Plan::new(Bench::FanIn, options) })
         }
         Command::Load { options, percent } => {
-            driver::run(&Plan { percent, ..Plan::new(Bench::Load, options) })
+            turns::run(&Plan { percent, ..Plan::new(Bench::Load, options) })
         }
         Command::Quiet { options, quiet_ms } => {
-            driver::run(&Plan { quiet_ms, ..Plan::new(Bench::Quiet, options) })
+            turns::run(&Plan { quiet_ms, ..Plan::new(Bench::Quiet, options) })
         }
-        Command::Timers(options) => driver::run(&Plan::new(Bench::Timers, options)),
+        Command::Timers(options) => turns::run(&Plan::new(Bench::Timers, options)),
         Command::Limits(limits) => limits::run(&limits),
         Command::Report(report) => report::run(&report),
         Command::Kills(options) => kills::run(&options),
-        Command::Peer { driver, cpu } => peer::run(driver, cpu),
-        Command::Victim { driver, cpu, socket, wait, call } => {
-            kills::victim::run(driver, cpu, &socket, wait, call)
+        Command::Driver { parent, cpu, peer_cpu, patience_ms } => {
+            driver::run(parent, cpu, peer_cpu, patience_ms)
+        }
+        Command::Peer { parent, cpu } => peer::run(parent, cpu),
+        Command::Client { parent, cpu } => clients::run(parent, cpu),
+        Command::Victim { parent, cpu, socket, wait, call } => {
+            kills::victim::run(parent, cpu, &socket, wait, call)
         }
     };
     match outcome {

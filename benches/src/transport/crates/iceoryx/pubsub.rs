@@ -26,18 +26,22 @@ impl Transport for PubSub {
     }
 
     fn offer(arm: &Arm) -> io::Result<Offer<Self::Ends>> {
-        Ok(Offer::ready(ports(arm, Side::Driver)?, Vec::new()))
+        Ok(Offer::ready(ports(std::slice::from_ref(arm), Side::Driver)?, Vec::new()))
     }
 
     fn join(arm: &Arm, _fds: Vec<OwnedFd>) -> io::Result<Self::Ends> {
-        ports(arm, Side::Peer)
+        ports(&arm.clients(), Side::Peer)
     }
 }
 
-fn ports(arm: &Arm, side: Side) -> io::Result<Lanes<Ports>> {
-    let node = node()?;
-    let link = |number| Ports::new(arm, &node, number, side);
-    (0..arm.streams).map(link).collect::<io::Result<_>>().map(Lanes)
+fn ports(arms: &[Arm], side: Side) -> io::Result<Lanes<Ports>> {
+    let (node, mut links) = (node()?, Vec::new());
+    for arm in arms {
+        for number in 0..arm.streams {
+            links.push(Ports::new(arm, &node, number, side)?);
+        }
+    }
+    Ok(Lanes(links))
 }
 
 #[derive(Debug)]
