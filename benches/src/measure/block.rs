@@ -25,6 +25,9 @@ const AHEAD: Duration = Duration::from_millis(2);
 /// The same where system calls are counted: it takes the kernel a while to begin.
 const LONG_AHEAD: Duration = Duration::from_millis(200);
 
+/// The fewest operations of a lane, except to warm up.
+const FEW: u64 = 16;
+
 /// System calls are counted for about so long.
 const COUNTED: Duration = Duration::from_millis(20);
 
@@ -162,7 +165,7 @@ impl Wanted<'_> {
         };
 
         let mut warm_up = Block::new();
-        let mut ops = least_ops(arm);
+        let mut ops = least_ops(&Arm { streams: 1, ..arm.clone() });
         // Nobody needs quiet to warm up.
         let awake = Arm { quiet_ms: 0, ..arm.clone() };
         let mut rate = leg(&awake, ops, false, &mut warm_up)?;
@@ -237,8 +240,10 @@ fn least_ops(arm: &Arm) -> u64 {
     match arm.bench {
         Bench::Quiet => 1,
         Bench::Throughput | Bench::Both => 8 * legs::sample_len(arm),
+        // Fewer of each lane would be about starting threads.
+        Bench::Parallel | Bench::FanIn => FEW * arm.streams as u64,
         // A hundredth of a second.
         Bench::Load => (arm.rate / 100).max(4),
-        Bench::Latency | Bench::Parallel | Bench::FanIn | Bench::Timers => 16,
+        Bench::Latency | Bench::Timers => FEW,
     }
 }

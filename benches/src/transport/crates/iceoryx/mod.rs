@@ -25,7 +25,7 @@ use crate::transport::args::Transport;
 use crate::transport::shm::other;
 
 /// Services that one node has side by side without changing what it allows.
-const AT_MOST: usize = 100;
+const AT_MOST: usize = 2000;
 
 fn settle(arm: &mut Arm) -> Result<(), String> {
     use Transport::{Iceoryx2PubSubEvent, Iceoryx2ReqResEvent};
