@@ -214,12 +214,15 @@ impl Scale {
         Self { marks, range: least / 1.15..most * 1.15 }
     }
 
-    /// A mark for each power of ten, and three of it.
+    /// A mark for each power of ten, and three of it; if these are few, for two and five.
     fn of_decades(values: impl Iterator<Item = f64>) -> Self {
         let (least, most) = ends(&values.collect::<Vec<_>>());
         let range = least / 1.3..most * 1.3;
         let decades = range.start.log10().floor() as i32..=range.end.log10().ceil() as i32;
-        let marks = decades.flat_map(|power| [10_f64.powi(power), 3.0 * 10_f64.powi(power)]);
+        let steps: &[f64] =
+            if range.end < 30.0 * range.start { &[1.0, 2.0, 5.0] } else { &[1.0, 3.0] };
+        let marks =
+            decades.flat_map(|power| steps.iter().map(move |step| step * 10_f64.powi(power)));
         Self { marks: marks.filter(|mark| range.contains(mark)).collect(), range }
     }
 }
