@@ -1,7 +1,7 @@
-//! The control channel: what driver and peer say to each other beside the link under test.
+//! The control channel: what two of the processes say to each other beside the link under test.
 //!
-//! A `SOCK_SEQPACKET` socket pair; each packet is one message as JSON, with the descriptors that
-//! belong to it, most of which go ahead of it if they are many. The peer finds its end on standard input. Between two messages of the driver a
+//! A `SOCK_SEQPACKET` socket pair. A message is JSON, in as many packets as it needs, with the descriptors that
+//! belong to it. A process finds its end on standard input. Between two messages of the driver a
 //! peer is asleep in the kernel, so nothing here disturbs a measurement:
 //!
 //! ```text
@@ -11,7 +11,7 @@
 //!   Leg { from, ops, … }     ─────────────▶
 //!                            ◀─────────────  Ready
 //!                … ops operations on the link …
-//!                            ◀─────────────  Done { cpu_ns, bells }
+//!                            ◀─────────────  Done { cpu_ns, bells, … }
 //!   Close                    ─────────────▶  drops the link
 //!                            ◀─────────────  Ready
 //!   (end of file)            ─────────────▶  exits
@@ -32,14 +32,15 @@ use crate::legs::Leg;
 use crate::mem;
 use crate::transport::Arm;
 
-/// The longest message in one packet.
-const PACKET: usize = 4096;
+/// The most text in one packet.
+const PACKET: usize = 32 << 10;
 
 /// The most descriptors in one packet: what the kernel allows.
 const DESCRIPTORS: usize = 253;
 
-/// All that is in a packet whose descriptors belong to a message that comes later.
-const AHEAD: &[u8] = b"+";
+/// The first byte of a packet: more of the message follows, or nothing.
+const MORE: u8 = b'+';
+const LAST: u8 = b'.';
 
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Order {
@@ -64,8 +65,20 @@ pub(crate) struct Spent {
     pub(crate) cpu_ns: u64,
     pub(crate) bells: u64,
     pub(crate) switches: u64,
+    /// In a leg that counts them, where the kernel allows it.
+    pub(crate) syscalls: Option<u64>,
     /// How long it took on this side.
     pub(crate) elapsed_ns: u64,
+}
+
+impl Spent {
+    /// Together with what another process has spent. Calls are known if both have counted them.
+    pub(crate) fn add(&mut self, other: &Self) {
+        self.cpu_ns += other.cpu_ns;
+        self.bells += other.bells;
+        self.switches += other.switches;
+        self.syscalls = self.syscalls.zip(other.syscalls).map(|(one, two)| one + two);
+    }
 }
 
 #[derive(Debug)]
@@ -88,33 +101,40 @@ impl Control {
 
     pub(crate) fn send(&self, message: &impl Serialize, fds: &[OwnedFd]) -> io::Result<()> {
         let text = serde_json::to_vec(message)?;
-        assert!(text.len() <= PACKET);
         let raw: Vec<RawFd> = fds.iter().map(AsRawFd::as_raw_fd).collect();
-        let mut rest = &raw[..];
-        while let Some((ahead, others)) = rest.split_at_checked(DESCRIPTORS) {
-            self.send_packet(AHEAD, ahead)?;
-            rest = others;
+        let (mut text, mut fds) = (&text[..], &raw[..]);
+        while text.len() > PACKET || fds.len() > DESCRIPTORS {
+            let (now, later) = text.split_at(text.len().min(PACKET));
+            let (ahead, others) = fds.split_at(fds.len().min(DESCRIPTORS));
+            self.send_packet(MORE, now, ahead)?;
+            (text, fds) = (later, others);
         }
-        self.send_packet(&text, rest)
+        self.send_packet(LAST, text, fds)
     }
 
-    fn send_packet(&self, text: &[u8], fds: &[RawFd]) -> io::Result<()> {
+    fn send_packet(&self, mark: u8, text: &[u8], fds: &[RawFd]) -> io::Result<()> {
         let rights = [ControlMessage::ScmRights(fds)];
         let rights = if fds.is_empty() { &[] } else { &rights[..] };
-        let parts = [IoSlice::new(text)];
-        sendmsg::<()>(self.socket.as_raw_fd(), &parts, rights, MsgFlags::MSG_NOSIGNAL, None)?;
+        let (mark, flags) = ([mark], MsgFlags::MSG_NOSIGNAL);
+        let parts = [IoSlice::new(&mark), IoSlice::new(text)];
+        while let Err(error) = sendmsg::<()>(self.socket.as_raw_fd(), &parts, rights, flags, None) {
+            if error != Errno::EINTR {
+                return Err(error.into());
+            }
+        }
         Ok(())
     }
 
     /// The next message and its descriptors; `None` when the other process is gone.
     pub(crate) fn recv<M: DeserializeOwned>(&self) -> io::Result<Option<(M, Vec<OwnedFd>)>> {
-        let mut fds = Vec::new();
-        let mut text = [0; PACKET];
+        let (mut text, mut fds) = (Vec::new(), Vec::new());
+        let mut packet = vec![0; 1 + PACKET];
         loop {
-            match self.recv_packet(&mut text, &mut fds)? {
-                0 => return Ok(None),
-                len if &text[..len] == AHEAD => {}
-                len => return Ok(Some((serde_json::from_slice(&text[..len])?, fds))),
+            let len = self.recv_packet(&mut packet, &mut fds)?;
+            let Some((mark, part)) = packet[..len].split_first() else { return Ok(None) };
+            text.extend_from_slice(part);
+            if *mark == LAST {
+                return Ok(Some((serde_json::from_slice(&text)?, fds)));
             }
         }
     }
@@ -176,7 +196,7 @@ mod tests {
         let (driver, peer) = Control::pair().unwrap();
         let peer = Control { socket: peer };
         let (fd, _) = Control::pair().unwrap();
-        let leg = Leg { from: 0, ops: 5, start_ns: 0 };
+        let leg = Leg { from: 0, ops: 5, start_ns: 0, counts: false };
         driver.send(&Order::Leg(leg), &[fd.socket]).unwrap();
         driver.send(&Order::Close, &[]).unwrap();
         let (first, fds) = peer.recv::<Order>().unwrap().unwrap();
@@ -186,6 +206,17 @@ mod tests {
         assert!(matches!(second, Order::Close) && fds.is_empty());
         drop(driver);
         assert!(peer.recv::<Order>().unwrap().is_none());
+    }
+
+    #[test]
+    fn a_message_may_be_longer_than_a_packet() {
+        let (driver, peer) = Control::pair().unwrap();
+        let peer = Control { socket: peer };
+        for len in [PACKET - 2, PACKET - 1, 3 * PACKET] {
+            driver.send(&"x".repeat(len), &[]).unwrap();
+            let (text, _) = peer.recv::<String>().unwrap().unwrap();
+            assert_eq!(text.len(), len);
+        }
     }
 
     #[test]

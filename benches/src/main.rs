@@ -22,15 +22,18 @@
 //!
 //! # Two processes
 //!
-//! The process that the user starts (the *driver*) executes itself once more as the *peer*. Each is
-//! pinned to a CPU. They share a control channel ([`control`]) over which the driver says what to
-//! do next, and one link ([`transport`]) at a time, which is what is measured:
+//! The process that the user starts lets the arms take turns and reports ([`turns`]). It executes itself once
+//! more as the [`driver`], and that as the [`peer`]. These two measure, each pinned to a CPU. They share a control
+//! channel ([`control`]) over which the driver says what to do next, and one link ([`transport`]) at a time, which
+//! is what is measured:
 //!
 //! ```text
 //!   driver (CPU A) ── control: Open, Leg, Close ──▶ peer (CPU B)
 //!          │  ◀──────────── Ready, Done ──────────────  │
 //!          └──────────── the link under test ───────────┘
 //! ```
+//!
+//! In `fan-in` the driver has a process for each client ([`clients`]), on its own CPU.
 //!
 //! # How a figure comes about
 //!
@@ -60,17 +63,22 @@
 //!   flight on one connection. They do not count bells (`bells_per_op` is null).
 //! * `both`: `throughput` in both directions at once, a link, a sending and a receiving thread of each process
 //!   for each direction. The time ends when the slower side is through.
-//! * `fan-in`: as `parallel`, the driver being the clients; shmipc has a session for each. The server has a
-//!   thread for each client, or tasks of one runtime. All clients are threads, or tasks, of one process.
+//! * `fan-in`: as `parallel`, each client being a process with one link; shmipc has a session for each. The server
+//!   has a thread for each client, or tasks of one runtime; that of iceoryx2 asks them in turn. All clients
+//!   are on one CPU: those that poll take it from each other.
 //! * `load`: one way at a fixed rate, an open loop: message `n` is due `n` intervals after the start, whatever
 //!   became of those before, and the durations are from when it was due until it was checked. The peer sends and
 //!   spins until the next is due; so the CPU is that of the receiver alone. The rates are parts of what a Unix
 //!   socket carries here at this size, measured first, and the same for all.
 //! * `quiet`: nothing for a second, then one round trip. The CPU includes that second's.
 //! * `uds-connect`, `tcp-connect`, `shm-connect`, `shm-streams`: a round trip with a connection (a session, a
-//!   stream) of its own; half of the messages a second is the connections, or streams, a second.
-//! * Switches are those that `getrusage` counts, of both processes. System calls are not counted: who counts them
-//!   from outside slows them down.
+//!   stream) of its own; half of the messages a second is the connections, or streams, a second. In `parallel`
+//!   many are made side by side.
+//! * Switches are those that `getrusage` counts, of both processes.
+//! * System calls are counted by the kernel, in a further leg of the first block of each arm, which is not timed
+//!   since counting slows them down ([`meter`]). `calls/op` is of both processes (in `load` of the receiver) with
+//!   what a leg takes to start its threads; `-` or null where the kernel does not allow it, and then a line says
+//!   why.
 //! * `timers`: the round trips of `latency` between tasks, and beside them a task of the same runtime in
 //!   the driver that sleeps until a millisecond of the runtime's clock has come, and the next. The durations
 //!   are how late it is, less what it is late at its most punctual tick of the leg.
@@ -92,9 +100,11 @@
 //! # Nothing hangs
 //!
 //! The death of one process ends the other ([`process`]); a message with a wrong byte panics; a
-//! run without progress is ended by a watchdog. All of these exit with a status other than zero.
+//! block without progress is ended by a watchdog. Each of these ends the arm, which is reported as failed with the
+//! reason, and its processes. The other arms go on with new ones, and the status is other than zero.
 
 mod args;
+mod clients;
 mod control;
 mod driver;
 mod kills;
@@ -102,12 +112,14 @@ mod legs;
 mod limits;
 mod measure;
 mod mem;
+mod meter;
 mod payload;
 mod peer;
 mod plan;
 mod process;
 mod report;
 mod transport;
+mod turns;
 
 use std::process::ExitCode;
 
@@ -118,30 +130,34 @@ use plan::Plan;
 
 fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
-        Command::Latency(options) => driver::run(&Plan::new(Bench::Latency, options)),
-        Command::Throughput(options) => driver::run(&Plan::new(Bench::Throughput, options)),
+        Command::Latency(options) => turns::run(&Plan::new(Bench::Latency, options)),
+        Command::Throughput(options) => turns::run(&Plan::new(Bench::Throughput, options)),
         Command::Both(options) => {
-            driver::run(&Plan { streams: vec![2], ..Plan::new(Bench::Both, options) })
+            turns::run(&Plan { streams: vec![2], ..Plan::new(Bench::Both, options) })
         }
         Command::Parallel { options, streams } => {
-            driver::run(&Plan { streams, ..Plan::new(Bench::Parallel, options) })
+            turns::run(&Plan { streams, ..Plan::new(Bench::Parallel, options) })
         }
         Command::FanIn { options, clients } => {
-            driver::run(&Plan { streams: clients, ..Plan::new(Bench::FanIn, options) })
+            turns::run(&Plan { streams: clients, ..Plan::new(Bench::FanIn, options) })
         }
         Command::Load { options, percent } => {
-            driver::run(&Plan { percent, ..Plan::new(Bench::Load, options) })
+            turns::run(&Plan { percent, ..Plan::new(Bench::Load, options) })
         }
         Command::Quiet { options, quiet_ms } => {
-            driver::run(&Plan { quiet_ms, ..Plan::new(Bench::Quiet, options) })
+            turns::run(&Plan { quiet_ms, ..Plan::new(Bench::Quiet, options) })
         }
-        Command::Timers(options) => driver::run(&Plan::new(Bench::Timers, options)),
+        Command::Timers(options) => turns::run(&Plan::new(Bench::Timers, options)),
         Command::Limits(limits) => limits::run(&limits),
         Command::Report(report) => report::run(&report),
         Command::Kills(options) => kills::run(&options),
-        Command::Peer { driver, cpu } => peer::run(driver, cpu),
-        Command::Victim { driver, cpu, socket, wait, call } => {
-            kills::victim::run(driver, cpu, &socket, wait, call)
+        Command::Driver { parent, cpu, peer_cpu, patience_ms } => {
+            driver::run(parent, cpu, peer_cpu, patience_ms)
+        }
+        Command::Peer { parent, cpu } => peer::run(parent, cpu),
+        Command::Client { parent, cpu } => clients::run(parent, cpu),
+        Command::Victim { parent, cpu, socket, wait, call } => {
+            kills::victim::run(parent, cpu, &socket, wait, call)
         }
     };
     match outcome {

@@ -4,14 +4,15 @@
 use std::io;
 use std::os::fd::OwnedFd;
 
-use crate::control::{Answer, Control, Order, Spent};
-use crate::legs::{Ends, Leg};
+use crate::control::{Answer, Control, Order};
+use crate::legs::Ends;
+use crate::meter::Meter;
 use crate::process;
 use crate::transport::{self, Arm, Transport, Visitor};
 
 /// Runs the peer until the driver hangs up.
-pub(crate) fn run(driver: i32, cpu: Option<usize>) -> io::Result<()> {
-    process::die_with(driver)?;
+pub(crate) fn run(parent: i32, cpu: Option<usize>) -> io::Result<()> {
+    process::die_with(parent)?;
     process::pin(cpu)?;
     let control = Control::from_stdin()?;
     control.send(&Answer::Ready, &[])?;
@@ -42,9 +43,11 @@ impl Visitor for Serve<'_> {
         loop {
             match self.control.recv()? {
                 Some((Order::Leg(leg), _)) => {
+                    let mut meter = Meter::new(leg.counts);
                     self.control.send(&Answer::Ready, &[])?;
-                    let spent = take_part(self.arm, &mut ends, leg)?;
-                    self.control.send(&Answer::Done(spent), &[])?;
+                    meter.start(ends.bells())?;
+                    ends.answer(self.arm, leg)?;
+                    self.control.send(&Answer::Done(meter.spent(ends.bells())?), &[])?;
                 }
                 Some((Order::Close, _)) => break,
                 Some((other, _)) => return Err(out_of_turn(&other)),
@@ -54,18 +57,6 @@ impl Visitor for Serve<'_> {
         drop(ends);
         self.control.send(&Answer::Ready, &[])
     }
-}
-
-fn take_part(arm: &Arm, ends: &mut impl Ends, leg: Leg) -> io::Result<Spent> {
-    let (cpu_ns, bells, switches) = (process::cpu_ns(), ends.bells(), process::switches());
-    let start_ns = process::now_ns();
-    ends.answer(arm, leg)?;
-    Ok(Spent {
-        elapsed_ns: process::now_ns() - start_ns,
-        cpu_ns: process::cpu_ns() - cpu_ns,
-        bells: ends.bells() - bells,
-        switches: process::switches() - switches,
-    })
 }
 
 fn out_of_turn(order: &Order) -> io::Error {

@@ -45,13 +45,17 @@ impl Plan {
         Self::new(Bench::Latency, options)
     }
 
-    /// Every transport in every way that it supports. Says what is left out.
-    pub(crate) fn arms(&self, socket: &str) -> Vec<Arm> {
+    /// Every transport in every way that it supports, and remarks on what is left out and why.
+    pub(crate) fn arms(&self, socket: &str) -> (Vec<Arm>, Vec<String>) {
         let mut arms: Vec<Arm> = Vec::new();
+        let mut remarks: Vec<String> = Vec::new();
         for mut arm in self.combinations(socket) {
             let (transport, size) = (arm.transport, arm.size);
             if let Err(why) = settle(&mut arm) {
-                eprintln!("{transport} {size}: {why}");
+                let line = format!("{transport} {size}: {why}");
+                if !remarks.contains(&line) {
+                    remarks.push(line);
+                }
                 continue;
             }
             if !self.has_batches() {
@@ -61,11 +65,11 @@ impl Plan {
                 continue;
             }
             if self.has_batches() && arm.batch < self.options.batch {
-                eprintln!("{transport} {size}: publishes each message by itself");
+                remarks.push(format!("{transport} {size}: publishes each message by itself"));
             }
             arms.push(arm);
         }
-        arms
+        (arms, remarks)
     }
 
     fn has_batches(&self) -> bool {

@@ -1,17 +1,19 @@
-//! The two processes: starting the peer, pinning, CPU time, and that neither outlives the other.
+//! The processes: starting them, pinning, CPU time, and that none outlives the one that has started it.
 //!
 //! Measuring loops wait for the link alone and look at nothing else. What ends them when something
 //! goes wrong are two threads of the driver that sleep meanwhile, and the kernel:
 //!
 //! * The driver waits for the peer's process in a thread of its own and exits when it ends.
-//! * The kernel kills the peer when the driver is gone (`PR_SET_PDEATHSIG`).
+//! * The kernel kills a process when the one that has started it is gone (`PR_SET_PDEATHSIG`).
 //! * The [`Watchdog`] exits when nothing has been finished for long.
+//!
+//! Who has started the driver hears from it why ([`Child`]).
 
-use std::io;
+use std::io::{self, BufRead, BufReader};
 use std::os::fd::OwnedFd;
-use std::process::{Child, Command, Stdio, exit};
-use std::sync::Arc;
+use std::process::{self, ChildStderr, Command, Stdio, exit};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle, ScopedJoinHandle};
 use std::time::Duration;
 
@@ -60,11 +62,11 @@ pub(crate) fn now_ns() -> u64 {
     time.as_nanos() as u64
 }
 
-/// Asks the kernel to kill this process together with the driver.
-pub(crate) fn die_with(driver: i32) -> io::Result<()> {
+/// Asks the kernel to kill this process together with the one that has started it.
+pub(crate) fn die_with(parent: i32) -> io::Result<()> {
     prctl::set_pdeathsig(Signal::SIGKILL)?;
-    if getppid() != Pid::from_raw(driver) {
-        return Err(io::Error::other("the driver is gone"));
+    if getppid() != Pid::from_raw(parent) {
+        return Err(io::Error::other("the process that has started this one is gone"));
     }
     Ok(())
 }
@@ -72,14 +74,68 @@ pub(crate) fn die_with(driver: i32) -> io::Result<()> {
 /// This program once more, in another role.
 pub(crate) fn again(role: &str, cpu: Option<usize>) -> Command {
     let mut command = Command::new("/proc/self/exe");
-    command.arg(role).args(["--driver", &std::process::id().to_string()]);
+    command.arg(role).args(["--parent", &process::id().to_string()]);
     if let Some(cpu) = cpu {
         command.args(["--cpu", &cpu.to_string()]);
     }
     command
 }
 
-/// The other process, seen from the driver.
+/// A process with a control channel, and what it has said lately on standard error, where all is passed on.
+#[derive(Debug)]
+pub(crate) struct Child {
+    child: process::Child,
+    said: Arc<Mutex<Vec<String>>>,
+    listener: JoinHandle<()>,
+}
+
+impl Child {
+    pub(crate) fn start(mut command: Command, control: OwnedFd) -> io::Result<Self> {
+        command.stdin(Stdio::from(control)).stderr(Stdio::piped());
+        let mut child = command.spawn()?;
+        let stderr = child.stderr.take().ok_or(io::ErrorKind::BrokenPipe)?;
+        let said = Arc::new(Mutex::new(Vec::new()));
+        let heard = Arc::clone(&said);
+        let listener = thread::Builder::new().name("listener".into());
+        let listener = listener.spawn(move || listen(stderr, &heard))?;
+        Ok(Self { child, said, listener })
+    }
+
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// What it has said so far has nothing to do with what comes.
+    pub(crate) fn forget(&self) {
+        self.said.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
+    /// Waits until it and those that it has started have ended. If not well, gives what they have said.
+    pub(crate) fn end(mut self) -> Result<(), String> {
+        let status = self.child.wait().map_err(|error| error.to_string())?;
+        if status.success() {
+            return Ok(());
+        }
+        let heard = self.listener.join();
+        let said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
+        match heard {
+            Ok(()) if !said.is_empty() => Err(said.join("; ")),
+            _ => Err(format!("the driver has ended: {status}")),
+        }
+    }
+}
+
+fn listen(stderr: ChildStderr, said: &Mutex<Vec<String>>) {
+    for line in BufReader::new(stderr).lines().map_while(Result::ok) {
+        eprintln!("{line}");
+        let line = line.strip_prefix("ipcbench: ").unwrap_or(&line).trim();
+        if !line.is_empty() && !line.starts_with("note: ") {
+            said.lock().unwrap_or_else(PoisonError::into_inner).push(line.to_owned());
+        }
+    }
+}
+
+/// The peer or a client, seen from the driver.
 #[derive(Debug)]
 pub(crate) struct Peer {
     leaving: Arc<AtomicBool>,
@@ -87,9 +143,13 @@ pub(crate) struct Peer {
 }
 
 impl Peer {
-    /// Starts this program once more as the peer, with `control` as its standard input.
-    pub(crate) fn start(cpu: Option<usize>, control: OwnedFd) -> io::Result<(Self, u32)> {
-        let child = again("peer", cpu).stdin(Stdio::from(control)).spawn()?;
+    /// Starts this program once more in `role`, with `control` as its standard input.
+    pub(crate) fn start(
+        role: &str,
+        cpu: Option<usize>,
+        control: OwnedFd,
+    ) -> io::Result<(Self, u32)> {
+        let child = again(role, cpu).stdin(Stdio::from(control)).spawn()?;
         let pid = child.id();
         let leaving = Arc::new(AtomicBool::new(false));
         let expected = Arc::clone(&leaving);
@@ -111,7 +171,7 @@ impl Peer {
     }
 }
 
-fn reap(mut child: Child, expected: &AtomicBool) -> bool {
+fn reap(mut child: process::Child, expected: &AtomicBool) -> bool {
     let status = child.wait();
     if !expected.load(Ordering::Acquire) {
         // Let a reason that is already on the control channel be told first.

@@ -55,6 +55,30 @@ fn mixed_sizes_a_quiet_time_and_a_connection_for_each_round_trip() {
     let connections = lines(&run(&[&["latency"], &short[..], &what].concat()));
     assert_eq!(connections.len(), 3 * 2);
     connections.iter().for_each(check);
+    let what = ["--transport", "uds-connect,tcp-connect,shm-streams", "--size", "64"];
+    let many = ["parallel", "--streams", "1,20"];
+    let side_by_side = lines(&run(&[&many, &short[..], &what].concat()));
+    assert_eq!(side_by_side.len(), 3 * 2);
+    side_by_side.iter().for_each(check);
+}
+
+#[test]
+fn system_calls_of_both_processes_are_counted_where_the_kernel_allows_it() {
+    let short = ["latency", "--blocks", "1", "--block-ms", "20", "--json", "--size", "64"];
+    let output = run(&[&short[..], &["--transport", "cacheline,uds"]].concat());
+    let told = String::from_utf8(output.stderr.clone()).unwrap();
+    let calls = |line: &Value| line["syscalls_per_op"].as_f64();
+    match &lines(&output)[..] {
+        both if told.contains("system calls are not counted: ") => {
+            assert!(both.iter().all(|line| calls(line).is_none()), "{both:?}");
+        }
+        [spins, sleeps] => {
+            assert!(calls(spins).is_some_and(|calls| calls < 1.0), "{spins}");
+            // Each side writes and reads.
+            assert!(calls(sleeps).is_some_and(|calls| calls >= 4.0), "{sleeps}");
+        }
+        other => panic!("{other:?}"),
+    }
 }
 
 #[test]
@@ -74,10 +98,13 @@ fn a_report_has_pages_plots_and_no_verdict_of_few_blocks() {
     let out = tempfile::tempdir().unwrap();
     let place = out.path().to_str().unwrap();
     let short = ["report", "--blocks", "1", "--block-ms", "20", "--only", "connect,load,quiet"];
-    run(&[&short[..], &["--out", place, "--quiet-ms", "20"]].concat());
+    let output = run(&[&short[..], &["--out", place, "--quiet-ms", "20"]].concat());
+    assert!(String::from_utf8_lossy(&output.stderr).contains("together about "));
     let page = std::fs::read_to_string(out.path().join("report.md")).unwrap();
     assert!(page.contains("| **shm-connect** | 64 |"), "{page}");
     assert!(page.contains("| no verdict |"), "{page}");
+    assert!(page.contains("| **shm-streams** | 200 side by side |"), "{page}");
+    assert!(page.contains("| calls |") && page.contains("; rustc "), "{page}");
     assert!(std::fs::read_to_string(out.path().join("load.svg")).unwrap().contains("<svg"));
     let json = std::fs::read(out.path().join("report.json")).unwrap();
     let json: Value = serde_json::from_slice(&json).unwrap();
@@ -111,6 +138,7 @@ fn crates_measure_what_they_can() {
         (&["latency", "--size", "64,64k,1M"][..], 8 * 3),
         (&["latency", "--size", "64K", "--mixed"], 8),
         (&["throughput", "--size", "64,64K", "--batch", "8"], 4 * 2),
+        (&["fan-in", "--size", "64", "--clients", "3"], 8),
         (&["parallel", "--size", "64", "--streams", "40"], 8),
         (&["load", "--size", "64", "--percent", "1"], 4),
     ] {

@@ -232,6 +232,30 @@ fn a_killed_peer_ends_the_driver() {
 }
 
 #[test]
+fn an_arm_whose_process_dies_fails_alone() {
+    let two = ["latency", "--blocks", "3", "--block-ms", "300", "--json", "--size", "64"];
+    let mut command = ipcbench(&[&two[..], &["--transport", "uds,pipe"]].concat());
+    let mut run = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let told = BufReader::new(run.stderr.take().unwrap());
+    let (mut peer, mut all) = (None, String::new());
+    for line in told.lines() {
+        let line = line.unwrap();
+        let its = line.split("peer ").nth(1).and_then(|rest| rest.split(' ').next());
+        peer = peer.or_else(|| its.and_then(|pid| pid.parse().ok()));
+        if line.starts_with("round 1/") {
+            kill(Pid::from_raw(peer.unwrap()), Signal::SIGKILL).unwrap();
+        }
+        all += &(line + "\n");
+    }
+    let output = run.wait_with_output().unwrap();
+    assert!(!output.status.success());
+    assert!(all.contains(" failed after 0 blocks: "), "{all}");
+    let measured = lines(&output);
+    assert_eq!(measured.len(), 1, "{all}");
+    assert_eq!(measured[0]["blocks"], 3);
+}
+
+#[test]
 fn a_killed_driver_ends_the_peer() {
     let (mut driver, peer) = long_run("cacheline");
     driver.kill().unwrap();

@@ -26,7 +26,7 @@ pub(crate) enum Command {
     Throughput(Options),
     /// One way in both directions at once: a link and a thread of each process for each.
     Both(Options),
-    /// Several clients of one server: as `parallel`, but shmipc has a session for each.
+    /// Several clients of one server: as `parallel`, but each client is a process.
     FanIn {
         #[command(flatten)]
         options: Options,
@@ -73,11 +73,31 @@ pub(crate) enum Command {
     Report(Report),
     /// How long after a `SIGKILL` of the peer a call of shm-sync fails.
     Kills(Kills),
+    /// The process that measures.
+    #[command(hide = true)]
+    Driver {
+        #[arg(long)]
+        parent: i32,
+        #[arg(long)]
+        cpu: Option<usize>,
+        #[arg(long)]
+        peer_cpu: Option<usize>,
+        #[arg(long)]
+        patience_ms: u64,
+    },
     /// The other process; the driver starts it.
     #[command(hide = true)]
     Peer {
         #[arg(long)]
-        driver: i32,
+        parent: i32,
+        #[arg(long)]
+        cpu: Option<usize>,
+    },
+    /// One of the clients of `fan-in`; the driver starts it.
+    #[command(hide = true)]
+    Client {
+        #[arg(long)]
+        parent: i32,
         #[arg(long)]
         cpu: Option<usize>,
     },
@@ -85,7 +105,7 @@ pub(crate) enum Command {
     #[command(hide = true)]
     Victim {
         #[arg(long)]
-        driver: i32,
+        parent: i32,
         #[arg(long)]
         cpu: Option<usize>,
         #[arg(long)]

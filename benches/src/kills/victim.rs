@@ -10,13 +10,13 @@ use crate::process;
 
 /// Does what `call` needs of the other side, until it is killed.
 pub(crate) fn run(
-    driver: i32,
+    parent: i32,
     cpu: Option<usize>,
     socket: &str,
     wait: Wait,
     call: Call,
 ) -> io::Result<()> {
-    process::die_with(driver)?;
+    process::die_with(parent)?;
     process::pin(cpu)?;
     let session = Session::connect_with(socket, &config(wait)?).map_err(io::Error::other)?;
     let mut stream = session.open().map_err(io::Error::other)?;

@@ -2,12 +2,13 @@
 //! many round trips at a time as there are links, and no scheduler.
 
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use quanta::Clock;
 
 use super::threads::{answer_one, measure_one};
-use super::{Ends, Leg};
+use super::{Ends, Leg, Over};
 use crate::measure::Samples;
 use crate::transport::{Arm, Link};
 
@@ -20,6 +21,7 @@ impl<L: Link> Ends for Lanes<L> {
         arm: &Arm,
         clock: &Clock,
         leg: Leg,
+        _over: &Arc<Over>,
         samples: &mut Samples,
     ) -> io::Result<(u64, Duration)> {
         let Self(links) = self;

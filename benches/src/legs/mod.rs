@@ -2,20 +2,24 @@
 
 mod lanes;
 mod one_way;
+mod over;
 mod tasks;
 mod threads;
 
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use quanta::Clock;
 use serde::{Deserialize, Serialize};
 
+use crate::control::Spent;
 use crate::measure::Samples;
 use crate::transport::Arm;
 
 pub(crate) use lanes::Lanes;
 pub(crate) use one_way::sample_len;
+pub(crate) use over::Over;
 pub(crate) use tasks::{Tasks, runtime};
 
 /// Operations on the links of an arm.
@@ -27,6 +31,8 @@ pub(crate) struct Leg {
     pub(crate) ops: u64,
     /// When the first message is due, by the clock of both processes.
     pub(crate) start_ns: u64,
+    /// System calls are counted; the time that it takes is not looked at.
+    pub(crate) counts: bool,
 }
 
 impl Leg {
@@ -44,6 +50,7 @@ pub(crate) trait Ends {
         arm: &Arm,
         clock: &Clock,
         leg: Leg,
+        over: &Arc<Over>,
         samples: &mut Samples,
     ) -> io::Result<(u64, Duration)>;
 
@@ -52,4 +59,9 @@ pub(crate) trait Ends {
 
     /// How often this side has woken the other, over all links.
     fn bells(&self) -> u64;
+
+    /// What other processes have spent on this side in the last leg, if not this one does the work.
+    fn spent_elsewhere(&self) -> Option<Spent> {
+        None
+    }
 }

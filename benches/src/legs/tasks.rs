@@ -2,7 +2,6 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use quanta::Clock;
@@ -10,7 +9,7 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
-use super::{Ends, Leg};
+use super::{Ends, Leg, Over};
 use crate::args::{self, Bench};
 use crate::measure::Samples;
 use crate::process;
@@ -104,6 +103,7 @@ impl<L: TaskLink> Ends for Tasks<L> {
         arm: &Arm,
         clock: &Clock,
         leg: Leg,
+        over: &Arc<Over>,
         samples: &mut Samples,
     ) -> io::Result<(u64, Duration)> {
         if arm.bench == Bench::Load {
@@ -113,11 +113,10 @@ impl<L: TaskLink> Ends for Tasks<L> {
             std::thread::sleep(Duration::from_millis(arm.quiet_ms));
         }
         let (from, share) = (leg.from, leg.ops / arm.streams as u64);
-        let over = Arc::new(AtomicBool::new(false));
         let late =
-            (arm.bench == Bench::Timers).then(|| self.runtime.spawn(lateness(Arc::clone(&over))));
+            (arm.bench == Bench::Timers).then(|| self.runtime.spawn(lateness(Arc::clone(over))));
         let (mut timed_ops, mut first, mut last) = (0, u64::MAX, 0);
-        let (its_clock, first_over) = (clock.clone(), Arc::clone(&over));
+        let (its_clock, first_over) = (clock.clone(), Arc::clone(over));
         let lanes = self.run(arm, move |link| {
             lane(link, its_clock.clone(), Arc::clone(&first_over), from, share)
         })?;
@@ -165,7 +164,7 @@ struct Lane {
 async fn lane<L: TaskLink>(
     mut link: L,
     clock: Clock,
-    over: Arc<AtomicBool>,
+    over: Arc<Over>,
     from: u64,
     ops: u64,
 ) -> io::Result<(L, Lane)> {
@@ -182,9 +181,9 @@ async fn lane<L: TaskLink>(
         let now = clock.raw();
         nanos.push(u32::try_from(clock.delta_as_nanos(before, now)).unwrap_or(u32::MAX));
         before = now;
-        timed = !over.load(Ordering::Relaxed);
+        timed = !over.is_set();
     }
-    over.store(true, Ordering::Relaxed);
+    over.set();
     Ok((link, Lane { nanos, start, end: before }))
 }
 
@@ -193,6 +192,7 @@ async fn echo<L: TaskLink>(mut link: L, from: u64, ops: u64) -> io::Result<(L, (
         link.recv(2 * seq).await?;
         link.send(2 * seq + 1).await?;
     }
+    link.flush().await;
     Ok((link, ()))
 }
 
@@ -220,10 +220,10 @@ async fn receive<L: TaskLink>(mut link: L, arm: Arm, leg: Leg) -> io::Result<(L,
 }
 
 /// How late each tick of a timer is, until all is over.
-async fn lateness(over: Arc<AtomicBool>) -> Vec<Duration> {
+async fn lateness(over: Arc<Over>) -> Vec<Duration> {
     let mut late = Vec::new();
     let mut due = Instant::now();
-    while !over.load(Ordering::Relaxed) {
+    while !over.is_set() {
         due += TICK;
         sleep_until(due).await;
         let now = Instant::now();

@@ -1,15 +1,14 @@
 //! Links that threads use, which wait in their calls.
 
 use std::io;
-use std::sync::Barrier;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Barrier};
 use std::thread;
 use std::time::Duration;
 
 use quanta::Clock;
 
 use super::one_way::{flood, one_way, paced, punctuality};
-use super::{Ends, Leg};
+use super::{Ends, Leg, Over};
 use crate::args::Bench;
 use crate::measure::Samples;
 use crate::process;
@@ -21,11 +20,13 @@ impl<L: Link + Send> Ends for Vec<L> {
         arm: &Arm,
         clock: &Clock,
         leg: Leg,
+        over: &Arc<Over>,
         samples: &mut Samples,
     ) -> io::Result<(u64, Duration)> {
         match arm.bench {
             Bench::Parallel | Bench::FanIn => {
-                side_by_side(clock, self, leg.from, leg.ops / arm.streams as u64, samples)
+                let share = Leg { ops: leg.ops / arm.streams as u64, ..leg };
+                side_by_side(clock, self, share, over, samples)
             }
             Bench::Both => both_ways(arm, clock, self, leg, samples),
             _ => measure_one(arm, clock, &mut self[0], leg, samples),
@@ -158,17 +159,17 @@ fn ping_pong<L: Link>(
     Ok((leg.ops, clock.delta(start, before)))
 }
 
-/// A thread for each link, `ops` round trips each. What is timed ends when the first of them is
+/// A thread for each link, as many round trips each. What is timed ends when the first of them is
 /// through, as from then on there are fewer.
 fn side_by_side<L: Link + Send>(
     clock: &Clock,
     links: &mut [L],
-    from: u64,
-    ops: u64,
+    leg: Leg,
+    over: &Over,
     samples: &mut Samples,
 ) -> io::Result<(u64, Duration)> {
+    let Leg { from, ops, .. } = leg;
     let line = Barrier::new(links.len());
-    let over = AtomicBool::new(false);
     let lane = |link: &mut L| {
         // A histogram for each lane would be too large for the caches.
         let mut nanos = Vec::with_capacity(ops as usize);
@@ -185,11 +186,11 @@ fn side_by_side<L: Link + Send>(
             let now = clock.raw();
             nanos.push(u32::try_from(clock.delta_as_nanos(before, now)).unwrap_or(u32::MAX));
             before = now;
-            if over.load(Ordering::Relaxed) {
+            if over.is_set() {
                 timed = Some(seq + 1 - from);
             }
         }
-        over.store(true, Ordering::Relaxed);
+        over.set();
         Ok::<_, io::Error>((nanos, timed.unwrap_or(ops), start, before))
     };
     thread::scope(|scope| {

@@ -27,6 +27,9 @@ pub(crate) struct Machine {
     pub(crate) huge_pages: String,
     /// The compiler that has built this program.
     pub(crate) rustc: String,
+    /// The crates that are compared, with their versions.
+    #[serde(default)]
+    pub(crate) crates: String,
     /// Of the sources, if they are there.
     pub(crate) commit: String,
 }
@@ -53,6 +56,7 @@ impl Machine {
             pidfd: mem::pidfd_of_self().is_ok_and(|pidfd| pidfd.is_some()),
             huge_pages: in_force(&text("/sys/kernel/mm/transparent_hugepage/shmem_enabled")),
             rustc: env!("IPCBENCH_RUSTC").to_owned(),
+            crates: env!("IPCBENCH_CRATES").to_owned(),
             commit: commit(),
         }
     }

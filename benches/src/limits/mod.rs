@@ -12,9 +12,9 @@ use serde::Serialize;
 use shmipc_core::handle::{SPIN_NANOS, spinning_at_most};
 
 use crate::args::{Limits, Pin, Transport, Wait};
-use crate::driver;
 use crate::measure::{Figures, duration, median};
 use crate::plan::Plan;
+use crate::turns;
 
 pub(crate) use machine::Machine;
 
@@ -104,7 +104,11 @@ fn measured(
     transports: &[Transport],
     wait: Wait,
 ) -> io::Result<Vec<Figures>> {
-    driver::measure(&Plan::probe(limits, pin, transports, wait))
+    let outcome = turns::measure(&Plan::probe(limits, pin, transports, wait))?;
+    match outcome.failures.first() {
+        Some(failure) => Err(io::Error::other(format!("{}: {}", failure.arm, failure.reason))),
+        None => Ok(outcome.figures),
+    }
 }
 
 impl Wake {

@@ -42,6 +42,8 @@ pub(crate) struct Figures {
     pub(crate) switches_per_op: f64,
     /// None: not counted.
     pub(crate) bells_per_op: Option<f64>,
+    /// Of both processes. None: not counted.
+    pub(crate) syscalls_per_op: Option<f64>,
     pub(crate) spread: f64,
     /// Of the blocks' medians.
     pub(crate) lowest_ns: f64,
@@ -100,6 +102,7 @@ impl Figures {
             cpu_ns_per_op: cpu_ns / ops,
             switches_per_op: switches / ops,
             bells_per_op: (!arm.transport.is_grpc()).then_some(bells / ops),
+            syscalls_per_op: blocks.iter().find_map(|block| block.syscalls_per_op),
             spread: spread(judged),
             lowest_ns: medians.iter().copied().fold(f64::INFINITY, f64::min),
             highest_ns: medians.iter().copied().fold(0.0, f64::max),
@@ -120,7 +123,7 @@ pub(crate) fn print_json(figures: &[Figures]) -> serde_json::Result<()> {
 
 pub(crate) fn print_table(figures: &[Figures]) {
     println!(
-        "{:21} {:>6} {:>6} {:>7} {:>5} {:7} {:8} {:9} {:7} {:>9} {:>9} {:>9} {:>9} {:>9} {:>11} {:>10} {:>9} {:>8} {:>8} {:>7} {:>8} {:>9}",
+        "{:21} {:>6} {:>6} {:>7} {:>5} {:7} {:8} {:9} {:7} {:>9} {:>9} {:>9} {:>9} {:>9} {:>11} {:>10} {:>9} {:>8} {:>8} {:>8} {:>7} {:>8} {:>9}",
         "transport",
         "size",
         "open",
@@ -140,13 +143,14 @@ pub(crate) fn print_table(figures: &[Figures]) {
         "CPU/op",
         "bells/op",
         "switches",
+        "calls/op",
         "spread",
         "p50/line",
         "to first",
     );
     for line in figures {
         println!(
-            "{:21} {:>6} {:>6} {:>7} {:>5} {:7} {:8} {:9} {:7} {:>9} {:>9} {:>9} {:>9} {:>9} {:>11} {:>10} {:>9} {:>8} {:>8.3} {:>6.1}% {:>7.2}x {:>9}",
+            "{:21} {:>6} {:>6} {:>7} {:>5} {:7} {:8} {:9} {:7} {:>9} {:>9} {:>9} {:>9} {:>9} {:>11} {:>10} {:>9} {:>8} {:>8.3} {:>8} {:>6.1}% {:>7.2}x {:>9}",
             line.transport,
             if line.mixed { "mixed".to_owned() } else { Size(line.size).to_string() },
             line.open,
@@ -164,8 +168,9 @@ pub(crate) fn print_table(figures: &[Figures]) {
             quantity(line.msgs_per_s),
             quantity(line.bytes_per_s),
             duration(line.cpu_ns_per_op),
-            line.bells_per_op.map_or("-".to_owned(), |bells| format!("{bells:.3}")),
+            counted(line.bells_per_op),
             line.switches_per_op,
+            counted(line.syscalls_per_op),
             line.spread * 100.0,
             line.p50_ns / line.probe_cacheline_ns,
             to_first(figures, line),
@@ -182,6 +187,7 @@ pub(crate) fn print_table(figures: &[Figures]) {
             println!("durations are how late the timer was, after the most punctual tick");
         }
         println!("switches: those of the kernel between threads, in both processes, an operation");
+        println!("calls/op: system calls of both processes, counted in a leg that is not timed");
         println!(
             "to first: {} relative to the first line of its family (uds, shm, …) and size; none where the margin \
              is within the spread or there were fewer than {ENOUGH_BLOCKS} blocks",
@@ -209,6 +215,11 @@ fn to_first(figures: &[Figures], line: &Figures) -> String {
         None if std::ptr::eq(first, line) => "-".to_owned(),
         None => "none".to_owned(),
     }
+}
+
+/// A number an operation, if it was counted.
+pub(crate) fn counted(number: Option<f64>) -> String {
+    number.map_or("-".to_owned(), |number| format!("{number:.3}"))
 }
 
 /// Nanoseconds with a fitting unit and about three digits.

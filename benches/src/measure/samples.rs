@@ -1,6 +1,7 @@
 //! Durations of operations, and the statistics of few values.
 
 use hdrhistogram::Histogram;
+use serde::{Deserialize, Serialize};
 
 /// The longest duration that is told apart from longer ones: 100 s in picoseconds.
 const LONGEST: u64 = 100_000_000_000_000;
@@ -9,9 +10,30 @@ const LONGEST: u64 = 100_000_000_000_000;
 const COARSEST_STEP: f64 = 10_000.0;
 
 /// A histogram of nanoseconds, kept in picoseconds since a message may take twenty nanoseconds.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(from = "Counts", into = "Counts")]
 pub(crate) struct Samples {
     picoseconds: Histogram<u64>,
+}
+
+/// Values that have occurred, and how often: what travels from one process to another.
+type Counts = Vec<(u64, u64)>;
+
+impl From<Counts> for Samples {
+    fn from(counts: Counts) -> Self {
+        let mut samples = Self::new();
+        for (value, count) in counts {
+            samples.picoseconds.saturating_record_n(value, count);
+        }
+        samples
+    }
+}
+
+impl From<Samples> for Counts {
+    fn from(samples: Samples) -> Self {
+        let values = samples.picoseconds.iter_recorded();
+        values.map(|step| (step.value_iterated_to(), step.count_at_value())).collect()
+    }
 }
 
 impl Samples {
@@ -135,7 +157,8 @@ mod tests {
         assert!((samples.max_ns() / 1e6 - 1.0).abs() < 1e-3);
         let mut merged = Samples::new();
         merged.add(&samples);
-        merged.add(&samples);
+        merged.add(&Samples::from(Counts::from(samples.clone())));
+        assert_eq!(merged.max_ns(), samples.max_ns());
         assert!((merged.quantile_ns(0.99) - 22.0).abs() < 0.03);
     }
 }

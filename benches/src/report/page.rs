@@ -4,15 +4,20 @@ use std::fmt::Write;
 
 use super::{Results, Section};
 use crate::args::{Bench, Size, Transport, Wait};
-use crate::measure::{Figures, Verdict, duration, quantity};
+use crate::limits::Machine;
+use crate::measure::{ENOUGH_BLOCKS, Figures, Verdict, counted, duration, quantity};
 
 pub(super) fn page(results: &Results, plots: &[(&'static str, &'static str)]) -> String {
-    let mut page = "# Measured by `ipcbench report`\n\n\
-        Arms of a section take turns in blocks; two processes, every payload byte written and checked. p50 is the \
-        median of the blocks' medians, the other percentiles are of all blocks. A ratio stands only where the \
-        margin exceeds the spread of both. A voluntary or forced change of threads by the kernel is a switch; \
-        system calls themselves are not counted, since whoever counts them slows them down.\n"
-        .to_owned();
+    let mut page = format!(
+        "# Measured by `ipcbench report`\n\n\
+         Arms of a section take turns in blocks; two processes, every payload byte written and checked. p50 is the\n\
+         median of the blocks' medians, the other percentiles are of all blocks. CPU, bells, switches and calls are\n\
+         those of both processes an operation: a round trip, or a message one way. A switch is a voluntary or forced\n\
+         change of threads by the kernel. System calls are counted in a leg that is not timed.\n\n\
+         The ratio is to the Unix socket of the same row: of p50, or of messages a second where those are what a\n\
+         section is about. It stands only where the margin exceeds the spread of both and there were at least\n\
+         {ENOUGH_BLOCKS} blocks; elsewhere there is *no verdict*.\n"
+    );
     for (file, title) in plots {
         let _ = write!(page, "\n![{title}]({file})\n");
     }
@@ -26,48 +31,75 @@ fn table(page: &mut String, section: &Section) {
     let Section { name, title, machine, figures, .. } = section;
     let _ = write!(
         page,
-        "\n## {title}\n\n`ipcbench report --only {name} --blocks {} --block-ms {}`: {}, {} CPUs of a {}; Linux \
-         {}, idle driver {}; {}; commit {}. The ratio is to {}.\n\n\
-         | | | p50 | p90 | p99 | p99.9 | max | messages/s | CPU an operation | bells | switches | spread | ratio |\n\
-         |---|---|---|---|---|---|---|---|---|---|---|---|---|\n",
+        "\n## {title}\n\n`ipcbench report --only {name} --blocks {} --block-ms {}` on {}.\n",
         section.blocks,
         section.block_ms,
+        place(machine),
+    );
+    let mut bench = None;
+    for line in figures {
+        if bench.replace(line.bench) != Some(line.bench) {
+            page.push_str(
+                "\n| transport | at | p50 | p90 | p99 | p99.9 | max | messages/s | bytes/s | CPU | bells | switches \
+                 | calls | spread | ratio |\n|---|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|\n",
+            );
+        }
+        row(page, section, line);
+    }
+    list(page, "Not measured:", &section.left_out);
+    let failures = section.failures.iter().map(|failure| {
+        let blocks = failure.blocks;
+        format!("{}, after {blocks} of {} blocks: {}", failure.arm, section.blocks, failure.reason)
+    });
+    list(page, "Failed:", &failures.collect::<Vec<_>>());
+}
+
+/// The machine and what ran there.
+fn place(machine: &Machine) -> String {
+    format!(
+        "{}, {} CPUs of a {}; Linux {}, idle driver {}; {}; {}; commit {}",
         machine.cpu,
         machine.cpus,
         if machine.virtual_machine { "virtual machine" } else { "machine" },
         machine.kernel,
         machine.idle_driver,
         machine.rustc,
+        machine.crates,
         machine.commit,
-        match figures.first().map(|line| line.bench) {
-            Some(Bench::Throughput | Bench::Both) => "the rate of the Unix socket",
-            Some(bench) if bench.is_about_durations() => "the p50 of the Unix socket",
-            _ => "the rate of Unix sockets",
-        },
+    )
+}
+
+fn row(page: &mut String, section: &Section, line: &Figures) {
+    let _ = writeln!(
+        page,
+        "| {} | {} | {} | {} | {} | {} | {} | {} | {} | {} | {} | {:.2} | {} | {:.0} % | {} |",
+        label(line),
+        point(line),
+        duration(line.p50_ns),
+        duration(line.p90_ns),
+        duration(line.p99_ns),
+        duration(line.p999_ns),
+        duration(line.max_ns),
+        quantity(line.msgs_per_s),
+        quantity(line.bytes_per_s),
+        duration(line.cpu_ns_per_op),
+        counted(line.bells_per_op),
+        line.switches_per_op,
+        counted(line.syscalls_per_op),
+        line.spread * 100.0,
+        ratio(&section.figures, line),
     );
-    for line in figures {
-        let _ = writeln!(
-            page,
-            "| {} | {} | {} | {} | {} | {} | {} | {} | {} | {} | {:.2} | {:.0} % | {} |",
-            label(line),
-            point(line),
-            duration(line.p50_ns),
-            duration(line.p90_ns),
-            duration(line.p99_ns),
-            duration(line.p999_ns),
-            duration(line.max_ns),
-            quantity(line.msgs_per_s),
-            duration(line.cpu_ns_per_op),
-            line.bells_per_op.map_or("-".to_owned(), |bells| format!("{bells:.2}")),
-            line.switches_per_op,
-            line.spread * 100.0,
-            ratio(figures, line),
-        );
+}
+
+fn list(page: &mut String, title: &str, lines: &[String]) {
+    if !lines.is_empty() {
+        let _ = write!(page, "\n{title}\n\n");
+        lines.iter().for_each(|line| _ = writeln!(page, "* {line}"));
     }
 }
 
 /// A transport, and how it waits where it has a choice.
-pub(super) fn label(line: &Figures) -> String {
+fn label(line: &Figures) -> String {
     match (line.transport.is_ours(), line.wait) {
         (true, Wait::Adaptive) => format!("**{}**", line.transport),
         (true, wait) => format!("**{}**, {wait}", line.transport),
@@ -79,7 +111,8 @@ pub(super) fn label(line: &Figures) -> String {
 fn point(line: &Figures) -> String {
     let size = if line.mixed { "mixed".to_owned() } else { Size(line.size).to_string() };
     match line.bench {
-        Bench::Parallel | Bench::FanIn => line.streams.to_string(),
+        Bench::Parallel => format!("{} side by side", line.streams),
+        Bench::FanIn => format!("{} clients", line.streams),
         Bench::Load => format!("{} %, {}/s", line.percent, quantity(line.rate as f64)),
         _ => size,
     }
@@ -87,9 +120,10 @@ fn point(line: &Figures) -> String {
 
 /// Beside the Unix socket at the same point.
 fn ratio(figures: &[Figures], line: &Figures) -> String {
+    let point = |line: &Figures| (line.bench, line.size, line.streams, line.percent);
     let same = |other: &&Figures| {
         matches!(other.transport, Transport::Uds | Transport::UdsConnect)
-            && (other.size, other.streams, other.percent) == (line.size, line.streams, line.percent)
+            && point(other) == point(line)
     };
     match figures.iter().find(same) {
         Some(socket) if socket.transport != line.transport => {

@@ -18,7 +18,7 @@ use nix::libc;
 use nix::sys::socket::{setsockopt, sockopt};
 
 use super::{Arm, Link, Offer, Transport, only};
-use crate::args::{Bell, Bench, Trust, Wait};
+use crate::args::{Bell, Trust, Wait};
 use crate::payload::Payload;
 
 #[derive(Debug)]
@@ -39,12 +39,15 @@ impl Transport for UdsConnect {
         // Of a former block.
         let _ = std::fs::remove_file(&path);
         let listener = UnixListener::bind(&path)?;
-        Ok(Offer::ready(vec![Calls::new(arm, UnixDialing::Dials(path))], vec![listener.into()]))
+        let calls = (0..arm.streams).map(|_| Calls::new(arm, UnixDialing::Dials(path.clone())));
+        Ok(Offer::ready(calls.collect(), vec![listener.into()]))
     }
 
     fn join(arm: &Arm, fds: Vec<OwnedFd>) -> io::Result<Self::Ends> {
         let [listener] = only(fds)?;
-        Ok(vec![Calls::new(arm, UnixDialing::Answers(listener.into()))])
+        let listener = UnixListener::from(listener);
+        let answers = |_| Ok(Calls::new(arm, UnixDialing::Answers(listener.try_clone()?)));
+        (0..arm.streams).map(answers).collect()
     }
 }
 
@@ -58,20 +61,23 @@ impl Transport for TcpConnect {
     fn offer(arm: &Arm) -> io::Result<Offer<Self::Ends>> {
         let listener = TcpListener::bind(("127.0.0.1", 0))?;
         let address = listener.local_addr()?;
-        Ok(Offer::ready(vec![Calls::new(arm, TcpDialing::Dials(address))], vec![listener.into()]))
+        let calls = (0..arm.streams).map(|_| Calls::new(arm, TcpDialing::Dials(address)));
+        Ok(Offer::ready(calls.collect(), vec![listener.into()]))
     }
 
     fn join(arm: &Arm, fds: Vec<OwnedFd>) -> io::Result<Self::Ends> {
         let [listener] = only(fds)?;
-        Ok(vec![Calls::new(arm, TcpDialing::Answers(listener.into()))])
+        let listener = TcpListener::from(listener);
+        let answers = |_| Ok(Calls::new(arm, TcpDialing::Answers(listener.try_clone()?)));
+        (0..arm.streams).map(answers).collect()
     }
 }
 
 /// What holds for every transport that connects for a round trip.
 pub(super) fn settle(arm: &mut Arm) -> Result<(), String> {
-    if !matches!(arm.bench, Bench::Latency | Bench::Quiet) {
-        return Err("not supported: its operation is one round trip".to_owned());
-    }
+    arm.one_round_trip()?;
+    // One for the listener and one for the connection.
+    arm.descriptors(2)?;
     arm.wait = Wait::Block;
     arm.trust = Trust::Untrusted;
     arm.bell = Bell::None;
@@ -154,11 +160,22 @@ pub(crate) struct Calls<D: Dialing> {
     stream: Option<D::Stream>,
     payload: Payload,
     message: Vec<u8>,
+    /// Side by side with others: what is accepted next is anybody's.
+    among_others: bool,
+    /// The number of the reply to what was received last.
+    reply: u64,
 }
 
 impl<D: Dialing> Calls<D> {
     fn new(arm: &Arm, dialing: D) -> Self {
-        Self { dialing, stream: None, payload: arm.payload(), message: vec![0; arm.size.0] }
+        Self {
+            dialing,
+            stream: None,
+            payload: arm.payload(),
+            message: vec![0; arm.size.0],
+            among_others: arm.streams > 1,
+            reply: 0,
+        }
     }
 }
 
@@ -167,6 +184,7 @@ impl<D: Dialing> Link for Calls<D> {
         if self.dialing.dials() {
             self.stream = Some(self.dialing.dial()?);
         }
+        let seq = if self.dialing.dials() { seq } else { self.reply };
         let message = &mut self.message[..self.payload.len(seq)];
         self.payload.fill(message, seq);
         self.stream.as_mut().ok_or(io::ErrorKind::NotConnected)?.write_all(message)
@@ -179,7 +197,9 @@ impl<D: Dialing> Link for Calls<D> {
         }
         let message = &mut self.message[..self.payload.len(seq)];
         self.stream.as_mut().ok_or(io::ErrorKind::NotConnected)?.read_exact(message)?;
+        let seq = if !dials && self.among_others { self.payload.number(message) } else { seq };
         self.payload.check(message, seq);
+        self.reply = seq.wrapping_add(1);
         if dials {
             self.stream = None;
         }

@@ -24,6 +24,7 @@ mod uds_async;
 
 pub(crate) use shm::wait_mode;
 
+use std::fmt;
 use std::hint;
 use std::io;
 use std::os::fd::OwnedFd;
@@ -75,6 +76,19 @@ impl Arm {
         if self.mixed { payload.mixed() } else { payload }
     }
 
+    /// In `fan-in` the arms of the clients; otherwise this one.
+    pub(crate) fn clients(&self) -> Vec<Self> {
+        if self.bench != Bench::FanIn {
+            return vec![self.clone()];
+        }
+        let client = |number| Self {
+            streams: 1,
+            socket: format!("{}.{number}", self.socket),
+            ..self.clone()
+        };
+        (0..self.streams).map(client).collect()
+    }
+
     /// Without a session there is nothing beside the links.
     fn without_session(&mut self) {
         (self.parked, self.open, self.ring) = (0, 0, None);
@@ -89,6 +103,15 @@ impl Arm {
         }
     }
 
+    /// What is made anew for each round trip. Side by side its messages have one length.
+    fn one_round_trip(&self) -> Result<(), String> {
+        match self.bench {
+            Bench::Latency | Bench::Quiet => Ok(()),
+            Bench::Parallel if !self.mixed => Ok(()),
+            _ => Err("not supported: its operation is one round trip".to_owned()),
+        }
+    }
+
     /// One thread serves all links, and waits for one of them at a time.
     fn one_thread(&self) -> Result<(), String> {
         match self.bench {
@@ -99,6 +122,22 @@ impl Arm {
 
     fn one_link(&self) -> Result<(), String> {
         if self.streams == 1 { Ok(()) } else { Err("not supported: it is one link".to_owned()) }
+    }
+}
+
+impl fmt::Display for Arm {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.transport, self.size)?;
+        if self.transport.is_ours() {
+            write!(f, " {}", self.wait)?;
+        }
+        if self.streams > 1 {
+            write!(f, ", {} side by side", self.streams)?;
+        }
+        if self.percent > 0 {
+            write!(f, ", {} %", self.percent)?;
+        }
+        Ok(())
     }
 }
 
@@ -116,7 +155,8 @@ pub(crate) trait Transport {
     /// The driver's part of making a link.
     fn offer(arm: &Arm) -> io::Result<Offer<Self::Ends>>;
 
-    /// The peer's part, with the descriptors of the offer. As many links as the arm has streams.
+    /// The peer's part, with the descriptors of the offer. As many links as the arm has streams; in `fan-in`
+    /// one for each of the clients, whose descriptors follow each other.
     fn join(arm: &Arm, fds: Vec<OwnedFd>) -> io::Result<Self::Ends>;
 }
 
@@ -159,6 +199,11 @@ pub(crate) trait TaskLink: Send + Sized + 'static {
     /// As [`Link::bells`].
     fn bells(&self) -> u64 {
         0
+    }
+
+    /// Lets the last message leave before nobody drives the runtime for a while.
+    fn flush(&mut self) -> impl Future<Output = ()> + Send {
+        async {}
     }
 
     /// Ends what has to be ended by a call.
@@ -237,7 +282,7 @@ fn spin<R>(mut ready: impl FnMut() -> Option<R>) -> R {
 }
 
 /// The one descriptor of an offer that has one.
-fn only<const N: usize>(fds: Vec<OwnedFd>) -> io::Result<[OwnedFd; N]> {
+pub(crate) fn only<const N: usize>(fds: Vec<OwnedFd>) -> io::Result<[OwnedFd; N]> {
     fds.try_into().map_err(|fds: Vec<_>| {
         io::Error::other(format!("{N} descriptors were expected, not {}", fds.len()))
     })

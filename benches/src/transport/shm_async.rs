@@ -36,15 +36,10 @@ impl Transport for ShmAsync {
         };
         let complete = move || {
             let links = runtime.block_on(async {
-                let mut all = Vec::new();
-                for arm in sessions(&arm) {
-                    let accepted = timeout(PATIENCE, listener.accept()).await;
-                    let session = accepted.map_err(|_| other("the peer does not connect"))?;
-                    all.extend(links(&arm, session.map_err(other)?, Side::Driver).await?);
-                }
-                Ok(all)
+                let accepted = timeout(PATIENCE, listener.accept()).await;
+                let session = accepted.map_err(|_| other("the peer does not connect"))?;
+                links(&arm, session.map_err(other)?, Side::Driver).await
             });
-            let links: io::Result<_> = links;
             Ok(Tasks::new(links?, runtime))
         };
         Ok(Offer { fds: Vec::new(), complete: Box::new(complete) })
@@ -54,7 +49,7 @@ impl Transport for ShmAsync {
         let runtime = runtime(arm)?;
         let links = runtime.block_on(async {
             let mut all = Vec::new();
-            for arm in sessions(arm) {
+            for arm in arm.clients() {
                 let session = Session::connect_with(&arm.socket, &config(&arm)?).await;
                 all.extend(links(&arm, session.map_err(other)?, Side::Peer).await?);
             }
@@ -62,14 +57,6 @@ impl Transport for ShmAsync {
         });
         let links: io::Result<_> = links;
         Ok(Tasks::new(links?, runtime))
-    }
-}
-
-/// What each session carries: everything, unless each link is to have its own.
-fn sessions(arm: &Arm) -> Vec<Arm> {
-    match arm.bench {
-        Bench::FanIn => vec![shm::alone(arm); arm.streams],
-        _ => vec![arm.clone()],
     }
 }
 

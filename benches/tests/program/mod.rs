@@ -6,7 +6,7 @@ use std::thread;
 use serde_json::Value;
 
 /// What a line of JSON consists of, in this order.
-const KEYS: [&str; 33] = [
+const KEYS: [&str; 34] = [
     "bench",
     "transport",
     "wait",
@@ -34,6 +34,7 @@ const KEYS: [&str; 33] = [
     "cpu_ns_per_op",
     "switches_per_op",
     "bells_per_op",
+    "syscalls_per_op",
     "spread",
     "lowest_ns",
     "highest_ns",

@@ -51,15 +51,17 @@ impl Transport for IpcChannel {
     }
 
     fn join(arm: &Arm, _fds: Vec<OwnedFd>) -> io::Result<Vec<Channels>> {
-        let name = fs::read_to_string(name_file(arm))?;
-        let server: IpcSender<Ends> = IpcSender::connect(name)?;
         let mut own = Vec::new();
-        for _ in 0..arm.streams {
-            let (to_driver, driver_receives) = bytes_channel()?;
-            let (driver_sends, to_peer) = bytes_channel()?;
-            own.push(Channels::new(arm, to_driver, to_peer));
-            let theirs = (driver_receives, driver_sends);
-            server.send(theirs).map_err(|error| other(format!("{error:?}")))?;
+        for arm in arm.clients() {
+            let name = fs::read_to_string(name_file(&arm))?;
+            let server: IpcSender<Ends> = IpcSender::connect(name)?;
+            for _ in 0..arm.streams {
+                let (to_driver, driver_receives) = bytes_channel()?;
+                let (driver_sends, to_peer) = bytes_channel()?;
+                own.push(Channels::new(&arm, to_driver, to_peer));
+                let theirs = (driver_receives, driver_sends);
+                server.send(theirs).map_err(|error| other(format!("{error:?}")))?;
+            }
         }
         Ok(own)
     }

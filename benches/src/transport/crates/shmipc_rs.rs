@@ -18,6 +18,7 @@ use ::shmipc::session::{SessionManager, SessionManagerConfig};
 use ::shmipc::stream::Stream;
 use ::shmipc::transport::{DefaultUnixConnect, DefaultUnixListen};
 use ::shmipc::{Error, Listener};
+use tokio::task::yield_now;
 use tokio::time::{sleep, timeout};
 
 use super::super::{Arm, Offer, TaskLink, Transport};
@@ -64,9 +65,10 @@ impl Transport for ShmipcRs {
                 for _ in 0..arm.streams {
                     let accepted = timeout(PATIENCE, listener.accept()).await;
                     let stream = accepted.map_err(|_| other("the peer does not connect"))??;
-                    let mut link = Kept::new(&arm, stream);
+                    let mut link = Kept::new(&arm, stream, true);
                     link.take(GREETING, |_| ()).await?;
                     link.put(GREETING, |_| ()).await?;
+                    link.flush().await;
                     links.push(link);
                 }
                 Ok::<_, io::Error>(links)
@@ -81,21 +83,30 @@ impl Transport for ShmipcRs {
     fn join(arm: &Arm, _fds: Vec<OwnedFd>) -> io::Result<Self::Ends> {
         let runtime = runtime(arm)?;
         let links = runtime.block_on(async {
-            let settings = SessionManagerConfig::new().with_config(config(arm)).with_session_num(1);
-            let session = SessionManager::new(settings, DefaultUnixConnect, address(arm)?);
-            let session = session.await.map_err(other)?;
-            let mut links = Vec::new();
-            for _ in 0..arm.streams {
-                let mut link = Kept::new(arm, session.get_stream().map_err(other)?);
-                link.put(GREETING, |_| ()).await?;
-                link.take(GREETING, |_| ()).await?;
-                links.push(link);
+            let mut all = Vec::new();
+            for arm in arm.clients() {
+                all.extend(connected(&arm).await?);
             }
-            links[0].end = Some(End::Session(session));
-            Ok::<_, io::Error>(links)
+            Ok::<_, io::Error>(all)
         });
         Ok(Tasks::new(links?, runtime))
     }
+}
+
+/// The streams of one session.
+async fn connected(arm: &Arm) -> io::Result<Vec<Kept>> {
+    let settings = SessionManagerConfig::new().with_config(config(arm)).with_session_num(1);
+    let session = SessionManager::new(settings, DefaultUnixConnect, address(arm)?);
+    let session = session.await.map_err(other)?;
+    let mut links = Vec::new();
+    for _ in 0..arm.streams {
+        let mut link = Kept::new(arm, session.get_stream().map_err(other)?, false);
+        link.put(GREETING, |_| ()).await?;
+        link.take(GREETING, |_| ()).await?;
+        links.push(link);
+    }
+    links[0].end = Some(End::Session(session));
+    Ok(links)
 }
 
 fn path(arm: &Arm) -> String {
@@ -133,13 +144,15 @@ enum End {
 pub(crate) struct Kept {
     stream: Stream,
     payload: Payload,
+    /// Of the two, the side that asks.
+    asks: bool,
     /// Of the first link of a session.
     end: Option<End>,
 }
 
 impl Kept {
-    fn new(arm: &Arm, stream: Stream) -> Self {
-        Self { stream, payload: arm.payload(), end: None }
+    fn new(arm: &Arm, stream: Stream, asks: bool) -> Self {
+        Self { stream, payload: arm.payload(), asks, end: None }
     }
 
     async fn put(&mut self, len: usize, fill: impl FnOnce(&mut [u8])) -> io::Result<()> {
@@ -155,7 +168,12 @@ impl Kept {
 
     async fn take(&mut self, len: usize, check: impl FnOnce(&[u8])) -> io::Result<()> {
         check(&self.stream.read_exact_bytes(len).await.map_err(other)?);
-        self.stream.recv_buf().release_previous_read();
+        // Each side as in its own benchmark.
+        if self.asks {
+            self.stream.release_read_and_reuse();
+        } else {
+            self.stream.recv_buf().release_previous_read();
+        }
         Ok(())
     }
 }
@@ -169,6 +187,24 @@ impl TaskLink for Kept {
     async fn recv(&mut self, seq: u64) -> io::Result<()> {
         let payload = self.payload;
         self.take(payload.len(seq), |bytes| payload.check(bytes, seq)).await
+    }
+
+    /// In both directions, as the side that connects counts them.
+    fn bells(&self) -> u64 {
+        match &self.end {
+            Some(End::Session(session)) => {
+                let stats = session.stats_snapshot();
+                stats.send_polling_event_count + stats.recv_polling_event_count
+            }
+            _ => 0,
+        }
+    }
+
+    /// In its default mode a task of its own writes to the socket what wakes the other side.
+    async fn flush(&mut self) {
+        for _ in 0..2 {
+            yield_now().await;
+        }
     }
 
     async fn close(mut self) {

@@ -1,4 +1,5 @@
 //! `zmq`: a pair of ZeroMQ sockets over `ipc:` for each ping-pong, with the one I/O thread of the library.
+//! In `fan-in` the server has a context, and so such a thread, for each client.
 //!
 //! Payload is written in a private buffer, which the library copies into a message of its own, and is checked in
 //! the message that arrived. The library gathers into one write what it finds waiting: a batch needs no call.
@@ -12,6 +13,9 @@ use super::super::{Arm, Link, Offer, Transport};
 use crate::args::{Bell, Trust, Wait};
 use crate::payload::Payload;
 use crate::transport::shm::other;
+
+/// Sockets of one context, which has one I/O thread: more than 1023 it refuses, and the crate cannot change that.
+const SOCKETS: usize = 1000;
 
 #[derive(Debug)]
 pub(crate) struct Zeromq;
@@ -34,14 +38,19 @@ impl Transport for Zeromq {
     }
 
     fn join(arm: &Arm, _fds: Vec<OwnedFd>) -> io::Result<Vec<Pair>> {
-        pairs(arm, |socket, place| socket.connect(place))
+        let mut all = Vec::new();
+        for arm in arm.clients() {
+            all.extend(pairs(&arm, |socket, place| socket.connect(place))?);
+        }
+        Ok(all)
     }
 }
 
 fn pairs(arm: &Arm, attach: impl Fn(&Socket, &str) -> ::zmq::Result<()>) -> io::Result<Vec<Pair>> {
-    let context = Context::new();
+    let contexts: Vec<Context> =
+        (0..arm.streams.div_ceil(SOCKETS)).map(|_| Context::new()).collect();
     let pair = |number: usize| {
-        let socket = context.socket(PAIR).map_err(other)?;
+        let socket = contexts[number / SOCKETS].socket(PAIR).map_err(other)?;
         socket.set_linger(0).map_err(other)?;
         attach(&socket, &format!("ipc://{}-zmq-{number}", arm.socket)).map_err(other)?;
         Ok(Pair { socket, payload: arm.payload(), out: vec![0; arm.size.0], into: Message::new() })

@@ -16,7 +16,7 @@ use std::time::Duration;
 use shmipc_sync::{BellKind, Config, Limits, Listener, Session, WaitMode};
 
 use super::{Arm, Link, Offer, Side, Transport};
-use crate::args::{Bell, Bench, Size, Trust, Wait};
+use crate::args::{Bell, Size, Trust, Wait};
 use crate::mem;
 
 pub(crate) use connected::ShmConnect;
@@ -57,9 +57,7 @@ impl Transport for ShmStreams {
     type Ends = Vec<Once>;
 
     fn settle(arm: &mut Arm) -> Result<(), String> {
-        if !matches!(arm.bench, Bench::Latency | Bench::Quiet) {
-            return Err("not supported: its operation is one round trip".to_owned());
-        }
+        arm.one_round_trip()?;
         arm.trust = Trust::Untrusted;
         settle(arm)
     }
@@ -88,40 +86,20 @@ fn offer<L: Link + 'static>(arm: &Arm, links: Links<L>) -> io::Result<Offer<Vec<
     let arm = arm.clone();
     let listener = Listener::builder().config(config(&arm)?).bind(&arm.socket).map_err(other)?;
     let complete = move || {
-        each_session(&arm, |arm| {
-            let session = listener.accept_timeout(PATIENCE).map_err(other)?;
-            let session = session.ok_or_else(|| other("the peer does not connect"))?;
-            links(arm, session, Side::Driver)
-        })
+        let session = listener.accept_timeout(PATIENCE).map_err(other)?;
+        let session = session.ok_or_else(|| other("the peer does not connect"))?;
+        links(&arm, session, Side::Driver)
     };
     Ok(Offer { fds: Vec::new(), complete: Box::new(complete) })
 }
 
 fn join<L>(arm: &Arm, links: Links<L>) -> io::Result<Vec<L>> {
-    each_session(arm, |arm| {
-        let session = Session::connect_with(&arm.socket, &config(arm)?).map_err(other)?;
-        links(arm, session, Side::Peer)
-    })
-}
-
-/// One session, unless each link is to have its own.
-fn each_session<L>(
-    arm: &Arm,
-    mut links: impl FnMut(&Arm) -> io::Result<Vec<L>>,
-) -> io::Result<Vec<L>> {
-    if arm.bench != Bench::FanIn {
-        return links(arm);
-    }
     let mut all = Vec::new();
-    for _ in 0..arm.streams {
-        all.extend(links(&alone(arm))?);
+    for arm in arm.clients() {
+        let session = Session::connect_with(&arm.socket, &config(&arm)?).map_err(other)?;
+        all.extend(links(&arm, session, Side::Peer)?);
     }
     Ok(all)
-}
-
-/// One of the sessions of `fan-in`.
-pub(super) fn alone(arm: &Arm) -> Arm {
-    Arm { streams: 1, ..arm.clone() }
 }
 
 pub(super) fn config(arm: &Arm) -> io::Result<Config> {

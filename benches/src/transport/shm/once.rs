@@ -1,4 +1,4 @@
-//! A link that takes a new stream for each round trip.
+//! A link that takes a new stream for each round trip. Several of them share a session, side by side.
 //!
 //! ```text
 //!   driver                                     peer
@@ -26,21 +26,29 @@ pub(crate) struct Once {
     payload: Payload,
     message: Vec<u8>,
     inline_max: usize,
-    company: Company,
+    /// Side by side with others: what the peer accepts next is anybody's.
+    among_others: bool,
+    /// The number of the reply to what was received last.
+    reply: u64,
+    /// Of the first link of a session.
+    company: Option<Company>,
 }
 
 impl Once {
     pub(super) fn links(arm: &Arm, session: Session, side: Side) -> io::Result<Vec<Self>> {
-        let company = Company::new(arm, &session, side)?;
-        Ok(vec![Self {
-            session,
+        let mut company = Some(Company::new(arm, &session, side)?);
+        let link = |_| Self {
+            session: session.clone(),
             side,
             stream: None,
             payload: arm.payload(),
             message: vec![0; arm.size.0],
             inline_max: Limits::default().inline_max as usize,
-            company,
-        }])
+            among_others: arm.streams > 1,
+            reply: 0,
+            company: company.take(),
+        };
+        Ok((0..arm.streams).map(link).collect())
     }
 
     fn receive(&mut self, stream: &mut Stream, seq: u64) -> io::Result<()> {
@@ -53,7 +61,12 @@ impl Once {
             assert_eq!(message.len(), out.len(), "message {seq} has a wrong length");
             message.copy_to_slice(out);
         }
+        let seq = match self.side {
+            Side::Peer if self.among_others => self.payload.number(out),
+            _ => seq,
+        };
         self.payload.check(out, seq);
+        self.reply = seq.wrapping_add(1);
         match stream.recv().map_err(other)? {
             None => Ok(()),
             Some(_) => Err(other("a second message on a stream that has one")),
@@ -68,8 +81,12 @@ impl Link for Once {
             Side::Driver => self.session.open().map_err(other)?,
             Side::Peer => self.stream.take().ok_or_else(ended)?,
         };
-        let message = &mut self.message[..self.payload.len(first)];
-        self.payload.fill(message, first);
+        let seq = match self.side {
+            Side::Driver => first,
+            Side::Peer => self.reply,
+        };
+        let message = &mut self.message[..self.payload.len(seq)];
+        self.payload.fill(message, seq);
         stream.finish_with(message).map_err(other)?;
         if self.side == Side::Driver {
             self.stream = Some(stream);
@@ -91,6 +108,6 @@ impl Link for Once {
     }
 
     fn bells(&self) -> u64 {
-        self.company.bells()
+        self.company.as_ref().map_or(0, Company::bells)
     }
 }

@@ -11,6 +11,7 @@ mod serves;
 
 use std::io;
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
 use std::time::Duration;
 
 use quanta::Clock;
@@ -18,7 +19,7 @@ use shmipc_http::{Address, Connector, grpc};
 
 use super::{Arm, Offer, Transport, shm};
 use crate::args::{Bell, Bench, Trust, Wait};
-use crate::legs::{Ends, Leg, Tasks, runtime};
+use crate::legs::{Ends, Leg, Over, Tasks, runtime};
 use crate::measure::Samples;
 
 use calls::Caller;
@@ -141,10 +142,11 @@ impl Ends for End {
         arm: &Arm,
         clock: &Clock,
         leg: Leg,
+        over: &Arc<Over>,
         samples: &mut Samples,
     ) -> io::Result<(u64, Duration)> {
         match self {
-            Self::Calls(callers) => callers.measure(arm, clock, leg, samples),
+            Self::Calls(callers) => callers.measure(arm, clock, leg, over, samples),
             Self::Serves(_) | Self::Nothing => Err(io::Error::other("the peer does not call")),
         }
     }

@@ -15,6 +15,10 @@ use crate::transport::bare_map::slots_for;
 use crate::transport::shm::other;
 use crate::transport::{Arm, Link, Offer, Side, Transport};
 
+/// A subscriber connects to a publisher when it first looks for a message. Until then a publisher whose buffer is
+/// full drops what it sends; so there is a message each way before any is measured.
+const GREETING: u64 = 0;
+
 #[derive(Debug)]
 pub(crate) struct PubSub;
 
@@ -26,18 +30,31 @@ impl Transport for PubSub {
     }
 
     fn offer(arm: &Arm) -> io::Result<Offer<Self::Ends>> {
-        Ok(Offer::ready(ports(arm, Side::Driver)?, Vec::new()))
+        let mut links = ports(std::slice::from_ref(arm), Side::Driver)?;
+        let complete = move || {
+            links.0.iter_mut().try_for_each(|link| link.recv(GREETING))?;
+            links.0.iter_mut().try_for_each(|link| link.send(GREETING, 1))?;
+            Ok(links)
+        };
+        Ok(Offer { fds: Vec::new(), complete: Box::new(complete) })
     }
 
     fn join(arm: &Arm, _fds: Vec<OwnedFd>) -> io::Result<Self::Ends> {
-        ports(arm, Side::Peer)
+        let mut links = ports(&arm.clients(), Side::Peer)?;
+        links.0.iter_mut().try_for_each(|link| link.send(GREETING, 1))?;
+        links.0.iter_mut().try_for_each(|link| link.recv(GREETING))?;
+        Ok(links)
     }
 }
 
-fn ports(arm: &Arm, side: Side) -> io::Result<Lanes<Ports>> {
-    let node = node()?;
-    let link = |number| Ports::new(arm, &node, number, side);
-    (0..arm.streams).map(link).collect::<io::Result<_>>().map(Lanes)
+fn ports(arms: &[Arm], side: Side) -> io::Result<Lanes<Ports>> {
+    let (node, mut links) = (node()?, Vec::new());
+    for arm in arms {
+        for number in 0..arm.streams {
+            links.push(Ports::new(arm, &node, number, side)?);
+        }
+    }
+    Ok(Lanes(links))
 }
 
 #[derive(Debug)]
@@ -77,7 +94,10 @@ impl Link for Ports {
     fn send(&mut self, first: u64, count: u64) -> io::Result<()> {
         for seq in first..first + count {
             let sample = self.publisher.loan_slice_uninit(self.payload.len(seq)).map_err(other)?;
-            mem::filled_sample(self.payload, sample, seq).send().map_err(other)?;
+            match mem::filled_sample(self.payload, sample, seq).send().map_err(other)? {
+                1 => {}
+                takers => return Err(other(format!("message {seq} was given to {takers} takers"))),
+            }
         }
         self.waiting.wake()
     }

@@ -30,18 +30,22 @@ impl Transport for ReqRes {
     }
 
     fn offer(arm: &Arm) -> io::Result<Offer<Self::Ends>> {
-        Ok(Offer::ready(ports(arm, Side::Driver)?, Vec::new()))
+        Ok(Offer::ready(ports(std::slice::from_ref(arm), Side::Driver)?, Vec::new()))
     }
 
     fn join(arm: &Arm, _fds: Vec<OwnedFd>) -> io::Result<Self::Ends> {
-        ports(arm, Side::Peer)
+        ports(&arm.clients(), Side::Peer)
     }
 }
 
-fn ports(arm: &Arm, side: Side) -> io::Result<Lanes<Port>> {
-    let node = node()?;
-    let port = |number| Port::new(arm, &node, number, side);
-    (0..arm.streams).map(port).collect::<io::Result<_>>().map(Lanes)
+fn ports(arms: &[Arm], side: Side) -> io::Result<Lanes<Port>> {
+    let (node, mut ports) = (node()?, Vec::new());
+    for arm in arms {
+        for number in 0..arm.streams {
+            ports.push(Port::new(arm, &node, number, side)?);
+        }
+    }
+    Ok(Lanes(ports))
 }
 
 #[derive(Debug)]
