@@ -4,6 +4,7 @@ use std::io;
 use std::path::Path;
 use std::time::Duration;
 
+use shmipc_core::client::{Backoff, random};
 use shmipc_core::config::Config;
 use shmipc_core::error::{ConnectError, HandshakeError, OsError, Refusal};
 use shmipc_core::handshake::{Established, Exchange, Progress, Role};
@@ -14,7 +15,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::fd::watch;
 
-/// The pause before another attempt doubles from the first to the longest.
+/// The first pause before another attempt, and the longest of those that follow.
 const FIRST_PAUSE: Duration = Duration::from_millis(1);
 const LONGEST_PAUSE: Duration = Duration::from_millis(64);
 
@@ -30,7 +31,7 @@ pub(crate) async fn connect(
         return Err(HandshakeError::SealUnsupported.into());
     }
     let deadline = Instant::now().checked_add(config.connect_timeout());
-    let (mut pause, mut refused) = (FIRST_PAUSE, false);
+    let (mut pauses, mut refused) = (Backoff::new(FIRST_PAUSE, LONGEST_PAUSE), false);
     loop {
         let error = match attempt(&address, config, deadline).await {
             Ok(established) => return Ok(established),
@@ -39,12 +40,17 @@ pub(crate) async fn connect(
             Err(error) => error,
         };
         refused |= error == BUSY;
+        let pause = pauses.next(random());
         let over = deadline.is_some_and(|deadline| Instant::now() + pause >= deadline);
-        if over || !is_passing(&error) {
-            return Err(error);
+        match error {
+            error if !is_passing(&error) => return Err(error),
+            // The backlog has been full all the time.
+            ConnectError::Unreachable { error, .. } if over && is_full(&error) => {
+                return Err(HandshakeError::TimedOut.into());
+            }
+            error if over => return Err(error),
+            _ => sleep(pause).await,
         }
-        sleep(pause).await;
-        pause = (pause * 2).min(LONGEST_PAUSE);
     }
 }
 
@@ -54,10 +60,15 @@ const BUSY: ConnectError = ConnectError::Handshake(HandshakeError::Refused(Refus
 fn is_passing(error: &ConnectError) -> bool {
     match error {
         ConnectError::Unreachable { error, .. } => {
-            matches!(error.kind(), io::ErrorKind::ConnectionRefused | io::ErrorKind::WouldBlock)
+            error.kind() == io::ErrorKind::ConnectionRefused || is_full(error)
         }
         error => *error == BUSY,
     }
+}
+
+/// A backlog.
+fn is_full(error: &OsError) -> bool {
+    error.kind() == io::ErrorKind::WouldBlock
 }
 
 async fn attempt(

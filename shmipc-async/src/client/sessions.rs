@@ -1,14 +1,12 @@
 //! The sessions of a client: connecting, waiting for others who connect, and following servers that leave.
 
-use std::collections::hash_map::RandomState;
 use std::future::{Future, poll_fn};
-use std::hash::{BuildHasher, Hasher};
 use std::path::PathBuf;
 use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::task::Poll;
 
-use shmipc_core::client::{CallError, ClientConfig, Idle, Lines, Turn};
+use shmipc_core::client::{CallError, ClientConfig, Idle, Lines, Turn, random};
 use shmipc_core::error::SessionError;
 use shmipc_core::handle::{Parting, Session as Core, WeakSession};
 use shmipc_core::mem::Home;
@@ -195,8 +193,4 @@ impl Drop for Ongoing<'_> {
 
 fn now() -> std::time::Instant {
     Instant::now().into_std()
-}
-
-fn random() -> u64 {
-    RandomState::new().build_hasher().finish()
 }

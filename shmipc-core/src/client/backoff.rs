@@ -1,5 +1,6 @@
 //! Pauses between attempts.
 
+use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;
 
 /// Pauses that double from the first to the longest, each shortened at random by up to a half, so that
@@ -33,6 +34,11 @@ impl Backoff {
     pub fn longest(&self) -> Duration {
         self.longest
     }
+}
+
+/// Another number each time, which nobody has to be unable to guess.
+pub fn random() -> u64 {
+    RandomState::new().hash_one(0)
 }
 
 /// A part of `whole`, from nothing to almost all of it; `random` is any number.

@@ -47,7 +47,7 @@ mod lines;
 pub const LOOK_AGAIN: Duration = Duration::from_millis(5);
 
 pub use attempts::Attempts;
-pub use backoff::Backoff;
+pub use backoff::{Backoff, random};
 pub use config::{ClientConfig, ClientConfigBuilder};
 pub use error::CallError;
 pub use events::{ClientEvent, Reader};

@@ -2,7 +2,11 @@
 
 use std::io::{Error, ErrorKind};
 
-use super::{AcceptError, DrainError, OpenError, RecvError, SendError, SessionError};
+use super::{
+    AcceptError, ConfigError, ConnectError, DrainError, HandshakeError, ListenError, OpenError,
+    OsError, RecvError, Refusal, SendError, SessionError,
+};
+use crate::client::CallError;
 
 fn session_kind(error: SessionError) -> ErrorKind {
     match error {
@@ -22,6 +26,86 @@ fn send_kind(error: SendError) -> ErrorKind {
         SendError::NoMemory(_) => ErrorKind::OutOfMemory,
         SendError::GoingAway => ErrorKind::ConnectionAborted,
         SendError::TimedOut => ErrorKind::TimedOut,
+    }
+}
+
+fn handshake_kind(error: &HandshakeError) -> ErrorKind {
+    match error {
+        HandshakeError::Refused(Refusal::Busy) => ErrorKind::WouldBlock,
+        HandshakeError::Refused(_) | HandshakeError::RefusedPeer(_) => ErrorKind::ConnectionRefused,
+        HandshakeError::Misbehaved(_) => ErrorKind::InvalidData,
+        HandshakeError::Closed => ErrorKind::ConnectionReset,
+        HandshakeError::TimedOut => ErrorKind::TimedOut,
+        HandshakeError::NoMemory { .. } | HandshakeError::NotCommitted { .. } => {
+            ErrorKind::OutOfMemory
+        }
+        HandshakeError::Unmapped(_) => ErrorKind::PermissionDenied,
+        HandshakeError::Dialect(_) | HandshakeError::SealUnsupported => ErrorKind::Unsupported,
+        HandshakeError::Os(os) => os.kind(),
+    }
+}
+
+fn connect_kind(error: &ConnectError) -> ErrorKind {
+    match error {
+        ConnectError::Unreachable { error, .. } => error.kind(),
+        ConnectError::BadAddress { .. } => ErrorKind::InvalidInput,
+        ConnectError::Handshake(error) => handshake_kind(error),
+    }
+}
+
+impl From<ConfigError> for Error {
+    fn from(error: ConfigError) -> Self {
+        Self::new(ErrorKind::InvalidInput, error)
+    }
+}
+
+impl From<OsError> for Error {
+    fn from(error: OsError) -> Self {
+        Self::new(error.kind(), error)
+    }
+}
+
+impl From<HandshakeError> for Error {
+    fn from(error: HandshakeError) -> Self {
+        Self::new(handshake_kind(&error), error)
+    }
+}
+
+impl From<ConnectError> for Error {
+    fn from(error: ConnectError) -> Self {
+        Self::new(connect_kind(&error), error)
+    }
+}
+
+impl From<ListenError> for Error {
+    fn from(error: ListenError) -> Self {
+        let kind = match &error {
+            ListenError::InUse { .. } | ListenError::Occupied { .. } => ErrorKind::AddrInUse,
+            ListenError::BadPath { .. } | ListenError::OtherPath { .. } => ErrorKind::InvalidInput,
+            ListenError::Path { error, .. } | ListenError::Os(error) => error.kind(),
+            ListenError::SealUnsupported => ErrorKind::Unsupported,
+            ListenError::Closed | ListenError::HandedOver | ListenError::Forked => {
+                ErrorKind::NotConnected
+            }
+            ListenError::UpgradeRefused(_) => ErrorKind::ConnectionRefused,
+            ListenError::UpgradeTimedOut => ErrorKind::TimedOut,
+            ListenError::ForeignServer { .. } => ErrorKind::PermissionDenied,
+        };
+        Self::new(kind, error)
+    }
+}
+
+impl From<CallError> for Error {
+    fn from(error: CallError) -> Self {
+        match error {
+            CallError::Connect(error) => error.into(),
+            CallError::Open(error) => error.into(),
+            CallError::Send(error) => error.into(),
+            CallError::Recv(error) => error.into(),
+            CallError::NoReply => Self::new(ErrorKind::UnexpectedEof, error),
+            CallError::Closed => Self::new(ErrorKind::NotConnected, error),
+            CallError::TimedOut | CallError::NoReplyYet => Self::new(ErrorKind::TimedOut, error),
+        }
     }
 }
 

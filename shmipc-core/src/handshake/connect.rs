@@ -5,6 +5,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use super::{Established, Exchange, Progress, Role};
+use crate::client::{Backoff, random};
 use crate::config::Config;
 use crate::error::{ConnectError, HandshakeError, Refusal};
 use crate::link::{self, Address};
@@ -12,7 +13,7 @@ use crate::mem;
 
 /// How long to wait before another attempt where no descriptor tells when it can succeed.
 pub(crate) const PAUSE: Duration = Duration::from_millis(5);
-/// The pause after "too busy" doubles up to this.
+/// The longest pause after "too busy".
 const LONGEST_PAUSE: Duration = Duration::from_millis(80);
 
 /// Connects to a listener and does the handshake. `address` is a path, or `@name` for an abstract
@@ -32,7 +33,7 @@ pub fn connect(address: impl AsRef<Path>, config: &Config) -> Result<Established
         return Err(HandshakeError::SealUnsupported.into());
     }
     let deadline = Instant::now().checked_add(config.connect_timeout);
-    let (mut pause, mut refused) = (PAUSE, false);
+    let (mut pauses, mut refused) = (Backoff::new(PAUSE, LONGEST_PAUSE), false);
     loop {
         let error = match attempt(&address, config, deadline) {
             Ok(established) => return Ok(established),
@@ -43,8 +44,8 @@ pub fn connect(address: impl AsRef<Path>, config: &Config) -> Result<Established
                 if !is_over(deadline) =>
             {
                 refused = true;
+                let pause = pauses.next(random());
                 std::thread::sleep(left(deadline).map_or(pause, |left| left.min(pause)));
-                pause = pause.saturating_mul(2).min(LONGEST_PAUSE);
             }
             // Why there was no success so far says more.
             ConnectError::Handshake(HandshakeError::TimedOut) if refused => return Err(BUSY),

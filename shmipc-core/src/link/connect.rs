@@ -9,9 +9,10 @@ use nix::sys::socket::{AddressFamily, SockFlag, SockType, setsockopt, socket, so
 use nix::sys::time::TimeVal;
 
 use super::Address;
+use crate::client::{Backoff, random};
 use crate::error::{ConnectError, HandshakeError, OsError};
 
-/// First pause after a refused attempt; it doubles up to [`LONGEST_PAUSE`].
+/// First pause after a refused attempt, and the longest of those that follow.
 const FIRST_PAUSE: Duration = Duration::from_millis(1);
 const LONGEST_PAUSE: Duration = Duration::from_millis(32);
 
@@ -25,7 +26,7 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(32);
 /// stayed full.
 pub fn connect(address: &Address, deadline: Option<Instant>) -> Result<OwnedFd, ConnectError> {
     let unreachable = |error| ConnectError::Unreachable { address: address.to_string(), error };
-    let mut pause = FIRST_PAUSE;
+    let mut pauses = Backoff::new(FIRST_PAUSE, LONGEST_PAUSE);
     loop {
         let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
         let socket = new_socket(SockFlag::empty()).map_err(unreachable)?;
@@ -39,8 +40,8 @@ pub fn connect(address: &Address, deadline: Option<Instant>) -> Result<OwnedFd, 
             Err(Errno::EAGAIN) if over => return Err(HandshakeError::TimedOut.into()),
             Err(Errno::EAGAIN | Errno::EINTR) => {}
             Err(Errno::ECONNREFUSED) if !over => {
+                let pause = pauses.next(random());
                 std::thread::sleep(left.map_or(pause, |left| left.min(pause)));
-                pause = pause.saturating_mul(2).min(LONGEST_PAUSE);
             }
             Err(errno) => return Err(unreachable(OsError::new("connect", errno))),
         }

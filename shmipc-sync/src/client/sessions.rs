@@ -1,12 +1,10 @@
 //! The sessions of a client: connecting, and waiting for others who connect.
 
-use std::collections::hash_map::RandomState;
-use std::hash::{BuildHasher, Hasher};
 use std::path::PathBuf;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Instant;
 
-use shmipc_core::client::{CallError, ClientConfig, Lines, Turn};
+use shmipc_core::client::{CallError, ClientConfig, Lines, Turn, random};
 use shmipc_core::error::SessionError;
 use shmipc_core::handle::{Parting, Session as Core};
 use shmipc_core::link::Poller;
@@ -148,10 +146,6 @@ impl Drop for Ongoing<'_> {
     fn drop(&mut self) {
         self.sessions.with(|lines| lines.end(self.answered));
     }
-}
-
-fn random() -> u64 {
-    RandomState::new().build_hasher().finish()
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

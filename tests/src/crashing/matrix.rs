@@ -48,12 +48,15 @@ pub struct Report {
     memory: Vec<u64>,
 }
 
+/// Whether a step has to do with a manner.
+type Concerns = fn(Step) -> bool;
+
 /// Every step and side once with each blow, in pairs of the same flavour. What depends on the bell, once more
 /// with the other one.
 pub fn once() -> Vec<Case> {
     use Step::{BellRung, BellUnrung, OutboxSent, OutboxUnsent, ResetWritten, StopWritten, Woken};
     let with = |bell, ending| Manner { bell, ending, ..Manner::PLAIN };
-    let manners: [(Manner, fn(Step) -> bool); 4] = [
+    let manners: [(Manner, Concerns); 4] = [
         (Manner::PLAIN, |_| true),
         (with(BellKind::Socket, Ending::Reset), |step| step == ResetWritten),
         (with(BellKind::Socket, Ending::Stop), |step| step == StopWritten),

@@ -24,7 +24,7 @@ const CAUGHT_UP: Duration = Duration::from_millis(50);
 pub fn run(plan: Plan) -> Report {
     let directory = tempfile::tempdir().expect("a directory");
     let mut run = Run::start(plan, directory.path());
-    let (mut pauses, mut early, mut late, mut flavour) = (Vec::new(), None, None, 0);
+    let (mut pauses, mut early, mut late, mut tokio) = (Vec::new(), None, None, false);
     for upgrade in 1..=plan.upgrades {
         run.rest();
         run.upgrade = upgrade;
@@ -34,10 +34,10 @@ pub fn run(plan: Plan) -> Report {
         }
         if plan.weigh && upgrade == 10 {
             early = Some(run.weights());
-            flavour = run.number % 2;
+            tokio = is_tokio(run.number);
         }
         // A server of the other flavour holds more or less.
-        if plan.weigh && upgrade + 3 >= plan.upgrades && run.number % 2 == flavour {
+        if plan.weigh && upgrade + 3 >= plan.upgrades && is_tokio(run.number) == tokio {
             late = Some(run.weights());
         }
         if plan.talkative && upgrade.is_multiple_of(20) {
@@ -193,9 +193,14 @@ pub(super) fn wait_for_stop(server: &Peer) {
     until("a server stops", || server.has_stopped().expect("it lives"));
 }
 
-/// In tokio and blocking by turns; who waits for a word is of the blocking flavour.
+/// Two of one flavour and two of the other by turns: so each takes over from each, also if every second one is killed.
+fn is_tokio(number: u32) -> bool {
+    !(number / 2).is_multiple_of(2)
+}
+
+/// Who waits for a word is of the blocking flavour.
 fn start_server(plan: &Plan, place: &Place, number: u32, stops: [&str; 2]) -> Peer {
-    let tokio = number.is_multiple_of(2) && !PAUSES.contains(&stops[0]);
+    let tokio = is_tokio(number) && !PAUSES.contains(&stops[0]);
     let flavour = if tokio { "tokio" } else { "blocking" };
     let number = number.to_string();
     let arguments = ["server", flavour, place.directory(), &number, stops[0], stops[1]];
