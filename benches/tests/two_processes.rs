@@ -116,6 +116,19 @@ fn ping_pongs_run_side_by_side() {
 }
 
 #[test]
+fn calls_and_a_bare_mapping_are_measured() {
+    for what in [&["latency"][..], &["parallel", "--streams", "20"]] {
+        let short = ["--blocks", "1", "--block-ms", "20", "--json", "--size", "64"];
+        let names = ["--transport", "bare-map,tonic-shm,tonic-uds,tonic-duplex"];
+        let lines = lines(&run(&[what, &short[..], &names].concat()));
+        let measured: Vec<_> = lines.iter().map(|line| line["transport"].as_str()).collect();
+        let expected = ["bare-map", "tonic-shm", "tonic-uds", "tonic-duplex"].map(Some);
+        assert_eq!(measured, expected);
+        lines.iter().for_each(check);
+    }
+}
+
+#[test]
 fn tasks_measure_on_every_runtime() {
     let short = ["--blocks", "1", "--block-ms", "20", "--json", "--runtime", "current,multi,main"];
     let what = ["--transport", "uds,uds-async,shm-async", "--size", "64,64K"];

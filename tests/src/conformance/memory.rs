@@ -66,7 +66,8 @@ pub(super) fn idle_memory_goes_back<S: Session>(end: End<S>) {
             stream.send(&pattern(number, len)).unwrap();
             check(&stream.expect(), number, len);
         }
-        assert!(session.stats().arena_bytes >= 1 << 20);
+        // It may be given back by now.
+        assert!(session.stats().arena_high_water >= 1 << 20);
         if scarce {
             until("the memory is given back", || {
                 let waited = stream.receiver().recv_timeout(Duration::from_millis(5));
