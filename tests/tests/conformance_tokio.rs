@@ -12,87 +12,51 @@ const PEER: &str = env!("CARGO_BIN_EXE_peer");
 type Current = Tokio<CurrentThread>;
 type Multi = Tokio<MultiThread>;
 
-macro_rules! every_case {
-    ($($case:ident)*) => {
-        mod current_thread {
+/// Every case between threads of this process.
+macro_rules! alike {
+    ($name:ident, $flavour:ident, $setup:expr, $($case:ident)*) => {
+        mod $name {
+            use super::*;
             $(#[test]
             fn $case() {
-                super::in_one_process::<super::Current>(
-                    stringify!($case),
-                    super::Setup::new(super::Size::Default),
-                );
-            })*
-        }
-        mod multi_thread {
-            $(#[test]
-            fn $case() {
-                super::in_one_process::<super::Multi>(
-                    stringify!($case),
-                    super::Setup::new(super::Size::Default).eventfd(),
-                );
-            })*
-        }
-        mod blocking_and_multi_thread {
-            $(#[test]
-            fn $case() {
-                super::in_two_flavours::<super::Blocking, super::Multi>(
-                    super::PEER,
-                    stringify!($case),
-                    super::Setup::new(super::Size::Default),
-                );
-            })*
-        }
-        mod current_thread_and_blocking_asleep {
-            $(#[test]
-            fn $case() {
-                super::in_two_flavours::<super::Current, super::Blocking>(
-                    super::PEER,
-                    stringify!($case),
-                    super::Setup::new(super::Size::Default).wait(super::WaitMode::Block),
-                );
-            })*
-        }
-        mod multi_thread_and_blocking {
-            $(#[test]
-            fn $case() {
-                super::in_two_flavours::<super::Multi, super::Blocking>(
-                    super::PEER,
-                    stringify!($case),
-                    super::Setup::new(super::Size::Default),
-                );
-            })*
-        }
-        mod blocking_and_current_thread_asleep {
-            $(#[test]
-            fn $case() {
-                super::in_two_flavours::<super::Blocking, super::Current>(
-                    super::PEER,
-                    stringify!($case),
-                    super::Setup::new(super::Size::Default).wait(super::WaitMode::Block),
-                );
-            })*
-        }
-        mod current_and_multi_thread {
-            $(#[test]
-            fn $case() {
-                super::in_two_flavours::<super::Current, super::Multi>(
-                    super::PEER,
-                    stringify!($case),
-                    super::Setup::new(super::Size::Default).eventfd(),
-                );
-            })*
-        }
-        mod multi_and_current_thread {
-            $(#[test]
-            fn $case() {
-                super::in_two_flavours::<super::Multi, super::Current>(
-                    super::PEER,
-                    stringify!($case),
-                    super::Setup::new(super::Size::Default).trusted(),
-                );
+                in_one_process::<$flavour>(stringify!($case), $setup);
             })*
         }
     };
+}
+
+/// Every case between this process, of the first flavour, and another one.
+macro_rules! mixed {
+    ($name:ident, $here:ident, $there:ident, $setup:expr, $($case:ident)*) => {
+        mod $name {
+            use super::*;
+            $(#[test]
+            fn $case() {
+                in_two_flavours::<$here, $there>(PEER, stringify!($case), $setup);
+            })*
+        }
+    };
+}
+
+fn setup() -> Setup {
+    Setup::new(Size::Default)
+}
+
+macro_rules! every_case {
+    ($($case:ident)*) => {
+        alike!(current_thread, Current, setup(), $($case)*);
+        alike!(multi_thread, Multi, setup().eventfd(), $($case)*);
+        mixed!(blocking_and_multi_thread, Blocking, Multi, setup(), $($case)*);
+        mixed!(multi_thread_and_blocking, Multi, Blocking, setup(), $($case)*);
+        mixed!(current_thread_and_blocking_asleep, Current, Blocking, asleep(), $($case)*);
+        mixed!(blocking_and_current_thread_asleep, Blocking, Current, asleep(), $($case)*);
+        mixed!(multi_and_current_thread, Multi, Current, setup().trusted(), $($case)*);
+        mixed!(current_and_multi_thread, Current, Multi, setup().eventfd(), $($case)*);
+    };
+}
+
+fn asleep() -> Setup {
+    setup().wait(WaitMode::Block)
 }
 
 tests::for_every_case!(every_case);
