@@ -87,7 +87,7 @@ impl<T: Trust> RecvStream<T> {
     /// cheapest way to receive small messages: no memory is allocated. Cancel safe.
     ///
     /// # Errors
-    /// [`RecvError::BufferTooSmall`] for a message longer than `out`, which stays the next message.
+    /// As [`recv`](Self::recv), and [`RecvError::BufferTooSmall`] for a message longer than `out`, which stays the next message.
     pub async fn recv_into(&mut self, out: &mut [u8]) -> Result<Option<usize>, RecvError> {
         poll_fn(|cx| {
             let Self { session, core, looks } = self;

@@ -97,7 +97,8 @@ impl SendStream {
         reservation.commit_flags(data.len(), flags)
     }
 
-    /// Collects small messages, to be sent with one publication and at most one ring.
+    /// Collects small messages, to be sent with one publication and at most one ring. Dropped before
+    /// it is committed, none of them is sent.
     pub fn batch(&mut self) -> Batch<'_> {
         self.waiting = None;
         self.staged.clear();
@@ -167,7 +168,7 @@ impl Batch<'_> {
     /// Adds a message. It is kept in private memory until the batch is committed.
     ///
     /// # Errors
-    /// [`SendError::TooLarge`] for a message that does not fit inside of a record.
+    /// [`SendError::TooLarge`] for a message longer than `inline_max` (4,096 bytes by default).
     pub fn push(&mut self, message: &[u8]) -> Result<(), SendError> {
         self.stream.staged.push(message, &self.stream.core)
     }

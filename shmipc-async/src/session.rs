@@ -72,7 +72,8 @@ impl Session {
     /// the first `recv` waits. Never waits and makes no system call.
     ///
     /// # Errors
-    /// [`OpenError::TooManyStreams`] if as many are open as the peer allows; [`OpenError::Session`].
+    /// [`OpenError::TooManyStreams`] if as many are open as the peer allows; [`OpenError::GoingAway`] once
+    /// the peer leaves, [`OpenError::Leaving`] once we do; [`OpenError::Session`].
     pub fn open(&self) -> Result<Stream, OpenError> {
         let (send, recv) = self.core.open()?;
         Ok(Stream::new(&self.core, send, recv))
@@ -82,7 +83,7 @@ impl Session {
     /// it opens a stream when it returns one.
     ///
     /// # Errors
-    /// [`OpenError::Session`].
+    /// As [`open`](Self::open), but never [`OpenError::TooManyStreams`].
     pub async fn open_wait(&self) -> Result<Stream, OpenError> {
         let mut opening = self.core.opening();
         let (send, recv) =

@@ -100,7 +100,7 @@ impl<T: Trust> RecvStream<T> {
     /// allocated.
     ///
     /// # Errors
-    /// [`RecvError::BufferTooSmall`] for a message longer than `out`, which stays the next message.
+    /// As [`recv`](Self::recv), and [`RecvError::BufferTooSmall`] for a message longer than `out`, which stays the next message.
     #[inline]
     pub fn recv_into(&mut self, out: &mut [u8]) -> Result<Option<usize>, RecvError> {
         let (core, deadline) = (&mut self.core, deadline(self.timeout));

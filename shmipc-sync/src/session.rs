@@ -63,7 +63,7 @@ impl Session {
     /// As [`open`](Self::open), but **blocks** while as many streams are open as the peer allows.
     ///
     /// # Errors
-    /// [`OpenError::Session`].
+    /// As [`open`](Self::open), but never [`OpenError::TooManyStreams`].
     pub fn open_wait(&self) -> Result<Stream, OpenError> {
         self.open_until(None)
     }

@@ -59,12 +59,12 @@ impl CallError {
     }
 
     /// Whether the attempt failed before anything of the request was tried to be sent.
-    pub fn is_before_sending(&self) -> bool {
+    pub(crate) fn is_before_sending(&self) -> bool {
         matches!(self, Self::Connect(_) | Self::Open(_))
     }
 
     /// Whether the call is to be made again, if the caller allows it (K1).
-    pub fn is_to_be_repeated(&self) -> bool {
+    pub(crate) fn is_to_be_repeated(&self) -> bool {
         self.delivery() == Delivery::NotSent && self.is_passing()
     }
 }

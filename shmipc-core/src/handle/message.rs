@@ -124,7 +124,8 @@ impl<T: Trust> Message<T> {
         self.len() == 0
     }
 
-    /// True if all of it lies in the peer's memory still.
+    /// True if all of it lies in the peer's memory still. That says where it lies: reading it copies it unless the
+    /// peer is trusted.
     pub fn is_zero_copy(&self) -> bool {
         self.parts().all(|part| matches!(part, Part::Lent(_)))
     }

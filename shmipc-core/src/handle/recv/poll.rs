@@ -160,10 +160,13 @@ impl<T: Trust> RecvHalf<T> {
                 let count = out.len().min(first.len());
                 first.part.read(first.from, &mut out[..count]);
                 first.from += count;
-                if first.len() == 0 && first.more && count > 0 {
-                    *first = Taken::read();
-                } else if first.len() == 0 {
-                    self.taken.pop_front();
+                let read = match first.len() {
+                    0 if first.more && count > 0 => Some(std::mem::replace(first, Taken::read())),
+                    0 => self.taken.pop_front(),
+                    _ => None,
+                };
+                if let Some(Taken { part: Part::Heap(bytes), .. }) = read {
+                    self.spare = Some(bytes);
                 }
                 if count > 0 {
                     return Poll::Ready(Ok(count));

@@ -61,7 +61,12 @@ impl Reservation {
         let shared = &self.owner.shared;
         let mut effects = Effects::default();
         let inline = self.inline.get(..len).unwrap_or_default();
-        let result = shared.tx().commit(self.key, grant, inline, len as u32, flags, &mut effects);
+        let result = {
+            let mut tx = shared.tx();
+            let result = tx.commit(self.key, grant, inline, len as u32, flags, &mut effects);
+            tx.keep_buffer(std::mem::take(&mut self.inline));
+            result
+        };
         shared.complete(effects, Ok(()));
         result
     }

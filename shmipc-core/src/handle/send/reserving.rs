@@ -19,11 +19,13 @@ pub struct Reserving {
     serial: u64,
     ask: Ask,
     ticket: Option<TicketId>,
+    /// For payload that goes into its record, once it is granted.
+    inline: Vec<u8>,
 }
 
 impl Reserving {
     pub(in crate::handle) fn new(owner: &Arc<Owner>, key: usize, serial: u64, ask: Ask) -> Self {
-        Self { owner: Arc::clone(owner), key, serial, ask, ticket: None }
+        Self { owner: Arc::clone(owner), key, serial, ask, ticket: None, inline: Vec::new() }
     }
 
     /// Asks for the reservation: everything it needs, or nothing.
@@ -38,7 +40,10 @@ impl Reserving {
         };
         steps::reach(Step::Granted);
         let Ask::Data(len) = self.ask else { unreachable!("announcements use `poll_grant`") };
-        let inline = if grant.extent.is_some() { Vec::new() } else { vec![0; len as usize] };
+        let mut inline = std::mem::take(&mut self.inline);
+        if grant.extent.is_none() {
+            inline.resize(len as usize, 0);
+        }
         Poll::Ready(Ok(Reservation {
             owner: Arc::clone(&self.owner),
             key: self.key,
@@ -103,7 +108,12 @@ impl Reserving {
                     return Some(Err(error));
                 }
                 match tx.try_grant(self.key, self.ask, effects) {
-                    Ok(Some(grant)) => return Some(Ok(grant)),
+                    Ok(Some(grant)) => {
+                        if grant.extent.is_none() {
+                            self.inline = tx.buffers.pop().unwrap_or_default();
+                        }
+                        return Some(Ok(grant));
+                    }
                     Err(error) => return Some(Err(error)),
                     Ok(None) if effects.grow.is_some() || !join => return None,
                     Ok(None) => {}

@@ -94,7 +94,7 @@ impl SpinBudget {
 impl Shared {
     /// How long an event loop may spin before it sleeps: not at all while a thread beside it does.
     pub(super) fn loop_spin_budget(&self) -> Duration {
-        if self.spin.outside.is_alone() {
+        if self.spin.outside.somebody_spins() {
             return Duration::ZERO;
         }
         match self.wait_mode {

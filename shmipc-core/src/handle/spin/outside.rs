@@ -3,10 +3,10 @@
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Instant;
 
-/// How often an event loop is woken beside which a thread spins, microseconds: as late as its timers would
-/// be behind a spin, and some. A wake costs both about 10 µs.
+/// How often a thread that spins wakes the event loop beside it, microseconds: by so much its timers are late at
+/// most. A wake costs both sides about 10 µs.
 const LOOP_EVERY: u64 = 250;
-/// How long after the last such spin it was known of a loop goes on to sleep at once, microseconds.
+/// For so long after a loop has last seen such a spin it does not spin itself, microseconds.
 const ALONE: u64 = 1_000;
 /// Spins of such a thread between two readings of the clock.
 const SPINS: u32 = 64;
@@ -46,7 +46,7 @@ impl Outside {
     }
 
     /// Whether somebody spins: has done so since the last call, or shortly before it.
-    pub(super) fn is_alone(&self) -> bool {
+    pub(super) fn somebody_spins(&self) -> bool {
         let spins = self.spins.load(Ordering::Relaxed);
         let now = self.micros();
         if spins != self.asked.swap(spins, Ordering::Relaxed) {

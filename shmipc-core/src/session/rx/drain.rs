@@ -224,13 +224,13 @@ impl<O: MemoryMut + Clone, P: Memory + Clone> Rx<O, P> {
         }
         let (mapping, class) =
             self.segments.get(&extent.segment).ok_or(PeerMisbehaved::UnknownSegment)?;
+        if extent.len == 0 || extent.len > self.incoming.max_message {
+            return Err(PeerMisbehaved::ExtentBounds);
+        }
         let weight = match class {
             SegmentClass::Small => extent.len.next_multiple_of(EXTENT_ALIGN),
             SegmentClass::Dedicated => mapping.size() as u32,
         };
-        if extent.len == 0 || extent.len > self.incoming.max_message {
-            return Err(PeerMisbehaved::ExtentBounds);
-        }
         let bytes = LentBytes::new(Arc::clone(mapping), extent.offset, extent.len)
             .ok_or(PeerMisbehaved::ExtentBounds)?;
         feeds.borrowed(extent.segment)?;

@@ -19,6 +19,9 @@ use super::openers::Openers;
 use super::tickets::{State, Tickets};
 use super::{Effects, SendCredit, SendStats, StreamId};
 
+/// Buffers kept for small reservations, each of `inline_max` at most.
+const BUFFERS: usize = 4;
+
 /// What a reservation asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Ask {
@@ -126,6 +129,8 @@ pub(crate) struct Tx<O = Arc<OwnMapping>, P = Arc<PeerMapping>> {
     /// Directions of streams that the peer opened and that have not ended.
     serving: usize,
     served_wakers: Vec<Waker>,
+    /// For the next reservations of payload that goes into its record.
+    pub(crate) buffers: Vec<Vec<u8>>,
     geometry: Geometry,
     over: Option<SessionError>,
     pub(crate) records: u64,
@@ -152,6 +157,7 @@ impl<O: MemoryMut + Clone, P: Memory + Clone> Tx<O, P> {
             opened: false,
             serving: 0,
             served_wakers: Vec::new(),
+            buffers: Vec::new(),
             geometry: *out,
             over: None,
             records: 0,
@@ -159,6 +165,13 @@ impl<O: MemoryMut + Clone, P: Memory + Clone> Tx<O, P> {
             waits: Waits::default(),
             pleas: 0,
             armings: 0,
+        }
+    }
+
+    /// Keeps the buffer of a reservation, unless there are enough.
+    pub(crate) fn keep_buffer(&mut self, buffer: Vec<u8>) {
+        if buffer.capacity() > 0 && self.buffers.len() < BUFFERS {
+            self.buffers.push(buffer);
         }
     }
 

@@ -102,6 +102,10 @@ pub(super) const ATTACKS: &[Attack] = &[
         peer.segment(1, 8 * MIB);
         name(peer, 1, 0, peer.out.max_message + 1);
     }),
+    Attack::new("an extent of almost all lengths", ExtentBounds, |peer| {
+        peer.segment(1, MIB);
+        name(peer, 1, 0, u32::MAX);
+    }),
     Attack::new("more extents than may be lent", LentTooMany, |peer| {
         peer.segment(1, MIB);
         for id in 0..=peer.out.max_lent {
