@@ -45,9 +45,10 @@ fn in_every_order(over: SessionError, late: bool) {
         let (from, count) = ((number * BATCH).to_string(), batch.len());
         let path = path.to_str().unwrap();
         let mut peer = Peer::start(PEER, &["orders", path, &from, &count.to_string()]);
-        let sessions = within("accept", move || -> Vec<_> {
+        let mut sessions = within("accept", move || -> Vec<_> {
             (0..count).map(|_| listener.accept().unwrap()).collect()
         });
+        sessions.sort_by_key(Session::peer_app_version);
         let looking = |(session, order): (Session, &Vec<Act>)| {
             let order = order.clone();
             start("look", move || look(&session, &order, over))

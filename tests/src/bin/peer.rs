@@ -97,12 +97,15 @@ fn publish(path: &str, count: u64) {
 
 /// Does what some of all orders say, each in a session of its own, and closes all when it is told to.
 fn in_order(path: &str, from: usize, count: usize) {
-    let perform_one = |order: &Vec<_>| {
-        let session = Session::connect(path).expect("connected");
+    let perform_one = |(number, order): (usize, &Vec<_>)| {
+        // The number of the session, since a listener may hand out two in another order than they were begun.
+        let config = Config::builder().application("", number as u32).build().expect("valid");
+        let session = Session::connect_with(path, &config).expect("connected");
         let left = perform(session.open().expect("a stream"), order);
         (session, left)
     };
-    let sessions: Vec<_> = orders(3)[from..from + count].iter().map(perform_one).collect();
+    let sessions: Vec<_> =
+        orders(3)[from..from + count].iter().enumerate().map(perform_one).collect();
     say("done");
     if word() == "close" {
         sessions.iter().for_each(|(session, _)| session.close(CLOSE));
