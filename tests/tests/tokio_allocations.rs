@@ -41,8 +41,9 @@ unsafe impl GlobalAlloc for Counting {
     }
 }
 
-/// Bytes of a message that travels inside of its record, and of one that does not.
+/// Bytes of messages that travel inside of their records, and of one that does not.
 const SMALL: usize = 64;
+const MIDDLE: usize = 250;
 const LARGE: usize = 16 << 10;
 
 /// How a message goes there and its copy comes back.
@@ -136,6 +137,48 @@ fn ping_pong<K: Kind>(wait: WaitMode, rounds: u32) -> Vec<u64> {
         .unwrap()
 }
 
+/// Allocations of so many round trips by each of 200 tasks, each with a stream, side by side.
+async fn crowd(streams: &mut Vec<Stream>, way: Way, rounds: u32) -> u64 {
+    let before = ALLOCATIONS.load(Ordering::Relaxed);
+    let mut tasks = Vec::new();
+    for mut stream in streams.drain(..) {
+        tasks.push(tokio::spawn(async move {
+            for round in 0..rounds {
+                way.round_trip(&mut stream, round as u8).await;
+            }
+            stream
+        }));
+    }
+    for task in tasks {
+        streams.push(task.await.unwrap());
+    }
+    ALLOCATIONS.load(Ordering::Relaxed) - before
+}
+
+/// What the round trips of a crowd allocate beside its tasks, for each way.
+fn side_by_side<K: Kind>(wait: WaitMode, rounds: u32) -> Vec<u64> {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("socket");
+    let mut peer = Peer::start(PEER, &["echo-tasks", path.to_str().unwrap()]);
+    peer.line("listening");
+    let runtime = K::start().unwrap();
+    let counting = async move {
+        let config = Config::builder().wait(wait).build().unwrap();
+        let session = Session::connect_with(&path, &config).await.unwrap();
+        let mut streams: Vec<_> = (0..200).map(|_| session.open().unwrap()).collect();
+        let mut counted = Vec::new();
+        for way in [Way::Send(SMALL), Way::Send(MIDDLE), Way::Reserve(SMALL), Way::Bytes] {
+            // What grows to the size that it needs does so in the first rounds.
+            crowd(&mut streams, way, rounds).await;
+            let [few, many] =
+                [crowd(&mut streams, way, 1).await, crowd(&mut streams, way, rounds).await];
+            counted.push(many.saturating_sub(few));
+        }
+        counted
+    };
+    runtime.block_on(runtime.spawn(counting)).unwrap()
+}
+
 #[test]
 fn none_per_message_and_no_task_per_stream() {
     within("ping-pong", || {
@@ -146,5 +189,12 @@ fn none_per_message_and_no_task_per_stream() {
         }
         println!("allocations of 2,000 round trips, {:?}: {counted:?}", Way::ALL);
         assert!(counted.iter().flatten().all(|&count| count < 10), "{counted:?}");
+        let mut counted = Vec::new();
+        for wait in [WaitMode::Adaptive, WaitMode::Block] {
+            counted.push(side_by_side::<CurrentThread>(wait, 100));
+            counted.push(side_by_side::<MultiThread>(wait, 100));
+        }
+        println!("allocations of 20,000 round trips of 200 tasks: {counted:?}");
+        assert!(counted.iter().flatten().all(|&count| count < 1000), "{counted:?}");
     });
 }

@@ -44,6 +44,7 @@ fn main() {
         ["silent-after-fork", path] => silent_after_fork(path),
         ["listen", path] => listen(path),
         ["echo", path] => echo(path),
+        ["echo-tasks", path] => echo_tasks(path),
         ["answer", path, requests] => answer(path, requests.parse().expect("a number")),
         ["serve", path] => serving::serve(path),
         ["leave", path] => leave(path),
@@ -261,6 +262,27 @@ fn receive(path: &str, mode: &str) {
     say("receiving");
     // The time limit is that of a test that has forgotten us.
     let _ = stream.recv_timeout(Duration::from_secs(600));
+}
+
+/// Answers every stream by a task of its own, until the test hangs up.
+fn echo_tasks(path: &str) {
+    let runtime = CurrentThread::start().expect("a runtime");
+    let path = path.to_owned();
+    runtime.spawn(async move {
+        let listener = shmipc_async::Listener::bind(&path).expect("the path is free");
+        say("listening");
+        while let Ok(session) = listener.accept().await {
+            while let Ok(mut stream) = session.accept().await {
+                tokio::spawn(async move {
+                    while let Ok(Some(message)) = stream.recv().await {
+                        let _ = stream.send(&message.to_vec()).await;
+                    }
+                });
+            }
+        }
+    });
+    let held = runtime.spawn_blocking(hold);
+    runtime.block_on(held).expect("the test hung up");
 }
 
 /// Connects, and has a task for each of `count` streams that says one thing and waits for another.
