@@ -207,11 +207,12 @@ impl Case {
                 whole() >= goal || survivor.thread.is_finished()
             })?;
         }
+        // Whoever finds no socket learns of the death as well.
+        let killed = Instant::now();
         if self.side == Side::Server {
             // Nobody can connect any more, so nobody tries again until its time-out.
             std::fs::remove_file(path).expect("the socket of the victim");
         }
-        let killed = Instant::now();
         if self.twin != Some(Twin::Deaf) {
             victim.kill();
         }
