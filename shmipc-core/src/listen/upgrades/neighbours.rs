@@ -17,7 +17,7 @@ use crate::wire::{self, Frame};
 
 use super::super::handshakes::is_shortage;
 use super::super::socket_file::{Bound, SocketFile};
-use super::{ANSWER, Main, Upgrades};
+use super::{ANSWER, Main, TURN, Upgrades};
 
 /// The longest that a successor may ask for to make ready.
 const LONGEST_PATIENCE: Duration = Duration::from_secs(3600);
@@ -112,8 +112,12 @@ impl Upgrades {
             Side::Before => (self.succession.before().has_deadline(), ANSWER),
             Side::After => {
                 let after = self.succession.after();
-                let offered = after == Predecessor::Offered;
-                (after.has_deadline(), if offered { self.patience } else { ANSWER })
+                let patience = match after {
+                    Predecessor::Offered => self.patience,
+                    Predecessor::Yielded => TURN,
+                    _ => ANSWER,
+                };
+                (after.has_deadline(), patience)
             }
         };
         let late_at = now.checked_add(patience).filter(|_| has_deadline);
