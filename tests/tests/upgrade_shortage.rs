@@ -96,6 +96,7 @@ impl Caller {
                 assert_eq!(by, generation);
                 return true;
             } else if let Some(error) = line.strip_prefix("error ") {
+                println!("{error}");
                 assert!(error.starts_with("NotSent Connect("), "{error}");
                 assert!(error.contains("code: 24"), "too many open files: {error}");
                 return false;
