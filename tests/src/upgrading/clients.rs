@@ -26,8 +26,9 @@ const AFTER: u32 = 3;
 /// The process's side: `blocking` or `tokio`, the directory, and the number of its first thread.
 ///
 /// Told `server N`, it says `seen N NANOSECONDS` when each thread has been answered by server N: the longest
-/// that anybody has waited since it said so last. Told `interval NANOSECONDS`, each thread sends a
-/// message that often; told `small 1`, it sends short ones only. Told `sent`, it says `sent N`. It ends with its input.
+/// that anybody has waited since it said so last. Told `interval N M`, each thread calls every N nanoseconds, or sends
+/// a message over its stream every M; told `small 1`, it sends short ones only. Told `sent`, it says how many calls and
+/// how many messages over streams there were: `sent N M`. It ends with its input.
 pub fn run(flavour: &str, directory: &str, first: &str) {
     let place = Place::new(Path::new(directory));
     let first = first.parse().expect("a number");
@@ -41,15 +42,16 @@ pub fn run(flavour: &str, directory: &str, first: &str) {
 #[derive(Debug)]
 struct Shared {
     stop: AtomicBool,
-    interval: AtomicU64,
+    /// Between calls, and between messages over a stream.
+    intervals: [AtomicU64; 2],
     /// Only the shortest messages are sent.
     small: AtomicBool,
     /// The server that serves now.
     server: AtomicU32,
     /// The longest wait, nanoseconds.
     longest: AtomicU64,
-    /// Messages.
-    sent: AtomicU64,
+    /// Calls, and messages over streams.
+    sent: [AtomicU64; 2],
     log: File,
 }
 
@@ -59,6 +61,8 @@ struct Worker<C> {
     shared: Arc<Shared>,
     /// Its number.
     number: u32,
+    /// Whether it holds streams.
+    streaming: bool,
     /// Streams it has opened, or tried to.
     streams: u32,
     /// The server that has answered last.
@@ -71,11 +75,11 @@ struct Worker<C> {
 fn obey<C: Client>(place: &Place, first: u32, client: &C) {
     let shared = Arc::new(Shared {
         stop: AtomicBool::new(false),
-        interval: AtomicU64::new(2_000_000),
+        intervals: [const { AtomicU64::new(2_000_000) }; 2],
         small: AtomicBool::new(false),
         server: AtomicU32::new(1),
         longest: AtomicU64::new(0),
-        sent: AtomicU64::new(0),
+        sent: [const { AtomicU64::new(0) }; 2],
         log: open(&place.outcomes()),
     });
     let mut threads = Vec::new();
@@ -86,24 +90,32 @@ fn obey<C: Client>(place: &Place, first: u32, client: &C) {
             client: client.clone(),
             shared: Arc::clone(&shared),
             number,
+            streaming: number >= first + THREADS,
             streams: 0,
             seen: Arc::clone(&seen[seen.len() - 1]),
             random: Random::new(number.into()),
             due: Instant::now(),
         };
-        let streams = number >= first + THREADS;
-        threads.push(thread::spawn(move || worker.work(streams)));
+        threads.push(thread::spawn(move || worker.work()));
     }
     for line in io::stdin().lines() {
         let line = line.expect("standard input");
-        let (word, number) = line.split_once(' ').unwrap_or((&line, "0"));
-        let number: u64 = number.parse().expect("a number");
-        match word {
-            "interval" => shared.interval.store(number, Ordering::Relaxed),
-            "small" => shared.small.store(number != 0, Ordering::Relaxed),
-            "sent" => say(&format!("sent {}", shared.sent.load(Ordering::Relaxed))),
-            "server" => {
-                let server = u32::try_from(number).expect("few servers");
+        let (word, numbers) = line.split_once(' ').unwrap_or((&line, ""));
+        let numbers = numbers.split_whitespace().map(|number| number.parse().expect("a number"));
+        match (word, &numbers.collect::<Vec<u64>>()[..]) {
+            ("interval", intervals) => {
+                for (interval, number) in shared.intervals.iter().zip(intervals) {
+                    interval.store(*number, Ordering::Relaxed);
+                }
+            }
+            ("small", [number]) => shared.small.store(*number != 0, Ordering::Relaxed),
+            ("sent", []) => {
+                let [calls, streamed] =
+                    shared.sent.each_ref().map(|sent| sent.load(Ordering::Relaxed));
+                say(&format!("sent {calls} {streamed}"));
+            }
+            ("server", [number]) => {
+                let server = u32::try_from(*number).expect("few servers");
                 shared.server.store(server, Ordering::Relaxed);
                 until("everybody is answered by the server", || {
                     thread::sleep(Duration::from_millis(1));
@@ -128,9 +140,9 @@ fn say(line: &str) {
 }
 
 impl<C: Client> Worker<C> {
-    fn work(mut self, streams: bool) {
+    fn work(mut self) {
         while !self.shared.stop.load(Ordering::Relaxed) {
-            if streams {
+            if self.streaming {
                 self.hold_a_stream()
             } else {
                 self.call()
@@ -144,7 +156,8 @@ impl<C: Client> Worker<C> {
         let name = [self.number, self.streams, sequence];
         let most = if self.shared.small.load(Ordering::Relaxed) { SIZES.0 } else { SIZES.1 };
         let burst = Burst::new(name, depth, || self.random.size(most).max(SIZES.0));
-        let interval = Duration::from_nanos(self.shared.interval.load(Ordering::Relaxed));
+        let interval = &self.shared.intervals[usize::from(self.streaming)];
+        let interval = Duration::from_nanos(interval.load(Ordering::Relaxed));
         self.due += interval * burst.count();
         let now = Instant::now();
         if interval.is_zero() {
@@ -203,7 +216,8 @@ impl<C: Client> Worker<C> {
     fn note(&self, burst: &Burst, fates: &[Fate], begun: bool) -> bool {
         let waited = u64::try_from(self.due.elapsed().as_nanos()).unwrap_or(u64::MAX);
         self.shared.longest.fetch_max(waited, Ordering::Relaxed);
-        self.shared.sent.fetch_add(burst.count().into(), Ordering::Relaxed);
+        let sent = &self.shared.sent[usize::from(self.streaming)];
+        sent.fetch_add(burst.count().into(), Ordering::Relaxed);
         let outcomes = burst.outcomes(fates, begun);
         for &([client, stream, sequence], outcome, server) in &outcomes {
             server.into_iter().for_each(|server| self.seen.store(server, Ordering::Relaxed));
