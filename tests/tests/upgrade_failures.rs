@@ -15,11 +15,13 @@ const GENERATION: &str = env!("CARGO_BIN_EXE_generation");
 with_both_servers! {
     a_successor_that_dies_before_it_is_ready
     a_successor_that_dies_while_it_serves
+    a_successor_that_dies_at_any_step
     a_successor_that_hangs
     a_successor_that_hangs_when_it_is_its_turn
     a_successor_that_hangs_when_it_is_to_say_so
     a_predecessor_that_dies_while_its_successor_makes_ready
     a_predecessor_that_dies_while_it_drains
+    a_predecessor_that_dies_at_any_step
     a_predecessor_that_hangs
 }
 
@@ -55,6 +57,33 @@ fn a_successor_that_dies_while_it_serves(place: &Place) {
     first.hang_up();
     first.line("failed Closed");
     assert_eq!(place.files(), ["socket.lock", "socket.upgrade.lock"]);
+}
+
+/// Whatever it was about to say, or has just said.
+fn a_successor_that_dies_at_any_step(place: &Place) {
+    let mut first = place.next(1);
+    let client = Asking::start(&place.path());
+    client.is_served_by(1);
+    for step in
+        ["ClaimUnsent", "ClaimSent", "ReadyUnsent", "ReadySent", "ServingUnsent", "ServingSent"]
+    {
+        let held = place.hold();
+        let mut second = place.server(&[&format!("stop={step}")]);
+        until("it stops", || second.has_stopped().expect("it lives"));
+        if step == "ServingSent" {
+            first.line("handed over");
+            second.kill();
+            first.line("resumed");
+        }
+        second.kill();
+        place.is_served_by(1);
+        drop(held);
+    }
+    let _second = place.next(2);
+    client.is_served_by(2);
+    client.end();
+    first.line("drained");
+    first.succeed();
 }
 
 fn a_successor_that_hangs(place: &Place) {
@@ -164,6 +193,26 @@ fn a_predecessor_that_dies_while_it_drains(place: &Place) {
     let _third = place.next(3);
     second.line("drained");
     place.is_served_by(3);
+}
+
+/// Its successor is one of its own making, or has all that it needs.
+fn a_predecessor_that_dies_at_any_step(place: &Place) {
+    let start = |step| place.server(&[&format!("stop={step}")]);
+    let mut server = start("OfferUnsent");
+    server.line("serving");
+    // Where the next one will die.
+    for (step, generation) in
+        [("OfferSent", "1"), ("YieldUnsent", "2"), ("YieldSent", "3"), ("ReleaseUnsent", "4")]
+    {
+        let (session, _stream) = place.hold();
+        let mut next = start(step);
+        until("it stops", || server.has_stopped().expect("it lives"));
+        server.kill();
+        assert_eq!(next.line("serving"), generation);
+        assert_eq!(session.closed(), SessionError::PeerDied);
+        place.is_served_by(generation.parse().unwrap());
+        server = next;
+    }
 }
 
 /// It might go on when it wakes, so its successor does not serve.
