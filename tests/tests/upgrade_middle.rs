@@ -16,7 +16,7 @@ use shmipc_sync::{Client, Config, HandshakeError, OpenError, Session};
 use tests::child::Peer;
 use tests::deadline::{PATIENCE, start, until};
 use tests::generations::{Asking, Place, ask};
-use tests::proc::{is_stopped, limit_descriptors};
+use tests::proc::{is_asleep, is_stopped, limit_descriptors};
 use tests::with_both_servers;
 
 const GENERATION: &str = env!("CARGO_BIN_EXE_generation");
@@ -163,6 +163,8 @@ fn a_predecessor_without_descriptors(place: &Place) {
     let mut first = place.next(1);
     let mut held = Session::connect(place.path()).map(Some).unwrap();
     assert_eq!(ask(&place.path(), &mut held), 1);
+    // It has nothing open for a moment, such as a file that says how many CPUs there are.
+    until("it has nothing to do", || is_asleep(first.pid()));
     limit_descriptors(first.pid(), Some(0));
     let mut second = place.server(&[]);
     for _ in 0..1000 {
@@ -177,6 +179,7 @@ fn a_predecessor_without_descriptors(place: &Place) {
 /// One that can let somebody in and take nothing from him says so, and serves on.
 fn a_predecessor_with_one_descriptor_left(place: &Place) {
     let mut first = place.next(1);
+    until("it has nothing to do", || is_asleep(first.pid()));
     limit_descriptors(first.pid(), Some(1));
     let mut second = place.server(&[]);
     assert_eq!(second.line("failed"), "UpgradeRefused(Shortage)");

@@ -7,7 +7,7 @@ use tests::child::Peer;
 use tests::deadline::until;
 use tests::follower;
 use tests::generations::Place;
-use tests::proc::{cpu_nanos, descriptors, limit_descriptors};
+use tests::proc::{cpu_nanos, descriptors, is_asleep, limit_descriptors};
 
 const GENERATION: &str = env!("CARGO_BIN_EXE_generation");
 const FOLLOWER: &str = env!("CARGO_BIN_EXE_follower");
@@ -45,6 +45,7 @@ fn moves_when_it_can(flavour: &str, watching: bool) {
     assert!(client.call("1"));
     assert_eq!(first.line("did call"), "1");
     client.open();
+    until("it has nothing to do", || is_asleep(client.peer.pid()));
     limit_descriptors(client.peer.pid(), Some(0));
     let mut second = place.server(&["tells"]);
     second.line("serving");
