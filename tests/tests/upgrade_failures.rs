@@ -1,16 +1,21 @@
 //! Servers that die or hang while they hand over: exactly one goes on.
 
 use std::os::unix::net::UnixStream;
+use std::thread;
+use std::time::Duration;
 
 use nix::sys::signal::Signal;
 use shmipc_sync::SessionError;
 use tests::child::Peer;
 use tests::deadline::{start, until};
-use tests::generations::{Asking, Place, ask};
+use tests::generations::{Asking, Place, ask, exchange};
 use tests::proc::is_stopped;
 use tests::with_both_servers;
 
 const GENERATION: &str = env!("CARGO_BIN_EXE_generation");
+
+/// A successor has 3 s to accept when its predecessor has made way.
+const LONGER_THAN_A_TURN: Duration = Duration::from_millis(3500);
 
 with_both_servers! {
     a_successor_that_dies_before_it_is_ready
@@ -23,6 +28,7 @@ with_both_servers! {
     a_predecessor_that_dies_while_it_drains
     a_predecessor_that_dies_at_any_step
     a_predecessor_that_hangs
+    a_predecessor_that_hangs_when_it_has_made_way
 }
 
 fn a_successor_that_dies_before_it_is_ready(place: &Place) {
@@ -226,4 +232,27 @@ fn a_predecessor_that_hangs(place: &Place) {
     place.is_served_by(1);
     let _second = place.next(2);
     place.is_served_by(2);
+}
+
+/// When it wakes the time of its successor is over, but that one has begun in time.
+fn a_predecessor_that_hangs_when_it_has_made_way(place: &Place) {
+    let mut first = place.next(1);
+    let (_session, mut stream) = place.hold();
+    let mut second = place.asking(2);
+    first.signal(Signal::SIGSTOP);
+    until("it is stopped", || is_stopped(first.pid()));
+    second.say("go on");
+    second.line("serving");
+    thread::sleep(LONGER_THAN_A_TURN);
+    first.signal(Signal::SIGCONT);
+    first.line("handed over");
+    for _ in 0..100 {
+        place.is_served_by(2);
+        assert_eq!(exchange(&mut stream), 1);
+    }
+    let _third = place.next(3);
+    second.line("drained");
+    stream.finish().unwrap();
+    first.line("drained");
+    place.is_served_by(3);
 }
