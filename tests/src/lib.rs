@@ -16,6 +16,7 @@
 //! | [`hostile`] | peers that attack a server, by name or at random, and the server that has to bear it |
 //! | [`scripted`] | a peer that does what it is told, call by call, and is inside no call in between |
 //! | [`generations`] | servers that hand over to each other, and clients that follow |
+//! | [`follower`] | clients of such servers that can be short of descriptors |
 //! | [`soak`] | mixed traffic beside kills, stalls and reconnects, every message accounted for |
 //! | [`crashing`] | processes killed or stopped at each named step, and what the other side makes of it |
 //! | [`upgrading`] | upgrades under load, every message of which is accounted for |
@@ -25,9 +26,9 @@
 //! | [`proc`] | descriptors, mappings, memory and CPU time of a process, as the kernel counts them |
 //!
 //! The peers are the binaries `peer` (an end of a conformance case, or one of the roles that the fault
-//! tests need), `generation` (a server that hands over to the next), `hostile` (a peer that attacks, and its
-//! server), `soak` (a long run under disturbances), `crashes` (the crash matrix, and its victims), `upgrades`
-//! (upgrades under load) and `idle` (what sessions cost that do nothing).
+//! tests need), `generation` (a server that hands over to the next), `follower` (a client of such servers),
+//! `hostile` (a peer that attacks, and its server), `soak` (a long run under disturbances), `crashes` (the crash
+//! matrix, and its victims), `upgrades` (upgrades under load) and `idle` (what sessions cost that do nothing).
 
 pub mod blocking;
 pub mod child;
@@ -36,6 +37,7 @@ pub mod conformance;
 pub mod crashing;
 pub mod deadline;
 pub mod flavour;
+pub mod follower;
 pub mod generations;
 pub mod hostile;
 pub mod idle;

@@ -137,10 +137,19 @@ pub fn sleeps(pid: u32, thread: u32) -> bool {
 
 /// Whether every thread is stopped, as SIGSTOP asks for.
 pub fn is_stopped(pid: u32) -> bool {
+    is_all(pid, 'T')
+}
+
+/// Whether every thread sleeps: none is in the middle of anything.
+pub fn is_asleep(pid: u32) -> bool {
+    is_all(pid, 'S')
+}
+
+fn is_all(pid: u32, wanted: char) -> bool {
     let mut tasks = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
     tasks.all(|task| {
         let thread = task.file_name().to_str().and_then(|name| name.parse().ok());
-        thread.is_some_and(|thread| state(pid, thread) == Some('T'))
+        thread.is_some_and(|thread| state(pid, thread) == Some(wanted))
     })
 }
 

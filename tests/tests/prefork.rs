@@ -4,12 +4,15 @@ use std::collections::HashMap;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixListener;
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::time::Instant;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use shmipc_sync::{Delivery, Session, SessionError, Stream};
+use shmipc_sync::{Client, Config, Delivery, Session, SessionError, Stream};
 use tests::child::Peer;
-use tests::deadline::{start, until};
+use tests::deadline::{PATIENCE, Running, start, until};
 use tests::proc::is_stopped;
 
 const WORKER: &str = env!("CARGO_BIN_EXE_worker");
@@ -153,5 +156,77 @@ fn a_parent_that_is_killed() {
     parent.hang_up();
     for client in clients {
         assert_eq!(client.session.closed(), SessionError::PeerDied);
+    }
+}
+
+/// Each worker has an upgrade socket of its own. So one after the other is replaced while the rest serves: what is open
+/// goes on to its end, and who calls notices nothing.
+#[test]
+fn workers_that_are_replaced() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("socket");
+    let socket = UnixListener::bind(&path).unwrap();
+    let worker = |place: usize, flavour| {
+        let upgrade = directory.path().join(format!("{place}.upgrade"));
+        let stdin = OwnedFd::from(socket.try_clone().unwrap());
+        let mut worker = Peer::inheriting(WORKER, &[flavour, upgrade.to_str().unwrap()], stdin);
+        worker.line("serving");
+        worker
+    };
+    let mut workers = [worker(0, "blocking"), worker(1, "tokio")];
+    let calling = [(); 3].map(|()| Calling::start(&path));
+    for flavour in ["tokio", "tokio", "blocking", "blocking"] {
+        for place in 0..workers.len() {
+            let pids: Vec<u32> = workers.iter().map(Peer::pid).collect();
+            let mut clients = connect(&path, &pids);
+            let mut old = std::mem::replace(&mut workers[place], worker(place, flavour));
+            // It has called `listen` again.
+            let peer = Session::connect(&path).unwrap().peer();
+            assert_eq!(peer.pid, workers[place].pid().cast_signed());
+            clients.iter_mut().for_each(Held::is_served);
+            drop(clients);
+            assert_eq!(old.line("drained"), "Done");
+            old.succeed();
+        }
+        let pids: Vec<u32> = workers.iter().map(Peer::pid).collect();
+        calling.iter().for_each(|client| {
+            until("a new one answers", || pids.contains(&client.worker.load(Ordering::Relaxed)));
+        });
+    }
+    calling.into_iter().for_each(Calling::end);
+    // Also one whose predecessor is dead takes its place.
+    workers[0].kill();
+    workers[0] = worker(0, "tokio");
+    let pids: Vec<u32> = workers.iter().map(Peer::pid).collect();
+    connect(&path, &pids).iter_mut().for_each(Held::is_served);
+}
+
+/// A client that calls and calls.
+struct Calling {
+    stop: Arc<AtomicBool>,
+    /// Who has answered last.
+    worker: Arc<AtomicU32>,
+    running: Running<()>,
+}
+
+impl Calling {
+    fn start(path: &Path) -> Self {
+        let (stop, worker) = (Arc::<AtomicBool>::default(), Arc::<AtomicU32>::default());
+        let (stopped, last) = (Arc::clone(&stop), Arc::clone(&worker));
+        let client = Client::new(path, Config::default());
+        let running = start("a client", move || {
+            while !stopped.load(Ordering::Relaxed) {
+                let reply = client.call(b"question", Instant::now() + PATIENCE).expect("a reply");
+                let reply = reply.to_vec().try_into().expect("a number");
+                last.store(u32::from_ne_bytes(reply), Ordering::Relaxed);
+            }
+        });
+        Self { stop, worker, running }
+    }
+
+    #[track_caller]
+    fn end(self) {
+        self.stop.store(true, Ordering::Relaxed);
+        self.running.join();
     }
 }

@@ -6,18 +6,26 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use nix::sys::signal::Signal;
-use shmipc_sync::{Delivery, Listener, OpenError, Session, SessionError, Stream};
+use shmipc_sync::{Delivery, Listener, OpenError, Session, SessionError};
 use tests::child::Peer;
-use tests::deadline::{start, until};
-use tests::generations::{Asking, Place, ask};
+use tests::deadline::start;
+use tests::generations::{Asking, Place, exchange};
+use tests::with_both_servers;
 
 const GENERATION: &str = env!("CARGO_BIN_EXE_generation");
 const PEER: &str = env!("CARGO_BIN_EXE_peer");
 
+with_both_servers! {
+    clients_follow_from_server_to_server
+    there_is_always_a_listener
+    open_streams_stay
+    a_successor_that_is_closed_ends_the_service
+    successors_that_do_not_fit
+    a_row_of_servers_that_drain
+}
+
 /// Five servers in a row, while clients ask: nobody is refused, every question is answered once.
-#[test]
-fn clients_follow_from_server_to_server() {
-    let place = Place::new(GENERATION);
+fn clients_follow_from_server_to_server(place: &Place) {
     let mut server = place.next(1);
     let clients: Vec<_> = (0..3).map(|_| Asking::start(&place.path())).collect();
     clients.iter().for_each(|client| client.is_served_by(1));
@@ -41,9 +49,7 @@ fn clients_follow_from_server_to_server() {
 
 /// There is a listener at every moment: who does not repeat anything connects each time. And who connects is shown
 /// the process that listens now.
-#[test]
-fn there_is_always_a_listener() {
-    let place = Place::new(GENERATION);
+fn there_is_always_a_listener(place: &Place) {
     let mut server = place.next(1);
     let upgrade = place.path().with_extension("upgrade");
     for socket in [&place.path(), &upgrade] {
@@ -72,26 +78,10 @@ fn there_is_always_a_listener() {
     assert!(connecting.join() > 0);
 }
 
-/// A stream that is open keeps its server from being drained.
-fn open_stream(place: &Place) -> (Session, Stream) {
-    let session = Session::connect(place.path()).unwrap();
-    let mut stream = session.open().unwrap();
-    exchange(&mut stream);
-    (session, stream)
-}
-
-fn exchange(stream: &mut Stream) -> u64 {
-    stream.send(b"more").unwrap();
-    let reply = String::from_utf8(stream.recv().unwrap().unwrap().to_vec()).unwrap();
-    reply.split_once(' ').unwrap().0.parse().unwrap()
-}
-
 /// A stream that was opened before the upgrade goes on with the old server until it ends.
-#[test]
-fn open_streams_stay() {
-    let place = Place::new(GENERATION);
+fn open_streams_stay(place: &Place) {
     let mut first = place.next(1);
-    let (session, mut stream) = open_stream(&place);
+    let (session, mut stream) = place.hold();
     let _second = place.next(2);
     first.line("handed over");
     for _ in 0..100 {
@@ -114,7 +104,7 @@ fn draining_has_an_end() {
     let place = Place::new(GENERATION);
     let mut first = place.server(&["drain=200"]);
     first.line("serving");
-    let (session, mut stream) = open_stream(&place);
+    let (session, mut stream) = place.hold();
     // One that does not even run, and one that does nothing.
     let path = place.path();
     let mut stopped = Peer::start(PEER, &["silent", path.to_str().unwrap()]);
@@ -130,50 +120,10 @@ fn draining_has_an_end() {
     place.is_served_by(2);
 }
 
-#[test]
-fn a_successor_that_dies_before_it_is_ready() {
-    let place = Place::new(GENERATION);
-    let mut first = place.next(1);
-    let client = Asking::start(&place.path());
-    client.is_served_by(1);
-    for _ in 0..3 {
-        place.holding(2).kill();
-        place.is_served_by(1);
-    }
-    let _second = place.next(2);
-    client.is_served_by(2);
-    client.end();
-    first.line("drained");
-    first.succeed();
-}
-
-/// The old server comes back, as long as it lives.
-#[test]
-fn a_successor_that_dies_while_it_serves() {
-    let place = Place::new(GENERATION);
-    let mut first = place.next(1);
-    for _ in 0..3 {
-        let held = open_stream(&place);
-        let mut second = place.next(2);
-        first.line("handed over");
-        place.is_served_by(2);
-        second.kill();
-        first.line("resumed");
-        place.is_served_by(1);
-        drop(held);
-    }
-    assert_eq!(place.files(), ["socket", "socket.lock", "socket.upgrade", "socket.upgrade.lock"]);
-    first.hang_up();
-    first.line("failed Closed");
-    assert_eq!(place.files(), ["socket.lock", "socket.upgrade.lock"]);
-}
-
 /// A service that is ended is not taken up again by the server before.
-#[test]
-fn a_successor_that_is_closed_ends_the_service() {
-    let place = Place::new(GENERATION);
+fn a_successor_that_is_closed_ends_the_service(place: &Place) {
     let mut first = place.next(1);
-    let (_session, mut stream) = open_stream(&place);
+    let (_session, mut stream) = place.hold();
     let mut second = place.next(2);
     first.line("handed over");
     second.hang_up();
@@ -186,34 +136,7 @@ fn a_successor_that_is_closed_ends_the_service() {
     assert_eq!(place.files(), ["socket.lock", "socket.upgrade.lock"]);
 }
 
-#[test]
-fn a_successor_that_hangs() {
-    let place = Place::new(GENERATION);
-    let mut first = place.next(1);
-    let mut second = place.server(&["told", "ready-within=200"]);
-    second.line("bound");
-    second.signal(Signal::SIGSTOP);
-    place.is_served_by(1);
-    // When it is given up, another one can follow.
-    let mut third = place.server(&[]);
-    until("the other one follows", || {
-        let served = third.next_line().starts_with("bound 2");
-        if !served {
-            third = place.server(&[]);
-        }
-        served
-    });
-    third.line("serving");
-    first.line("drained");
-    second.signal(Signal::SIGCONT);
-    second.say("ready");
-    assert_eq!(second.line("failed"), "UpgradeRefused(TooSlow)");
-    place.is_served_by(2);
-}
-
-#[test]
-fn successors_that_do_not_fit() {
-    let place = Place::new(GENERATION);
+fn successors_that_do_not_fit(place: &Place) {
     let _first = place.next(1);
     let mut other = place.server(&["application=other"]);
     assert_eq!(other.line("failed"), "UpgradeRefused(Application)");
@@ -228,64 +151,13 @@ fn successors_that_do_not_fit() {
     place.is_served_by(2);
 }
 
-/// Who has connected meanwhile waits in the backlog, and is served by the other one.
-#[test]
-fn a_predecessor_that_dies_while_its_successor_makes_ready() {
-    let place = Place::new(GENERATION);
-    let mut first = place.next(1);
-    let mut second = place.holding(2);
-    first.kill();
-    let path = place.path();
-    let waiting = start("a client", move || ask(&path, &mut None));
-    // A connection of somebody who says nothing stays open too.
-    let mute = UnixStream::connect(place.path()).unwrap();
-    second.say("ready");
-    second.line("serving");
-    assert_eq!(waiting.join(), 2);
-    drop(mute);
-    let _third = place.next(3);
-    place.is_served_by(3);
-}
-
-#[test]
-fn a_predecessor_that_dies_while_it_drains() {
-    let place = Place::new(GENERATION);
-    let mut first = place.next(1);
-    let (session, _stream) = open_stream(&place);
-    let mut second = place.next(2);
-    first.line("handed over");
-    first.kill();
-    assert_eq!(session.closed(), SessionError::PeerDied);
-    place.is_served_by(2);
-    let _third = place.next(3);
-    second.line("drained");
-    place.is_served_by(3);
-}
-
-/// It might go on when it wakes, so its successor does not serve.
-#[test]
-fn a_predecessor_that_hangs() {
-    let place = Place::new(GENERATION);
-    let first = place.next(1);
-    first.signal(Signal::SIGSTOP);
-    let mut second = place.server(&[]);
-    assert_eq!(second.line("failed"), "UpgradeTimedOut");
-    second.succeed();
-    first.signal(Signal::SIGCONT);
-    place.is_served_by(1);
-    let _second = place.next(2);
-    place.is_served_by(2);
-}
-
 /// Who drains for long does not hold up the upgrades after it, and does not come back after them.
-#[test]
-fn a_row_of_servers_that_drain() {
-    let place = Place::new(GENERATION);
+fn a_row_of_servers_that_drain(place: &Place) {
     let mut servers = Vec::new();
     let mut held = Vec::new();
     for generation in 1..=6 {
         servers.push(place.next(generation));
-        held.push(open_stream(&place));
+        held.push(place.hold());
     }
     for (number, (_, stream)) in held.iter_mut().enumerate() {
         assert_eq!(exchange(stream), number as u64 + 1);

@@ -16,14 +16,24 @@ use shmipc_sync::{Client, Config, HandshakeError, OpenError, Session};
 use tests::child::Peer;
 use tests::deadline::{PATIENCE, start, until};
 use tests::generations::{Asking, Place, ask};
-use tests::proc::{is_stopped, limit_descriptors};
+use tests::proc::{is_asleep, is_stopped, limit_descriptors};
+use tests::with_both_servers;
 
 const GENERATION: &str = env!("CARGO_BIN_EXE_generation");
 
+with_both_servers! {
+    clients_between_two_servers
+    a_predecessor_that_is_stopped_when_it_has_made_way
+    handshakes_that_are_cut_short
+    a_successor_without_descriptors
+    a_predecessor_without_descriptors
+    a_predecessor_with_one_descriptor_left
+    a_file_that_was_replaced
+    a_successor_of_another_user
+}
+
 /// Nobody accepts for as long as the successor likes: who comes now waits, and nobody who is there notices.
-#[test]
-fn clients_between_two_servers() {
-    let place = Place::new(GENERATION);
+fn clients_between_two_servers(place: &Place) {
     let mut first = place.next(1);
     let mut held = Session::connect(place.path()).map(Some).unwrap();
     assert_eq!(ask(&place.path(), &mut held), 1);
@@ -44,9 +54,7 @@ fn clients_between_two_servers() {
 }
 
 /// A predecessor that is stopped when its turn is over keeps nobody but those whom it serves; these go on with it.
-#[test]
-fn a_predecessor_that_is_stopped_when_it_has_made_way() {
-    let place = Place::new(GENERATION);
+fn a_predecessor_that_is_stopped_when_it_has_made_way(place: &Place) {
     let mut first = place.next(1);
     let client = Client::new(place.path(), Config::default());
     client.call(b"question", Instant::now() + PATIENCE).unwrap();
@@ -96,12 +104,10 @@ fn end(mut exchange: Exchange) -> Result<Core, HandshakeError> {
 
 /// Those that have not got far are told to try again, which leads them to the successor, and do not keep
 /// the predecessor; nor do those that say nothing at all.
-#[test]
-fn handshakes_that_are_cut_short() {
-    let place = Place::new(GENERATION);
+fn handshakes_that_are_cut_short(place: &Place) {
     let mut first = place.next(1);
     let mute = link::connect(&Address::parse(place.path()).unwrap(), None).unwrap();
-    let begun: Vec<_> = (0..3).map(|_| begin(&place)).collect();
+    let begun: Vec<_> = (0..3).map(|_| begin(place)).collect();
     // They were taken from the backlog before this one.
     place.is_served_by(1);
     let _second = place.next(2);
@@ -124,9 +130,7 @@ fn handshakes_that_are_cut_short() {
 }
 
 /// A successor that cannot take all of the sockets fails, and the predecessor serves on.
-#[test]
-fn a_successor_without_descriptors() {
-    let place = Place::new(GENERATION);
+fn a_successor_without_descriptors(place: &Place) {
     let mut first = place.next(1);
     let client = Asking::start(&place.path());
     client.is_served_by(1);
@@ -155,12 +159,12 @@ fn a_successor_without_descriptors() {
 }
 
 /// A predecessor that cannot let anybody in serves on, and is taken over from when it can.
-#[test]
-fn a_predecessor_without_descriptors() {
-    let place = Place::new(GENERATION);
+fn a_predecessor_without_descriptors(place: &Place) {
     let mut first = place.next(1);
     let mut held = Session::connect(place.path()).map(Some).unwrap();
     assert_eq!(ask(&place.path(), &mut held), 1);
+    // It has nothing open for a moment, such as a file that says how many CPUs there are.
+    until("it has nothing to do", || is_asleep(first.pid()));
     limit_descriptors(first.pid(), Some(0));
     let mut second = place.server(&[]);
     for _ in 0..1000 {
@@ -173,10 +177,9 @@ fn a_predecessor_without_descriptors() {
 }
 
 /// One that can let somebody in and take nothing from him says so, and serves on.
-#[test]
-fn a_predecessor_with_one_descriptor_left() {
-    let place = Place::new(GENERATION);
+fn a_predecessor_with_one_descriptor_left(place: &Place) {
     let mut first = place.next(1);
+    until("it has nothing to do", || is_asleep(first.pid()));
     limit_descriptors(first.pid(), Some(1));
     let mut second = place.server(&[]);
     assert_eq!(second.line("failed"), "UpgradeRefused(Shortage)");
@@ -187,9 +190,7 @@ fn a_predecessor_with_one_descriptor_left() {
 }
 
 /// Somebody has put another socket where the server listens: its successor would not be found there.
-#[test]
-fn a_file_that_was_replaced() {
-    let place = Place::new(GENERATION);
+fn a_file_that_was_replaced(place: &Place) {
     let mut first = place.next(1);
     let mut held = Session::connect(place.path()).map(Some).unwrap();
     assert_eq!(ask(&place.path(), &mut held), 1);
@@ -203,14 +204,12 @@ fn a_file_that_was_replaced() {
 }
 
 /// Another user gets nothing, even if the mode of the upgrade socket lets him connect. Only root can try.
-#[test]
-fn a_successor_of_another_user() {
+fn a_successor_of_another_user(place: &Place) {
     const NOBODY: u32 = 65534;
     if !geteuid().is_root() {
         eprintln!("not tried: this needs root");
         return;
     }
-    let place = Place::new(GENERATION);
     let _first = place.next(1);
     let directory = place.path().parent().unwrap().to_owned();
     let allow = |path: &std::path::Path, mode| {

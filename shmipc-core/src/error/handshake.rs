@@ -141,7 +141,7 @@ impl From<crate::mem::AdoptError> for HandshakeError {
 #[non_exhaustive]
 pub enum ConnectError {
     /// Nobody listens there.
-    #[error("cannot connect to {address}: {error}; is the server running?")]
+    #[error("cannot connect to {address}: {error}; {}", advice(error))]
     Unreachable {
         /// The address.
         address: String,
@@ -230,4 +230,14 @@ pub enum ListenError {
     /// The operating system refused something.
     #[error(transparent)]
     Os(#[from] OsError),
+}
+
+/// What to do about a server that cannot be reached.
+fn advice(error: &OsError) -> &'static str {
+    use nix::libc::{EACCES, EMFILE, EPERM};
+    match error.code {
+        EMFILE => "raise `ulimit -n` of this process, or close something",
+        EACCES | EPERM => "may this user use the socket, and its directory?",
+        _ => "is the server running?",
+    }
 }

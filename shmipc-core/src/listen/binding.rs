@@ -253,6 +253,9 @@ impl Binding {
     /// The sockets are ours to use, if they are what we were to listen on.
     fn take(&mut self, offer: Offer) -> Result<Acceptor, ListenError> {
         let Some(mut line) = self.line.take() else { return Err(ListenError::Closed) };
+        if offer.pidfd.as_ref().is_some_and(|fd| !mem::is_pidfd(fd)) {
+            return Err(failed(Failure::Refused(UpgradeRefusal::Nonsense)));
+        }
         line.meet(offer.pidfd, &self.epoll)?;
         let bound = Bound {
             file: match (&self.place, offer.lock) {

@@ -1,8 +1,9 @@
 //! Workers that share a listening socket which each of them has inherited.
 //!
-//! `worker blocking` and `worker tokio` have it as standard input, over `exec`. `worker fork N PATH` makes
-//! it, forks N children that serve, and says who they are; they outlive it, until its standard input ends.
-//! Each worker says `accepted` once for each session, and answers each message with its number.
+//! `worker blocking` and `worker tokio` have it as standard input, over `exec`. With the path of an upgrade socket of
+//! its own, such a worker takes over from the one that has had that before, says `serving`, and `drained` at its
+//! end. `worker fork N PATH` makes the socket, forks N children that serve, and says who they are; they outlive it, until its
+//! standard input ends. Each worker says `accepted` once for each session, and answers each message with its number.
 
 use std::io::{self, Read, Write};
 use std::os::fd::AsFd;
@@ -11,20 +12,23 @@ use std::process::{exit, id};
 use std::thread;
 
 use nix::unistd::{ForkResult, fork};
+use shmipc_core::error::ListenError;
 use tests::child::die_with_parent;
+use tests::deadline::PATIENCE;
 
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match arguments[..] {
-        ["blocking"] => {
+        ["blocking", ref upgrade @ ..] => {
             die_with_parent();
-            serve(inherited());
+            serve(inherited(), upgrade.first().copied());
         }
-        ["tokio"] => {
+        ["tokio", ref upgrade @ ..] => {
             die_with_parent();
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-            runtime.expect("a runtime").block_on(serve_async(inherited()));
+            let serving = serve_async(inherited(), upgrade.first().copied());
+            runtime.expect("a runtime").block_on(serving);
         }
         ["fork", count, path] => {
             die_with_parent();
@@ -50,7 +54,7 @@ fn fork_workers(count: usize, path: &str) {
                     let _ = io::stdin().lock().read_to_end(&mut Vec::new());
                     exit(0);
                 });
-                serve(socket);
+                serve(socket, None);
                 return;
             }
         }
@@ -63,33 +67,63 @@ fn say(line: &str) {
     io::stdout().flush().expect("the test listens");
 }
 
-fn serve(socket: UnixListener) {
-    let listener =
-        shmipc_sync::Listener::builder().listener(socket).expect("a socket that listens");
+fn serve(socket: UnixListener, upgrade: Option<&str>) {
+    use shmipc_sync::Listener;
+    let builder = Listener::builder();
+    let listener = match upgrade {
+        None => builder.listener(socket),
+        Some(upgrade) => builder.listener_upgradable(socket, upgrade),
+    };
+    let listener = listener.expect("a socket that listens");
+    listener.ready().expect("the turn");
+    say("serving");
     loop {
-        let session = listener.accept().expect("no client ends a listener");
+        let session = match listener.accept() {
+            Ok(session) => session,
+            Err(ListenError::HandedOver) => {
+                let drained = listener.drain(PATIENCE).expect("the listener lives");
+                return say(&format!("drained {drained:?}"));
+            }
+            Err(error) => panic!("no client ends a listener: {error}"),
+        };
         say("accepted");
         thread::spawn(move || {
             while let Ok(mut stream) = session.accept() {
                 while let Ok(Some(_)) = stream.recv() {
                     let _ = stream.send(&id().to_ne_bytes());
                 }
+                let _ = stream.finish();
             }
         });
     }
 }
 
-async fn serve_async(socket: UnixListener) {
-    let listener =
-        shmipc_async::Listener::builder().listener(socket).expect("a socket that listens");
+async fn serve_async(socket: UnixListener, upgrade: Option<&str>) {
+    use shmipc_async::Listener;
+    let builder = Listener::builder();
+    let listener = match upgrade {
+        None => builder.listener(socket),
+        Some(upgrade) => builder.listener_upgradable(socket, upgrade).await,
+    };
+    let listener = listener.expect("a socket that listens");
+    listener.ready().await.expect("the turn");
+    say("serving");
     loop {
-        let session = listener.accept().await.expect("no client ends a listener");
+        let session = match listener.accept().await {
+            Ok(session) => session,
+            Err(ListenError::HandedOver) => {
+                let drained = listener.drain().await.expect("the listener lives");
+                return say(&format!("drained {drained:?}"));
+            }
+            Err(error) => panic!("no client ends a listener: {error}"),
+        };
         say("accepted");
         tokio::spawn(async move {
             while let Ok(mut stream) = session.accept().await {
                 while let Ok(Some(_)) = stream.recv().await {
                     let _ = stream.send(&id().to_ne_bytes()).await;
                 }
+                let _ = stream.finish();
             }
         });
     }

@@ -50,7 +50,7 @@ impl Sum {
         Self::count(&records(&place.done()), &records(&place.outcomes()))
     }
 
-    fn count(done: &[Name], outcomes: &[[u32; 4]]) -> Self {
+    pub(super) fn count(done: &[Name], outcomes: &[[u32; 4]]) -> Self {
         let mut sum = Self::default();
         let mut times: HashMap<Name, u32> = HashMap::new();
         let mut next: HashMap<[u32; 2], u32> = HashMap::new();

@@ -1,4 +1,5 @@
-//! A client process: threads that call, and threads that hold a stream over each upgrade.
+//! A client process: threads that call, and threads that hold a stream over each upgrade, on
+//! which up to [`MOST`] messages are under way at a time.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -8,10 +9,9 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use shmipc_sync::Delivery;
-
 use super::account::Outcome;
-use super::message::{Name, SIZES, request, signature};
+use super::burst::{Burst, Fate, MOST, is_unseen};
+use super::message::SIZES;
 use super::{Place, append, open};
 use crate::client::{Blocking, Client, Conversation, Tokio, soon};
 use crate::deadline::until;
@@ -20,14 +20,15 @@ use crate::payload::Random;
 /// Threads of each kind, in each client process.
 pub const THREADS: u32 = 2;
 
-/// Messages that go over a stream after it has learned of a new server.
+/// Bursts of messages that go over a stream after it has learned of a new server.
 const AFTER: u32 = 3;
 
 /// The process's side: `blocking` or `tokio`, the directory, and the number of its first thread.
 ///
 /// Told `server N`, it says `seen N NANOSECONDS` when each thread has been answered by server N: the longest
-/// that anybody has waited since it said so last. Told `interval NANOSECONDS`, each thread sends a
-/// message that often; told `small 1`, it sends short ones only. Told `sent`, it says `sent N`. It ends with its input.
+/// that anybody has waited since it said so last. Told `interval N M`, each thread calls every N nanoseconds, or sends
+/// a message over its stream every M; told `small 1`, it sends short ones only. Told `sent`, it says how many calls and
+/// how many messages over streams there were: `sent N M`. It ends with its input.
 pub fn run(flavour: &str, directory: &str, first: &str) {
     let place = Place::new(Path::new(directory));
     let first = first.parse().expect("a number");
@@ -41,15 +42,16 @@ pub fn run(flavour: &str, directory: &str, first: &str) {
 #[derive(Debug)]
 struct Shared {
     stop: AtomicBool,
-    interval: AtomicU64,
+    /// Between calls, and between messages over a stream.
+    intervals: [AtomicU64; 2],
     /// Only the shortest messages are sent.
     small: AtomicBool,
     /// The server that serves now.
     server: AtomicU32,
     /// The longest wait, nanoseconds.
     longest: AtomicU64,
-    /// Messages.
-    sent: AtomicU64,
+    /// Calls, and messages over streams.
+    sent: [AtomicU64; 2],
     log: File,
 }
 
@@ -59,6 +61,8 @@ struct Worker<C> {
     shared: Arc<Shared>,
     /// Its number.
     number: u32,
+    /// Whether it holds streams.
+    streaming: bool,
     /// Streams it has opened, or tried to.
     streams: u32,
     /// The server that has answered last.
@@ -71,11 +75,11 @@ struct Worker<C> {
 fn obey<C: Client>(place: &Place, first: u32, client: &C) {
     let shared = Arc::new(Shared {
         stop: AtomicBool::new(false),
-        interval: AtomicU64::new(2_000_000),
+        intervals: [const { AtomicU64::new(2_000_000) }; 2],
         small: AtomicBool::new(false),
         server: AtomicU32::new(1),
         longest: AtomicU64::new(0),
-        sent: AtomicU64::new(0),
+        sent: [const { AtomicU64::new(0) }; 2],
         log: open(&place.outcomes()),
     });
     let mut threads = Vec::new();
@@ -86,24 +90,32 @@ fn obey<C: Client>(place: &Place, first: u32, client: &C) {
             client: client.clone(),
             shared: Arc::clone(&shared),
             number,
+            streaming: number >= first + THREADS,
             streams: 0,
             seen: Arc::clone(&seen[seen.len() - 1]),
             random: Random::new(number.into()),
             due: Instant::now(),
         };
-        let streams = number >= first + THREADS;
-        threads.push(thread::spawn(move || worker.work(streams)));
+        threads.push(thread::spawn(move || worker.work()));
     }
     for line in io::stdin().lines() {
         let line = line.expect("standard input");
-        let (word, number) = line.split_once(' ').unwrap_or((&line, "0"));
-        let number: u64 = number.parse().expect("a number");
-        match word {
-            "interval" => shared.interval.store(number, Ordering::Relaxed),
-            "small" => shared.small.store(number != 0, Ordering::Relaxed),
-            "sent" => say(&format!("sent {}", shared.sent.load(Ordering::Relaxed))),
-            "server" => {
-                let server = u32::try_from(number).expect("few servers");
+        let (word, numbers) = line.split_once(' ').unwrap_or((&line, ""));
+        let numbers = numbers.split_whitespace().map(|number| number.parse().expect("a number"));
+        match (word, &numbers.collect::<Vec<u64>>()[..]) {
+            ("interval", intervals) => {
+                for (interval, number) in shared.intervals.iter().zip(intervals) {
+                    interval.store(*number, Ordering::Relaxed);
+                }
+            }
+            ("small", [number]) => shared.small.store(*number != 0, Ordering::Relaxed),
+            ("sent", []) => {
+                let [calls, streamed] =
+                    shared.sent.each_ref().map(|sent| sent.load(Ordering::Relaxed));
+                say(&format!("sent {calls} {streamed}"));
+            }
+            ("server", [number]) => {
+                let server = u32::try_from(*number).expect("few servers");
                 shared.server.store(server, Ordering::Relaxed);
                 until("everybody is answered by the server", || {
                     thread::sleep(Duration::from_millis(1));
@@ -128,9 +140,9 @@ fn say(line: &str) {
 }
 
 impl<C: Client> Worker<C> {
-    fn work(mut self, streams: bool) {
+    fn work(mut self) {
         while !self.shared.stop.load(Ordering::Relaxed) {
-            if streams {
+            if self.streaming {
                 self.hold_a_stream()
             } else {
                 self.call()
@@ -139,104 +151,78 @@ impl<C: Client> Worker<C> {
         }
     }
 
-    /// The next message, when it is due.
-    fn message(&mut self, sequence: u32) -> (Name, Vec<u8>) {
-        let interval = Duration::from_nanos(self.shared.interval.load(Ordering::Relaxed));
-        self.due += interval;
+    /// The next messages, when they are due.
+    fn burst(&mut self, sequence: u32, depth: usize) -> Burst {
+        let name = [self.number, self.streams, sequence];
+        let most = if self.shared.small.load(Ordering::Relaxed) { SIZES.0 } else { SIZES.1 };
+        let burst = Burst::new(name, depth, || self.random.size(most).max(SIZES.0));
+        let interval = &self.shared.intervals[usize::from(self.streaming)];
+        let interval = Duration::from_nanos(interval.load(Ordering::Relaxed));
+        self.due += interval * burst.count();
         let now = Instant::now();
         if interval.is_zero() {
             self.due = now;
         }
         thread::sleep(self.due.saturating_duration_since(now));
-        let name = [self.number, self.streams, sequence];
-        let most = if self.shared.small.load(Ordering::Relaxed) { SIZES.0 } else { SIZES.1 };
-        let len = self.random.size(most).max(SIZES.0);
-        (name, request(name, len))
+        burst
     }
 
     fn call(&mut self) {
-        let (name, request) = self.message(0);
-        let reply = self.client.call(&request, soon()).map_err(|error| error.delivery().into());
-        self.note(name, &request, reply);
+        let call = self.burst(0, 1);
+        let reply = self.client.call(call.first(), soon()).map_err(|error| error.delivery());
+        self.note(&call, &[reply], false);
     }
 
     /// Opens a stream, and keeps it until it has gone on for a while after the next server has come.
     fn hold_a_stream(&mut self) {
-        let (name, request) = self.message(0);
-        let (stream, reply) = self.begin(&request);
-        let (mut stream, true) = (stream, self.note(name, &request, reply)) else { return };
-        let (mut sequence, mut after) = (0, 0);
+        let depth = 1 + self.random.below(MOST);
+        let burst = self.burst(0, depth);
+        let (stream, fates) = self.begin(&burst);
+        let (Some(mut stream), true) = (stream, self.note(&burst, &fates, false)) else { return };
+        let (mut sequence, mut after) = (burst.count(), 0);
         while after < AFTER && !self.shared.stop.load(Ordering::Relaxed) {
-            sequence += 1;
-            let (name, request) = self.message(sequence);
-            let Some(stream) = &mut stream else { return };
-            let sent = stream.put(&request).map_err(|error| error.delivery());
-            let outcome = match sent.and_then(|()| reply_of(stream)) {
-                // It has begun, so it is for the application to begin anew, if that makes sense.
-                Err(Delivery::NotSent) => Err(Outcome::Broken),
-                reply => reply.map_err(Outcome::from),
-            };
-            if !self.note(name, &request, outcome) {
+            let burst = self.burst(sequence, depth);
+            sequence += burst.count();
+            let fates = burst.exchange(&mut stream);
+            if !self.note(&burst, &fates, true) {
                 return;
             }
             // Whoever answers may not have left yet when clients hear of the next one.
             let answers = self.seen.load(Ordering::Relaxed);
             after += u32::from(answers < self.shared.server.load(Ordering::Relaxed));
         }
-        let Some(mut stream) = stream else { return };
         stream.finish();
         // The server has seen the end when it has answered it.
         let _ = stream.take();
     }
 
-    /// A stream with its first message, which is repeated on another one as a call's would be: no server may
-    /// have seen it.
-    fn begin(&self, request: &[u8]) -> (Option<C::Stream>, Result<Vec<u8>, Outcome>) {
+    /// A stream with its first messages, which are repeated on another one as a call's would be: no server may
+    /// have seen any.
+    fn begin(&self, burst: &Burst) -> (Option<C::Stream>, Vec<Fate>) {
         let deadline = soon();
         loop {
             let mut stream = match self.client.open() {
                 Ok(stream) => stream,
-                Err(error) => return (None, Err(error.delivery().into())),
+                Err(error) => return (None, burst.all(error.delivery())),
             };
-            let sent = stream.put(request).map_err(|error| error.delivery());
-            match sent.and_then(|()| reply_of(&mut stream)) {
-                Err(Delivery::NotSent) if Instant::now() < deadline => {}
-                reply => return (Some(stream), reply.map_err(Outcome::from)),
+            let fates = burst.exchange(&mut stream);
+            if !is_unseen(&fates) || Instant::now() >= deadline {
+                return (Some(stream), fates);
             }
         }
     }
 
-    /// Notes what has become of a message; whether it was answered.
-    fn note(&self, name: Name, request: &[u8], reply: Result<Vec<u8>, Outcome>) -> bool {
+    /// Notes what has become of messages; whether all were answered.
+    fn note(&self, burst: &Burst, fates: &[Fate], begun: bool) -> bool {
         let waited = u64::try_from(self.due.elapsed().as_nanos()).unwrap_or(u64::MAX);
         self.shared.longest.fetch_max(waited, Ordering::Relaxed);
-        self.shared.sent.fetch_add(1, Ordering::Relaxed);
-        let outcome = match reply {
-            Ok(reply) => match signature(&reply, request) {
-                Some(server) => {
-                    self.seen.store(server, Ordering::Relaxed);
-                    Outcome::Answered
-                }
-                None => Outcome::Wrong,
-            },
-            Err(outcome) => outcome,
-        };
-        let [client, stream, sequence] = name;
-        append(&self.shared.log, [client, stream, sequence, outcome as u32]);
-        outcome == Outcome::Answered
-    }
-}
-
-fn reply_of(stream: &mut impl Conversation) -> Result<Vec<u8>, Delivery> {
-    stream.take().map_err(|error| error.delivery())?.ok_or(Delivery::Unknown)
-}
-
-impl From<Delivery> for Outcome {
-    fn from(delivery: Delivery) -> Self {
-        match delivery {
-            Delivery::NotSent => Self::NotSent,
-            Delivery::Refused => Self::Refused,
-            _ => Self::Unknown,
+        let sent = &self.shared.sent[usize::from(self.streaming)];
+        sent.fetch_add(burst.count().into(), Ordering::Relaxed);
+        let outcomes = burst.outcomes(fates, begun);
+        for &([client, stream, sequence], outcome, server) in &outcomes {
+            server.into_iter().for_each(|server| self.seen.store(server, Ordering::Relaxed));
+            append(&self.shared.log, [client, stream, sequence, outcome as u32]);
         }
+        outcomes.iter().all(|(_, outcome, _)| *outcome == Outcome::Answered)
     }
 }

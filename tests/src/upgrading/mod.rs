@@ -5,7 +5,7 @@
 //!     ├── [`server`]   notes each message that it acts on in the file `done`, then answers it
 //!     ├── `disturb`    the upgrades in which somebody is killed
 //!     ├── [`witness`]  a client of ours, who learns of the death of its server
-//!     └── [`clients`]  note what has become of each message in the file `outcomes`
+//!     └── [`clients`]  send [`burst`]s of messages, note what has become of each in the file `outcomes`
 //!   [`account`]  compares the two files
 //! ```
 //!
@@ -13,6 +13,7 @@
 //! killed.
 
 pub mod account;
+pub mod burst;
 pub mod clients;
 mod disturb;
 pub mod message;

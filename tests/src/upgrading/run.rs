@@ -85,34 +85,45 @@ impl Run {
             learned: Vec::new(),
         };
         run.wait_for_clients();
-        let interval = plan.interval.unwrap_or_else(|| run.half_of_saturation());
-        run.say_interval(interval);
+        let intervals = plan.interval.map(|interval| [interval; 2]);
+        let intervals = intervals.unwrap_or_else(|| run.half_of_saturation());
+        run.say_intervals(intervals);
         run
     }
 
-    fn say_interval(&mut self, interval: Duration) {
+    fn say_intervals(&mut self, intervals: [Duration; 2]) {
+        let [call, streamed] = intervals.map(|interval| interval.as_nanos());
         for client in &mut self.clients {
-            client.say(&format!("interval {}", interval.as_nanos()));
+            client.say(&format!("interval {call} {streamed}"));
         }
     }
 
-    fn sent(&mut self) -> u64 {
-        let sent = |client: &mut Peer| {
+    /// Calls, and messages over streams.
+    fn sent(&mut self) -> [u64; 2] {
+        let mut sum = [0; 2];
+        for client in &mut self.clients {
             client.say("sent");
-            client.line("sent").parse::<u64>().expect("a number")
-        };
-        self.clients.iter_mut().map(sent).sum()
+            let sent = client.line("sent");
+            for (sum, sent) in sum.iter_mut().zip(sent.split(' ')) {
+                *sum += sent.parse::<u64>().expect("a number");
+            }
+        }
+        sum
     }
 
-    /// Measures how much the clients can send.
-    fn half_of_saturation(&mut self) -> Duration {
+    /// Measures how much the clients can send; of either kind, since a thread that calls waits for each reply.
+    fn half_of_saturation(&mut self) -> [Duration; 2] {
         const SPAN: Duration = Duration::from_secs(2);
-        self.say_interval(Duration::ZERO);
+        self.say_intervals([Duration::ZERO; 2]);
         let before = self.sent();
         thread::sleep(SPAN);
-        let rate = (self.sent() - before) as f64 / SPAN.as_secs_f64();
-        println!("at most {rate:.0} messages a second; from here on half of that");
-        Duration::from_secs_f64(f64::from(4 * THREADS) / (rate / 2.0))
+        let after = self.sent();
+        let rates = [0, 1].map(|kind| (after[kind] - before[kind]) as f64 / SPAN.as_secs_f64());
+        let [calls, streamed] = rates;
+        println!(
+            "at most {calls:.0} calls and {streamed:.0} messages over streams a second; from here on half of that"
+        );
+        rates.map(|rate| Duration::from_secs_f64(f64::from(2 * THREADS) / (rate / 2.0)))
     }
 
     /// Until all are answered by the server that is now; the longest that anybody has waited.

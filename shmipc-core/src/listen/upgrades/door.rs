@@ -10,7 +10,7 @@ use crate::error::{ListenError, OsError, UpgradeRefusal};
 use crate::handshake::is_own_or_root;
 use crate::link;
 use crate::mem;
-use crate::upgrade::{Line, Message, Side, plain_frame};
+use crate::upgrade::{Heard, Line, Message, Side, plain_frame};
 
 use super::super::SHORTAGE_PAUSE;
 use super::super::handshakes::is_shortage;
@@ -55,8 +55,11 @@ impl Upgrades {
             UpgradeRefusal::Unauthorized(cred.uid)
         // The last one may still have to be told why not.
         } else if self.after.line.is_none() && self.succession.ask() {
-            self.after =
-                Neighbour { line: Some(Line::new(socket, epoll, AFTER)?), ..Neighbour::default() };
+            let line = Line::new(socket, epoll, AFTER);
+            if line.is_err() {
+                self.hear(Side::After, Heard::Gone, now);
+            }
+            self.after = Neighbour { line: Some(line?), ..Neighbour::default() };
             self.set_late(Side::After, now);
             return Ok(());
         } else {

@@ -24,6 +24,9 @@ const AFTER: (u64, u64) = (6, 7);
 
 /// How long a neighbour may take for an answer that does not depend on its application.
 pub(super) const ANSWER: Duration = Duration::from_secs(5);
+/// How long a successor may take to accept when its predecessor has made way. Clients that come meanwhile wait for
+/// one of the two, so this ends well before their `connect_timeout` does by default.
+const TURN: Duration = Duration::from_secs(3);
 
 /// See the module.
 #[derive(Debug)]

@@ -9,6 +9,7 @@ use crate::config::Config;
 use crate::error::ListenError;
 use crate::handshake::PAUSE;
 use crate::link::LinkError;
+use crate::mem;
 use crate::upgrade::{
     Heard, Incoming, Line, Message, Outgoing, Packet, Predecessor, Side, Step, Steps, judge,
     message_of, plain_frame,
@@ -17,7 +18,7 @@ use crate::wire::{self, Frame};
 
 use super::super::handshakes::is_shortage;
 use super::super::socket_file::{Bound, SocketFile};
-use super::{ANSWER, Main, Upgrades};
+use super::{ANSWER, Main, TURN, Upgrades};
 
 /// The longest that a successor may ask for to make ready.
 const LONGEST_PATIENCE: Duration = Duration::from_secs(3600);
@@ -41,10 +42,12 @@ impl Upgrades {
                 Ok(Incoming::Nothing) => return Ok(()),
                 Ok(Incoming::Frame(frame)) => {
                     let message = message_of(&frame, |claim| judge(claim, config));
-                    if let Frame::Claim(claim) = frame {
-                        self.meet(claim, epoll)?;
+                    match (message, frame) {
+                        (Some(Message::Claim(Ok(()))), Frame::Claim(claim)) => {
+                            self.meet(side, claim, epoll)
+                        }
+                        (message, _) => message.map_or(Heard::Broken, Heard::Message),
                     }
-                    message.map_or(Heard::Broken, Heard::Message)
                 }
                 Ok(Incoming::End) if cut => Heard::Silence,
                 Ok(Incoming::End) => Heard::Gone,
@@ -60,14 +63,21 @@ impl Upgrades {
         }
     }
 
-    fn meet(&mut self, claim: wire::Claim, epoll: &Epoll) -> Result<(), ListenError> {
+    /// A claim is good as far as it says; what it carries may be anything, which is nobody's business but the
+    /// claimant's.
+    fn meet(&mut self, side: Side, claim: wire::Claim, epoll: &Epoll) -> Heard {
         let wire::Claim { patience, app_version, pidfd, .. } = claim;
+        let asked = side == Side::After && self.succession.after() == Predecessor::Asked;
+        if !asked || pidfd.as_ref().is_some_and(|fd| !mem::is_pidfd(fd)) {
+            return Heard::Broken;
+        }
+        if let Some(Err(error)) = self.after.line.as_mut().map(|line| line.meet(pidfd, epoll)) {
+            tracing::warn!(%error, "a successor cannot be watched");
+            return Heard::Short;
+        }
         self.patience = patience.min(LONGEST_PATIENCE);
         tracing::info!(generation = self.generation, app_version, "a successor has come");
-        if let Some(line) = &mut self.after.line {
-            line.meet(pidfd, epoll)?;
-        }
-        Ok(())
+        Heard::Message(Message::Claim(Ok(())))
     }
 
     pub(super) fn hear(&mut self, side: Side, heard: Heard, now: Instant) {
@@ -112,8 +122,12 @@ impl Upgrades {
             Side::Before => (self.succession.before().has_deadline(), ANSWER),
             Side::After => {
                 let after = self.succession.after();
-                let offered = after == Predecessor::Offered;
-                (after.has_deadline(), if offered { self.patience } else { ANSWER })
+                let patience = match after {
+                    Predecessor::Offered => self.patience,
+                    Predecessor::Yielded => TURN,
+                    _ => ANSWER,
+                };
+                (after.has_deadline(), patience)
             }
         };
         let late_at = now.checked_add(patience).filter(|_| has_deadline);

@@ -1,10 +1,12 @@
 //! Servers of the binary `generation`, and clients that follow from one to the next.
 
+pub mod server;
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use shmipc_sync::{Delivery, OpenError, Session, SessionError};
+use shmipc_sync::{Delivery, OpenError, Session, SessionError, Stream};
 
 use crate::child::Peer;
 use crate::deadline::{Running, start, until};
@@ -13,13 +15,19 @@ use crate::deadline::{Running, start, until};
 #[derive(Debug)]
 pub struct Place {
     program: &'static str,
+    flavour: &'static str,
     directory: tempfile::TempDir,
 }
 
 impl Place {
-    /// An empty one; `program` is the binary `generation`.
+    /// An empty one; `program` is the binary `generation`, whose servers are of the blocking flavour.
     pub fn new(program: &'static str) -> Self {
-        Self { program, directory: tempfile::tempdir().expect("a directory") }
+        Self::of(program, "blocking")
+    }
+
+    /// The same for servers of that flavour: `blocking` or `tokio`.
+    pub fn of(program: &'static str, flavour: &'static str) -> Self {
+        Self { program, flavour, directory: tempfile::tempdir().expect("a directory") }
     }
 
     /// Where they listen.
@@ -30,7 +38,7 @@ impl Place {
     /// Starts the next server.
     pub fn server(&self, options: &[&str]) -> Peer {
         let path = self.path();
-        let mut arguments = vec![path.to_str().expect("text")];
+        let mut arguments = vec![path.to_str().expect("text"), self.flavour];
         arguments.extend(options);
         Peer::start(self.program, &arguments)
     }
@@ -64,6 +72,14 @@ impl Place {
     #[track_caller]
     pub fn is_served_by(&self, generation: u64) {
         assert_eq!(ask(&self.path(), &mut None), generation);
+    }
+
+    /// A session with a stream that is open, which keeps its server from being drained.
+    pub fn hold(&self) -> (Session, Stream) {
+        let session = Session::connect(self.path()).expect("connected");
+        let mut stream = session.open().expect("a stream");
+        exchange(&mut stream);
+        (session, stream)
     }
 
     /// What lies there.
@@ -114,6 +130,11 @@ impl Asking {
         until("the server answers", || self.generation.load(Ordering::Relaxed) == generation);
     }
 
+    /// So many replies have come.
+    pub fn answered(&self) -> u64 {
+        self.answered.load(Ordering::Relaxed)
+    }
+
     /// Ends; so many replies have come.
     #[track_caller]
     pub fn end(self) -> u64 {
@@ -121,6 +142,15 @@ impl Asking {
         self.running.join();
         self.answered.load(Ordering::Relaxed)
     }
+}
+
+/// Has a message answered on a stream that goes on, and says by whom.
+#[track_caller]
+pub fn exchange(stream: &mut Stream) -> u64 {
+    stream.send(b"more").expect("sent");
+    let reply = stream.recv().expect("a reply").expect("no end").to_vec();
+    let reply = String::from_utf8(reply).expect("text");
+    reply.split_once(' ').expect("a generation").0.parse().expect("a number")
 }
 
 /// Has one request answered, with as many sessions as it takes, and says by whom. A request that was
@@ -152,4 +182,23 @@ pub fn ask(path: &Path, session: &mut Option<Session>) -> u64 {
             Err((_, error)) => panic!("{error}"),
         }
     }
+}
+
+/// A test of each of these cases with servers of both flavours; `GENERATION` is their program.
+#[macro_export]
+macro_rules! with_both_servers {
+    ($($case:ident)*) => {
+        mod of_threads {
+            $(#[test]
+            fn $case() {
+                super::$case(&tests::generations::Place::of(super::GENERATION, "blocking"));
+            })*
+        }
+        mod of_tasks {
+            $(#[test]
+            fn $case() {
+                super::$case(&tests::generations::Place::of(super::GENERATION, "tokio"));
+            })*
+        }
+    };
 }
