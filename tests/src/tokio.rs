@@ -320,3 +320,22 @@ impl<T: Trust> Read for On<RecvStream<T>> {
         self.runtime.block_on(self.inner.read(out))
     }
 }
+
+/// A test of each of these on both kinds of runtime: `$run` gets its name, and the function for that runtime.
+#[macro_export]
+macro_rules! on_both_runtimes {
+    ($run:ident: $($test:ident)*) => {
+        mod current_thread {
+            $(#[test]
+            fn $test() {
+                super::$run(stringify!($test), super::$test::<tests::tokio::CurrentThread>);
+            })*
+        }
+        mod multi_thread {
+            $(#[test]
+            fn $test() {
+                super::$run(stringify!($test), super::$test::<tests::tokio::MultiThread>);
+            })*
+        }
+    };
+}
