@@ -2,11 +2,12 @@
 //! how many operations go by between two ticks, since that depends little on what else the machine does.
 
 use std::path::Path;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use shmipc_async::{Config, Session, Stream, WaitMode};
+use shmipc_async::{Config, Listener, Session, WaitMode};
 use tests::child::Peer;
 use tests::deadline::within;
 use tests::tokio::{CurrentThread, Kind};
@@ -58,7 +59,7 @@ impl Progress {
 }
 
 /// How the session is kept busy.
-type Work = fn(Stream, Arc<Progress>) -> std::pin::Pin<Box<dyn Future<Output = ()> + Send>>;
+type Work = fn(Session, Config, Arc<Progress>) -> Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// Where the calls are made.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -93,7 +94,7 @@ fn keep_busy(
     runtime.block_on(async {
         let session = Session::connect_with(path, &config).await.unwrap();
         let ticking = tokio::spawn(Arc::clone(&progress).tick());
-        let working = work(session.open().unwrap(), Arc::clone(&progress));
+        let working = work(session, config.clone(), Arc::clone(&progress));
         match place {
             Place::Task => tokio::spawn(working).await.unwrap(),
             Place::Main => working.await,
@@ -105,7 +106,8 @@ fn keep_busy(
 }
 
 /// One message there and back at a time.
-async fn ping_pong(mut stream: Stream, progress: Arc<Progress>) {
+async fn ping_pong(session: Session, _: Config, progress: Arc<Progress>) {
+    let mut stream = session.open().unwrap();
     while progress.operation() {
         stream.send(b"ping").await.unwrap();
         assert_eq!(stream.recv().await.unwrap().unwrap().to_vec(), b"ping");
@@ -113,8 +115,8 @@ async fn ping_pong(mut stream: Stream, progress: Arc<Progress>) {
 }
 
 /// As many messages as there is room for, both ways, by one task.
-async fn pour(stream: Stream, progress: Arc<Progress>) {
-    let (mut sender, mut receiver) = stream.into_split();
+async fn pour(session: Session, _: Config, progress: Arc<Progress>) {
+    let (mut sender, mut receiver) = session.open().unwrap().into_split();
     let send = async {
         while progress.operation() {
             sender.send(b"drop").await.unwrap();
@@ -129,6 +131,26 @@ async fn pour(stream: Stream, progress: Arc<Progress>) {
         }
     };
     tokio::join!(send, receive);
+}
+
+/// Both ends by one task, which finds everything there as soon as it asks: nothing but the library makes it wait.
+async fn both_ends(_: Session, config: Config, progress: Arc<Progress>) {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("socket");
+    let listener = Listener::builder().config(config.clone()).bind(&path).unwrap();
+    let (client, server) = tokio::join!(Session::connect_with(&path, &config), listener.accept());
+    let (client, server) = (client.unwrap(), server.unwrap());
+    let mut ours = client.open().unwrap();
+    ours.send(b"hello").await.unwrap();
+    let mut theirs = server.accept().await.unwrap();
+    assert_eq!(theirs.recv().await.unwrap().unwrap().to_vec(), b"hello");
+    let mut out = [0; 4];
+    while progress.operation() {
+        ours.send(b"ping").await.unwrap();
+        assert_eq!(theirs.recv_into(&mut out).await.unwrap(), Some(4));
+        theirs.send(&out).await.unwrap();
+        assert_eq!(ours.recv().await.unwrap().unwrap().to_vec(), b"ping");
+    }
 }
 
 fn current_thread() -> Runtime {
@@ -151,22 +173,22 @@ macro_rules! in_every_place {
 
             #[test]
             fn by_a_task_of_a_current_thread() {
-                beside_a_timer(current_thread, Place::Task, |s, p| Box::pin($work(s, p)));
+                beside_a_timer(current_thread, Place::Task, |s, c, p| Box::pin($work(s, c, p)));
             }
             #[test]
             fn by_main_on_a_current_thread() {
-                beside_a_timer(current_thread, Place::Main, |s, p| Box::pin($work(s, p)));
+                beside_a_timer(current_thread, Place::Main, |s, c, p| Box::pin($work(s, c, p)));
             }
             #[test]
             fn by_a_task_of_one_worker() {
-                beside_a_timer(one_worker, Place::Task, |s, p| Box::pin($work(s, p)));
+                beside_a_timer(one_worker, Place::Task, |s, c, p| Box::pin($work(s, c, p)));
             }
             #[test]
             fn by_main_beside_all_workers() {
-                beside_a_timer(default_runtime, Place::Main, |s, p| Box::pin($work(s, p)));
+                beside_a_timer(default_runtime, Place::Main, |s, c, p| Box::pin($work(s, c, p)));
             }
         })*
     };
 }
 
-in_every_place! { ping_pong pour }
+in_every_place! { ping_pong pour both_ends }
