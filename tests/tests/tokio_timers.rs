@@ -18,8 +18,8 @@ const PEER: &str = env!("CARGO_BIN_EXE_peer");
 
 const TICK: Duration = Duration::from_millis(10);
 /// The session is busy for so many ticks at least, and operations.
-const TICKS: u64 = 100;
-const OPERATIONS: u64 = 20_000;
+const TICKS: u64 = 50;
+const OPERATIONS: u64 = 10_000;
 /// No tick after so many operations, which take dozens of ticks at the fastest: the timer starves.
 const STARVED: u64 = 500_000;
 
