@@ -137,6 +137,7 @@ impl<T: Trust> Stream<T> {
     }
 }
 
+/// As of its [`RecvStream`]; cancel safe.
 impl<T: Trust> AsyncRead for Stream<T> {
     fn poll_read(
         self: Pin<&mut Self>,
@@ -147,6 +148,7 @@ impl<T: Trust> AsyncRead for Stream<T> {
     }
 }
 
+/// As of its [`SendStream`]; cancel safe as that is.
 impl<T: Trust> AsyncWrite for Stream<T> {
     fn poll_write(
         self: Pin<&mut Self>,

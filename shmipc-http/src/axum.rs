@@ -11,7 +11,7 @@ impl Listener for Incoming {
     type Io = Connection;
     type Addr = Peer;
 
-    /// A listener that is finished accepts nobody any more; it does not end.
+    /// A listener that is finished accepts nobody any more; it does not end. Cancel safe.
     async fn accept(&mut self) -> (Connection, Peer) {
         match Self::accept(self).await {
             Ok(connection) => {

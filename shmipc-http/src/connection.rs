@@ -13,6 +13,9 @@ use tokio::net::{TcpStream, UnixStream};
 ///
 /// What was written over shared memory is published before the write returns; a flush has nothing to do. So
 /// the peer has to read bytes, as another connection does: the messages of [`Stream::recv`] never end.
+///
+/// Reads and writes are cancel safe, whatever carries them: a pending read has taken nothing, a pending write has
+/// written nothing.
 #[derive(Debug)]
 pub struct Connection {
     carrier: Carrier,

@@ -52,7 +52,7 @@ impl Connector {
     }
 
     /// A new connection. Over shared memory it waits while as many streams are open as the server allows.
-    /// Cancel safe.
+    /// Cancel safe: cancelled, there is none; a server on a socket may see one that ends at once.
     ///
     /// # Errors
     /// [`ConnectError`].
@@ -108,6 +108,7 @@ impl Shm {
     }
 }
 
+/// Its futures are cancel safe, as [`Connector::connect`] is.
 impl Service<Uri> for Connector {
     type Response = TokioIo<Connection>;
     type Error = ConnectError;

@@ -96,7 +96,7 @@ impl Incoming {
         &self.address
     }
 
-    /// The next connection. Cancel safe.
+    /// The next connection. Cancel safe: none is lost.
     ///
     /// # Errors
     /// [`ListenError`]: the listener is finished. Never because of one client.
@@ -153,7 +153,7 @@ fn poll_socket(
     }
 }
 
-/// Ends after an error.
+/// Ends after an error. Cancel safe, as [`Incoming::accept`] is.
 impl Stream for Incoming {
     type Item = Result<Connection, ListenError>;
 

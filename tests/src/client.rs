@@ -5,6 +5,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ::tokio::runtime::Runtime;
+use ::tokio::task::coop::unconstrained;
+use futures_util::FutureExt;
 use shmipc_core::error::{DrainError, RecvError, SendError};
 use shmipc_sync::{CallError, ClientConfig, ClientEvent};
 
@@ -74,6 +76,9 @@ pub trait Conversation: Send + 'static {
     /// # Errors
     /// The flavour's.
     fn take(&mut self) -> Result<Option<Vec<u8>>, RecvError>;
+
+    /// Sends messages of so many bytes for as long as there is room.
+    fn fill(&mut self, len: usize);
 
     /// Ends the sending direction.
     fn finish(&mut self);
@@ -152,6 +157,12 @@ impl Conversation for shmipc_sync::Stream {
         Ok(message.map(|message| message.to_vec()))
     }
 
+    fn fill(&mut self, len: usize) {
+        while let Ok(reservation) = self.sender().reserve_timeout(len, Duration::ZERO) {
+            reservation.commit().expect("the peer lives");
+        }
+    }
+
     fn finish(&mut self) {
         Self::finish(self).expect("the peer reads");
     }
@@ -217,6 +228,15 @@ impl Conversation for On<shmipc_async::Stream> {
                 .unwrap_or(Err(RecvError::TimedOut))
         });
         Ok(message?.map(|message| message.to_vec()))
+    }
+
+    fn fill(&mut self, len: usize) {
+        self.1.block_on(async {
+            let message = vec![0; len];
+            while let Some(sent) = unconstrained(self.0.send(&message)).now_or_never() {
+                sent.expect("the peer lives");
+            }
+        });
     }
 
     fn finish(&mut self) {

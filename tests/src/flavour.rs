@@ -1,5 +1,6 @@
 //! What the conformance suite asks of a flavour: the calls that every flavour has, each of which
-//! blocks. An asynchronous flavour implements them with its runtime's `block_on`.
+//! blocks. An asynchronous flavour implements them with its runtime's `block_on`, of the call or of a task that
+//! makes it.
 
 use std::io::{Read, Write};
 use std::path::Path;

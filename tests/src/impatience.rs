@@ -4,6 +4,7 @@ use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::task::Poll;
 
+use crate::deadline::within;
 use crate::payload::Random;
 
 /// Gives futures up at random, and counts how often.
@@ -52,6 +53,13 @@ impl Impatient {
     pub fn given_up(&self) -> u64 {
         self.given_up
     }
+}
+
+/// Runs a test which says how many futures it has given up: thousands.
+pub fn thousands(name: &'static str, test: fn() -> u64) {
+    let given_up = within(name, test);
+    println!("{name}: {given_up} given up");
+    assert!(given_up > 2000, "{given_up}");
 }
 
 /// Begins an operation anew until it is awaited to its end: `retry!(impatient, stream.recv())`.

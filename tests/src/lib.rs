@@ -11,6 +11,7 @@
 //! | [`orders`] | all orders of what one side can do, and what the other must see |
 //! | [`client`] | clients of both flavours behind one trait |
 //! | [`serving`] | a server process that leaves when it is told, and goes on accepting |
+//! | [`passing`] | servers in threads, whose sessions do not last |
 //! | [`child`] | peer processes that never outlive their test |
 //! | [`deadline`] | a bug is a failure, never a hang |
 //! | [`hostile`] | peers that attack a server, by name or at random, and the server that has to bear it |
@@ -21,6 +22,7 @@
 //! | [`crashing`] | processes killed or stopped at each named step, and what the other side makes of it |
 //! | [`upgrading`] | upgrades under load, every message of which is accounted for |
 //! | [`impatience`] | futures that are given up before they are ready |
+//! | [`pair`] | a session between the tokio flavour and threads, for such futures |
 //! | [`idle`] | measures sessions that do nothing |
 //! | [`times`] | how long something has taken, many times |
 //! | [`proc`] | descriptors, mappings, memory and CPU time of a process, as the kernel counts them |
@@ -44,6 +46,8 @@ pub mod idle;
 pub mod impatience;
 pub mod meeting;
 pub mod orders;
+pub mod pair;
+pub mod passing;
 pub mod payload;
 pub mod proc;
 pub mod scripted;

@@ -10,7 +10,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use shmipc_core::link::{self, Address};
-use shmipc_sync::{CallError, Config, Delivery, ListenError, Listener};
+use shmipc_sync::{CallError, ClientConfig, Config, Delivery, ListenError, Listener};
 use tests::child::Peer;
 use tests::client::{Client, Tokio, soon, within_a_moment};
 use tests::deadline::{start, within};
@@ -111,14 +111,19 @@ fn while_the_server_leaves<C: Client>() {
     });
 }
 
-/// The same with calls that are not repeated: what fails was certainly not seen.
+/// The same with calls that are not repeated, as they or the configuration say: what fails was certainly not seen.
 fn without_repeating<C: Client>() {
-    within("calls that are made once", || {
+    once::<C>(true, |client, request| client.call_once(request, soon()));
+    once::<C>(false, |client, request| client.call(request, soon()));
+}
+
+fn once<C: Client>(repeat: bool, call: fn(&C, &[u8]) -> Result<Vec<u8>, CallError>) {
+    within("calls that are made once", move || {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("socket");
-        let client = C::new(&path);
+        let client = C::with(&path, ClientConfig::builder().repeat_unseen(repeat).build().unwrap());
         let mut server = serve(&path, 3);
-        let asked = ask_by(|request| client.call_once(request, soon()), "o", |done| done >= 2000);
+        let asked = ask_by(|request| call(&client, request), "o", |done| done >= 2000);
         assert_eq!(asked.unknown, BTreeSet::new());
         println!("{} answered, {} not sent", asked.answered.len(), asked.not_sent.len());
         drop(client);

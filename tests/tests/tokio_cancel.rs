@@ -1,88 +1,19 @@
-//! Every future of the tokio flavour is given up at every point, thousands of times and under load: nothing
-//! is lost, repeated or reordered.
+//! Every future of a stream is given up at every point, thousands of times and under load: nothing is lost,
+//! repeated or reordered.
 
-use std::future::Future;
 use std::io::{Read, Write};
-use std::thread;
 
-use shmipc_sync::WaitMode;
-use tests::deadline::{start, within};
+use futures_util::StreamExt;
 use tests::impatience::Impatient;
+use tests::on_both_runtimes;
+use tests::pair::{Pair, in_both_modes};
 use tests::payload::{Random, check, fill, pattern};
 use tests::retry;
-use tests::setup::{Setup, Size};
-use tests::tokio::{CurrentThread, Kind, MultiThread};
+use tests::setup::Setup;
+use tests::tokio::Kind;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-/// A session between this flavour, on a runtime of its own, and threads.
-struct Pair {
-    runtime: tokio::runtime::Runtime,
-    ours: shmipc_async::Session,
-    theirs: shmipc_sync::Session,
-}
-
-impl Pair {
-    fn new<K: Kind>(setup: Setup) -> Self {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("socket");
-        let config = setup.config();
-        let builder = shmipc_sync::Listener::builder().config(config.clone());
-        let listener = builder.bind(&path).unwrap();
-        let accepting = start("accept", move || listener.accept().unwrap());
-        let runtime = K::start().unwrap();
-        let ours = runtime.block_on(shmipc_async::Session::connect_with(path, &config)).unwrap();
-        Self { runtime, ours, theirs: accepting.join() }
-    }
-
-    /// Runs `theirs` on a thread and `ours` as a task, to their ends.
-    fn run<T: Send + 'static>(
-        &self,
-        ours: impl Future<Output = T> + Send + 'static,
-        theirs: impl FnOnce() + Send + 'static,
-    ) -> T {
-        let theirs = start("the peer", theirs);
-        let result = self.runtime.block_on(self.runtime.spawn(ours)).unwrap();
-        theirs.join();
-        result
-    }
-}
-
-/// Runs a test in both ways to wait, with windows that are full all the time, and again until thousands of
-/// futures have been given up: how many there are to give up depends on how fast the peer is.
-fn in_both_modes(name: &str, test: fn(Setup, u64) -> u64) {
-    let rounds = within(name, move || {
-        let (mut given_up, mut rounds) = (0, 0);
-        while given_up < 2000 {
-            for wait in [WaitMode::Block, WaitMode::Adaptive] {
-                given_up += test(Setup::new(Size::Tiny).wait(wait), 7 + wait as u64 + 2 * rounds);
-            }
-            rounds += 1;
-        }
-        rounds
-    });
-    println!("{name}: {rounds} rounds");
-}
-
-macro_rules! on_both_runtimes {
-    ($($name:ident)*) => {
-        mod current_thread {
-            $(#[test]
-            fn $name() {
-                super::in_both_modes(stringify!($name), super::$name::<super::CurrentThread>);
-            })*
-        }
-        mod multi_thread {
-            $(#[test]
-            fn $name() {
-                super::in_both_modes(stringify!($name), super::$name::<super::MultiThread>);
-            })*
-        }
-    };
-}
-
-on_both_runtimes! {
-    receiving reading sending writing opening_and_ending accepting
-}
+on_both_runtimes! { in_both_modes: receiving reading sending writing }
 
 const MESSAGES: u64 = 3000;
 
@@ -95,7 +26,7 @@ fn sizes(seed: u64) -> impl Iterator<Item = usize> {
     })
 }
 
-/// `recv` and `recv_into`, by turns.
+/// `recv`, `recv_into` and `messages`, by turns.
 fn receiving<K: Kind>(setup: Setup, seed: u64) -> u64 {
     let pair = Pair::new::<K>(setup);
     let session = pair.ours.clone();
@@ -107,10 +38,14 @@ fn receiving<K: Kind>(setup: Setup, seed: u64) -> u64 {
             if number % 3 == 0 {
                 let received = retry!(impatient, stream.recv_into(&mut out)).unwrap().unwrap();
                 check(&out[..received], number, len);
-            } else {
-                let message = retry!(impatient, stream.recv());
-                check(&message.unwrap().unwrap().to_vec(), number, len);
+                continue;
             }
+            let message = if number % 3 == 1 {
+                retry!(impatient, stream.recv()).unwrap()
+            } else {
+                retry!(impatient, stream.receiver().messages().next()).map(Result::unwrap)
+            };
+            check(&message.unwrap().to_vec(), number, len);
         }
         assert!(retry!(impatient, stream.recv()).unwrap().is_none());
         impatient.given_up()
@@ -262,103 +197,4 @@ fn writing<K: Kind>(setup: Setup, seed: u64) -> u64 {
         assert!(all == expected, "bytes differ");
     });
     given_up
-}
-
-/// A stream for each request: `open_wait` while all places are taken, `finish_with`, `recv`; three tasks.
-fn opening_and_ending<K: Kind>(setup: Setup, seed: u64) -> u64 {
-    const REQUESTS: u64 = 700;
-    let pair = Pair::new::<K>(setup);
-    let session = pair.ours.clone();
-    let ours = async move {
-        let tasks: Vec<_> = (0..6)
-            .map(|task| {
-                let session = session.clone();
-                tokio::spawn(async move {
-                    let mut impatient = Impatient::new(seed + 100 * task);
-                    for number in 0..REQUESTS {
-                        let request = pattern(task << 32 | number, 8 + number as usize % 700);
-                        let opened = retry!(impatient, session.open_wait());
-                        let mut stream = opened.unwrap();
-                        retry!(impatient, stream.finish_with(&request)).unwrap();
-                        let reply = retry!(impatient, stream.recv());
-                        assert_eq!(reply.unwrap().unwrap().to_vec(), request);
-                        let end = retry!(impatient, stream.recv());
-                        assert!(end.unwrap().is_none());
-                    }
-                    impatient.given_up()
-                })
-            })
-            .collect();
-        let mut given_up = 0;
-        for task in tasks {
-            given_up += task.await.unwrap();
-        }
-        session.close(0);
-        given_up
-    };
-    let session = pair.theirs.clone();
-    pair.run(ours, move || {
-        let mut served = 0;
-        while let Ok(mut stream) = session.accept() {
-            let request = stream.recv().unwrap().unwrap().to_vec();
-            assert!(stream.recv().unwrap().is_none(), "one request");
-            stream.send(&request).unwrap();
-            stream.finish().unwrap();
-            served += 1;
-        }
-        assert_eq!(served, 6 * REQUESTS);
-    })
-}
-
-/// Three tasks accept the streams of two threads.
-fn accepting<K: Kind>(setup: Setup, seed: u64) -> u64 {
-    const STREAMS: u64 = 3000;
-    let pair = Pair::new::<K>(setup);
-    let session = pair.ours.clone();
-    let ours = async move {
-        let tasks: Vec<_> = (0..3)
-            .map(|task| {
-                let session = session.clone();
-                tokio::spawn(async move {
-                    let mut impatient = Impatient::new(seed + task);
-                    let mut seen = Vec::new();
-                    loop {
-                        let accepted = retry!(impatient, session.accept());
-                        let Ok(mut stream) = accepted else { break };
-                        let number = stream.recv().await.unwrap().unwrap().to_vec();
-                        seen.push(u64::from_ne_bytes(number.try_into().unwrap()));
-                        // Its place is free when both sides have ended it.
-                        stream.finish().unwrap();
-                        assert!(stream.recv().await.unwrap().is_none());
-                    }
-                    (seen, impatient.given_up())
-                })
-            })
-            .collect();
-        let (mut seen, mut given_up) = (Vec::new(), 0);
-        for task in tasks {
-            let (numbers, times) = task.await.unwrap();
-            seen.extend(numbers);
-            given_up += times;
-        }
-        seen.sort_unstable();
-        assert_eq!(seen, (0..STREAMS).collect::<Vec<_>>());
-        given_up
-    };
-    let session = pair.theirs.clone();
-    pair.run(ours, move || {
-        thread::scope(|scope| {
-            for half in 0..2 {
-                let session = &session;
-                scope.spawn(move || {
-                    for number in (half..STREAMS).step_by(2) {
-                        let mut stream = session.open_wait().unwrap();
-                        stream.sender().finish_with(&number.to_ne_bytes()).unwrap();
-                        assert!(stream.recv().unwrap().is_none());
-                    }
-                });
-            }
-        });
-        session.close(0);
-    })
 }

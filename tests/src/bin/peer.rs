@@ -19,7 +19,10 @@ use tests::proc::allow_descriptors;
 use tests::scripted::obey;
 use tests::serving;
 use tests::setup::{Setup, Size, left_alone_config};
-use tests::tokio::{CurrentThread, Kind, MultiThread, Tokio};
+use tests::tokio::{CurrentThread, InTasks, Kind, MultiThread, Tokio};
+
+type InCurrent = InTasks<CurrentThread>;
+type InMulti = InTasks<MultiThread>;
 
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -32,6 +35,8 @@ fn main() {
                 Blocking::NAME => there_alone::<Blocking>(name, setup, path),
                 CurrentThread::NAME => there_alone::<Tokio<CurrentThread>>(name, setup, path),
                 MultiThread::NAME => there_alone::<Tokio<MultiThread>>(name, setup, path),
+                InCurrent::NAME => there_alone::<Tokio<InCurrent>>(name, setup, path),
+                InMulti::NAME => there_alone::<Tokio<InMulti>>(name, setup, path),
                 _ => panic!("unknown flavour: {flavour}"),
             }
         }
