@@ -182,6 +182,8 @@ fn nobody_takes_over<K: Kind>() -> u64 {
                 Some(listener) => assert_eq!(listener.unwrap().generation(), 2),
             }
         }
+        // It has heard of all who came before this one.
+        drop(bind(&mut impatient, || Listener::bind_upgradable(place.path())).await);
     });
     until("the server holds no more than before", || Held::by(server.pid()) == before);
     let next = place.next(2);
