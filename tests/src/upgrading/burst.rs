@@ -193,6 +193,9 @@ mod tests {
             }
         }
 
+        /// There is no room beyond the burst.
+        fn fill(&mut self, _: usize) {}
+
         fn finish(&mut self) {}
     }
 
