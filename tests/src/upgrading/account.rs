@@ -1,6 +1,5 @@
 //! What has become of every message, by the notes of both sides.
 
-use std::collections::HashMap;
 use std::fmt;
 
 use super::message::Name;
@@ -52,16 +51,26 @@ impl Sum {
 
     pub(super) fn count(done: &[Name], outcomes: &[[u32; 4]]) -> Self {
         let mut sum = Self::default();
-        let mut times: HashMap<Name, u32> = HashMap::new();
-        let mut next: HashMap<[u32; 2], u32> = HashMap::new();
-        for &name in done {
-            *times.entry(name).or_default() += 1;
-            let next = next.entry([name[0], name[1]]).or_default();
-            sum.reordered += u64::from(name[2] > *next);
-            *next = name[2] + 1;
+        let (mut done, mut outcomes) = (done.to_vec(), outcomes.to_vec());
+        // Those of a stream stay in the order in which they were done.
+        done.sort_by_key(|&[client, stream, _]| [client, stream]);
+        for of_stream in done.chunk_by(|one, other| one[..2] == other[..2]) {
+            let mut next = 0;
+            for [_, _, sequence] in of_stream {
+                sum.reordered += u64::from(*sequence > next);
+                next = sequence + 1;
+            }
         }
-        for &[client, stream, sequence, outcome] in outcomes {
-            let times = times.remove(&[client, stream, sequence]).unwrap_or(0);
+        done.sort();
+        outcomes.sort();
+        let mut done = done.chunk_by(|one, other| one == other).peekable();
+        for [client, stream, sequence, outcome] in outcomes {
+            let name = [client, stream, sequence];
+            // Nobody has reported them.
+            while done.next_if(|same| same[0] < name).is_some() {
+                sum.lost += 1;
+            }
+            let times = done.next_if(|same| same[0] == name).map_or(0, <[Name]>::len);
             let failed = [Outcome::NotSent as u32, Outcome::Refused as u32].contains(&outcome);
             let broken = outcome == Outcome::Broken as u32;
             let count = match times {
@@ -76,7 +85,7 @@ impl Sum {
             };
             *count += 1;
         }
-        sum.lost += times.len() as u64;
+        sum.lost += done.count() as u64;
         sum
     }
 
