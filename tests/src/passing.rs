@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use shmipc_async::{Client, ClientConfig};
 use shmipc_core::error::DrainError;
-use shmipc_sync::{Config, Listener, Session, SessionError, Stream};
+use shmipc_sync::{Config, ListenError, Listener, Session, SessionError, Stream};
 
-use crate::deadline::{PATIENCE, Running, start};
+use crate::deadline::{PATIENCE, Running, start, until};
 use crate::setup::{Setup, Size};
 
 /// A client of such a server, with so many sessions. It neither pauses for long nor runs out of time.
@@ -82,8 +82,7 @@ impl Shared {
     fn run(&self) {
         thread::scope(|scope| {
             loop {
-                let builder = Listener::builder().config(self.config.clone());
-                let listener = Arc::new(builder.bind(&self.path).expect("the path is free"));
+                let listener = Arc::new(self.bind());
                 *self.listener.lock().expect("no panic") = Some(Arc::clone(&listener));
                 if self.stops.load(Ordering::SeqCst) {
                     return;
@@ -97,6 +96,20 @@ impl Shared {
                 listener.close();
             }
         });
+    }
+
+    fn bind(&self) -> Listener {
+        let mut bound = None;
+        until("the path is free", || {
+            let builder = Listener::builder().config(self.config.clone());
+            bound = match builder.bind(&self.path) {
+                // A process that another test starts has the lock too, until it runs its program.
+                Err(ListenError::InUse { .. }) => None,
+                bound => Some(bound.expect("a listener")),
+            };
+            bound.is_some()
+        });
+        bound.expect("just made")
     }
 
     fn serve(&self, session: &Session) {
