@@ -38,7 +38,7 @@ async fn bind<F: Future<Output = Result<Listener, ListenError>>>(
 ) -> Listener {
     loop {
         match retry!(impatient, next()) {
-            // The one that was given up before has not been noticed to be gone.
+            // A child of another test, forked just now, holds the connection of the one that was given up before.
             Err(ListenError::UpgradeRefused(UpgradeRefusal::InProgress)) => {}
             bound => return bound.unwrap(),
         }

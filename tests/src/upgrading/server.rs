@@ -5,9 +5,8 @@ use std::io::{self, Write};
 use std::path::Path;
 use std::sync::Arc;
 use std::thread;
-use std::time::Duration;
 
-use shmipc_core::error::{ListenError, UpgradeRefusal};
+use shmipc_core::error::ListenError;
 use shmipc_core::steps::{Step, stop_at};
 
 use super::message::{name, sign};
@@ -62,15 +61,7 @@ impl Role {
 
     fn block(self) {
         use shmipc_sync::{Drained, Listener};
-        let listener = loop {
-            match Listener::bind_upgradable(self.place.socket()) {
-                // Of a successor that was killed, the predecessor may not know yet.
-                Err(ListenError::UpgradeRefused(UpgradeRefusal::InProgress)) => {
-                    thread::sleep(Duration::from_millis(1));
-                }
-                listener => break listener.expect("a place in the row"),
-            }
-        };
+        let listener = Listener::bind_upgradable(self.place.socket()).expect("a place in the row");
         self.at("bound");
         if self.pause == "asked" {
             // Asks the predecessor to stop, and does not look whether it has.
@@ -106,14 +97,8 @@ impl Role {
 
     async fn wait(self) {
         use shmipc_async::{Drained, Listener};
-        let listener = loop {
-            match Listener::bind_upgradable(self.place.socket()).await {
-                Err(ListenError::UpgradeRefused(UpgradeRefusal::InProgress)) => {
-                    tokio::time::sleep(Duration::from_millis(1)).await;
-                }
-                listener => break listener.expect("a place in the row"),
-            }
-        };
+        let listener = Listener::bind_upgradable(self.place.socket()).await;
+        let listener = listener.expect("a place in the row");
         self.at("bound");
         listener.ready().await.expect("the turn");
         self.at("serving");

@@ -21,8 +21,9 @@ impl Acceptor {
     }
 
     /// Whether this listener accepts: at once if it has bound its socket itself; if it takes over from
-    /// a running server, after that one has stopped, which this asks for. Never blocks; to be
-    /// called again when the descriptor becomes readable, or at the next deadline.
+    /// a running server, after that one has stopped, which this asks for. True as well if it has accepted, and a
+    /// successor has come so soon that it serves already. Never blocks; to be called again when the descriptor becomes
+    /// readable, or at the next deadline.
     ///
     /// # Errors
     /// As [`try_accept`](Self::try_accept).
@@ -34,7 +35,7 @@ impl Acceptor {
             if !inner.ready.is_empty() {
                 self.signal(inner, true)?;
             }
-            Ok(inner.accepts)
+            Ok(inner.accepts || inner.is_followed())
         })
     }
 

@@ -6,6 +6,7 @@ use std::time::Instant;
 use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollFlags};
 
+use crate::config::Config;
 use crate::error::{ListenError, OsError, UpgradeRefusal};
 use crate::handshake::is_own_or_root;
 use crate::link;
@@ -14,7 +15,7 @@ use crate::upgrade::{Heard, Line, Message, Side, plain_frame};
 
 use super::super::SHORTAGE_PAUSE;
 use super::super::handshakes::is_shortage;
-use super::{AFTER, DOOR, Neighbour, Upgrades};
+use super::{AFTER, DOOR, Main, Neighbour, Upgrades};
 
 impl Upgrades {
     pub(super) fn watch_door(&mut self, epoll: &Epoll) -> Result<(), ListenError> {
@@ -28,9 +29,20 @@ impl Upgrades {
     }
 
     /// Takes in who has connected to the upgrade socket.
-    pub(super) fn open_door(&mut self, epoll: &Epoll, now: Instant) -> Result<(), ListenError> {
+    pub(super) fn open_door(
+        &mut self,
+        main: Main<'_>,
+        config: &Config,
+        epoll: &Epoll,
+        now: Instant,
+    ) -> Result<(), ListenError> {
         while self.accepts() && self.door_closed_until.is_none() {
             let taken = mem::accept(self.door.socket.as_fd());
+            if taken.is_ok() {
+                // One that was gone when this one came is not in its way.
+                self.listen_to(Side::After, config, epoll, now)?;
+                self.speak_to(Side::After, main, epoll, now)?;
+            }
             let admitted = match taken {
                 Ok(socket) => self.admit(socket, epoll, now),
                 Err(Errno::EAGAIN) => break,

@@ -172,7 +172,7 @@ impl Upgrades {
         if self.door_closed_until.take_if(|until| now >= *until).is_some() {
             self.door_watched = false;
         }
-        self.open_door(epoll, now)?;
+        self.open_door(main, config, epoll, now)?;
         for side in [Side::Before, Side::After] {
             let neighbour = self.neighbour(side);
             neighbour.retry_at.take_if(|at| now >= *at);
