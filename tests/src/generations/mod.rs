@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use shmipc_sync::{Delivery, OpenError, Session, SessionError, Stream};
+use shmipc_sync::{Config, Delivery, OpenError, Session, SessionError, Stream};
 
 use crate::child::Peer;
-use crate::deadline::{Running, start, until};
+use crate::deadline::{PATIENCE, Running, start, until};
 
 /// A place where generations of servers listen, one after the other.
 #[derive(Debug)]
@@ -157,8 +157,11 @@ pub fn exchange(stream: &mut Stream) -> u64 {
 /// certainly not seen is repeated; every other failure fails the test.
 #[track_caller]
 pub fn ask(path: &Path, session: &mut Option<Session>) -> u64 {
+    // As long as it takes on a busy machine.
+    let config = Config::default().with_connect_timeout(PATIENCE);
+    let connect = || Session::connect_with(path, &config).expect("connected");
     loop {
-        let current = session.get_or_insert_with(|| Session::connect(path).expect("connected"));
+        let current = session.get_or_insert_with(connect);
         let mut stream = match current.open() {
             Ok(stream) => stream,
             Err(OpenError::GoingAway | OpenError::Session(SessionError::ClosedByPeer(0))) => {

@@ -42,8 +42,8 @@ impl Siege {
             drop(session);
             server.line("ended closed");
         }
+        until("the first sessions are gone", || Held::by(server.pid()).mappings == 0);
         let before = Held::by(server.pid());
-        assert_eq!(before.mappings, 0);
         let (over, exchanged) = (Arc::default(), Arc::default());
         let neighbour = {
             let (over, exchanged) = (Arc::clone(&over), Arc::clone(&exchanged));

@@ -236,3 +236,14 @@ pub(super) fn failed(failure: Failure) -> ListenError {
         Failure::Closed => ListenError::Closed,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Who comes when a successor stands still connects to whoever serves then.
+    #[test]
+    fn a_turn_ends_before_clients_give_up() {
+        assert!(TURN + Duration::from_secs(1) < Config::default().connect_timeout());
+    }
+}
