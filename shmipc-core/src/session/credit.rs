@@ -21,12 +21,21 @@ pub struct SendCredit {
     /// Cumulative charge, of what was published or is held by a reservation.
     taken: u64,
     window: u64,
+    /// An honest reader announces a grant that exceeds the last one by more than this.
+    due: u64,
 }
 
 impl SendCredit {
-    /// Nothing sent, the first window granted.
-    pub const fn new(window: u32) -> Self {
-        Self { limit: window as u64, taken: 0, window: window as u64 }
+    /// Of a stream: nothing sent, the first window granted.
+    pub const fn stream(window: u32) -> Self {
+        let due = stream_due(window);
+        Self { limit: window as u64, taken: 0, window: window as u64, due }
+    }
+
+    /// Of a session: nothing sent, the first window granted.
+    pub const fn session(window: u32) -> Self {
+        let due = session_due(window);
+        Self { limit: window as u64, taken: 0, window: window as u64, due }
     }
 
     /// What is left; negative after the session's overdraft.
@@ -53,9 +62,12 @@ impl SendCredit {
     /// A cumulative grant of the reader, whole.
     ///
     /// # Errors
-    /// [`PeerMisbehaved::WindowUpdate`] if it takes credit back or exceeds what it can have seen.
+    /// [`PeerMisbehaved::WindowUpdate`] if it takes credit back, exceeds what the reader can have seen, or adds
+    /// less than an honest reader announces at one time (C2): such updates would cost the reader nothing, and
+    /// could come without end.
     pub fn update(&mut self, limit: u64) -> Result<(), PeerMisbehaved> {
-        if limit < self.limit || limit > self.taken.saturating_add(self.window) {
+        let least = self.limit.saturating_add(self.due);
+        if limit <= least || limit > self.taken.saturating_add(self.window) {
             return Err(PeerMisbehaved::WindowUpdate);
         }
         self.limit = limit;
@@ -70,6 +82,22 @@ impl SendCredit {
         let ahead = units.wrapping_sub((self.limit / 64) as u32);
         self.update(self.limit + u64::from(ahead) * 64)
     }
+
+    /// The same with another threshold for updates.
+    #[cfg(test)]
+    pub(crate) const fn with_due(self, due: u64) -> Self {
+        Self { due, ..self }
+    }
+}
+
+/// More than so much held back of a stream's window makes an update due (C2).
+const fn stream_due(window: u32) -> u64 {
+    window as u64 / 2
+}
+
+/// More than so much held back of a session's window makes an update due (C2).
+const fn session_due(window: u32) -> u64 {
+    window as u64 / 8
 }
 
 /// The reader's side.
@@ -94,7 +122,7 @@ impl RecvCredit {
             taken: 0,
             announced: window as u64,
             window: window as u64,
-            due: window as u64 / 2,
+            due: stream_due(window),
         }
     }
 
@@ -105,7 +133,7 @@ impl RecvCredit {
             taken: 0,
             announced: window as u64,
             window: window as u64,
-            due: window as u64 / 8,
+            due: session_due(window),
         }
     }
 
@@ -185,7 +213,7 @@ mod tests {
     #[test]
     fn everything_taken_leaves_room_for_any_record() {
         let window = 1024;
-        let (mut send, mut recv) = (SendCredit::new(window), RecvCredit::stream(window));
+        let (mut send, mut recv) = (SendCredit::stream(window), RecvCredit::stream(window));
         for len in (0..5000u32).step_by(37) {
             let amount = charge(len, window);
             assert!(send.left() >= amount as i64, "a record of {len} bytes could not start");
@@ -201,7 +229,7 @@ mod tests {
     #[test]
     fn one_update_at_most_is_unread() {
         let window = 1024;
-        let (mut send, mut recv) = (SendCredit::new(window), RecvCredit::stream(window));
+        let (mut send, mut recv) = (SendCredit::stream(window), RecvCredit::stream(window));
         let mut updates = Vec::new();
         while send.left() >= 512 {
             send.take(512);
@@ -214,11 +242,22 @@ mod tests {
 
     #[test]
     fn lies_are_named() {
-        let mut send = SendCredit::new(1024);
+        let mut send = SendCredit::stream(1024);
         assert_eq!(send.update(1023), Err(PeerMisbehaved::WindowUpdate));
         assert_eq!(send.update(1025), Err(PeerMisbehaved::WindowUpdate));
         let mut recv = RecvCredit::stream(1024);
         recv.charge(1024, 0).unwrap();
         assert_eq!(recv.charge(64, 0), Err(PeerMisbehaved::CreditOverrun));
+    }
+
+    #[test]
+    fn an_update_that_adds_less_than_an_honest_one_is_refused() {
+        for (mut send, due) in [(SendCredit::stream(1024), 512), (SendCredit::session(1024), 128)] {
+            send.take(1024);
+            for more in [0, 64, due] {
+                assert_eq!(send.update(1024 + more), Err(PeerMisbehaved::WindowUpdate), "{more}");
+            }
+            assert_eq!(send.update(1024 + due + 64), Ok(()));
+        }
     }
 }

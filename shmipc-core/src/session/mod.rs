@@ -69,6 +69,9 @@ pub(crate) struct Effects {
     pub head: Option<u64>,
     /// Our returns were published up to here.
     pub returned: Option<u64>,
+    /// What the peer said may let reservations go on: the queue is to be settled before the lock is released, once
+    /// for all records of a drain.
+    pub settle: bool,
     /// Unread extents are to be moved to the heap.
     pub evict: bool,
     /// So much has been drained that it is time for a look at the socket.

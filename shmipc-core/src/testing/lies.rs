@@ -150,8 +150,10 @@ impl Lies {
         let (kind, flags, value) = match byte {
             64..=75 | 80..=87 | 16..=47 if mute => (Kind::Open, Flags::OPEN, 0),
             0..=15 if fresh => (Kind::Open, Flags::OPEN, 0),
-            16..=47 => (Kind::Window, Flags::none(), u64::from(self.geometry.stream_window / 64)),
-            48..=55 => (Kind::SessionWindow, Flags::none(), 0),
+            16..=19 => (Kind::Window, Flags::none(), self.update(script)),
+            20..=47 => (Kind::Stop, Flags::none(), 7),
+            48..=49 => (Kind::SessionWindow, Flags::none(), 0),
+            50..=55 => (Kind::Need, Flags::none(), 0),
             56..=63 => (Kind::Need, Flags::none(), 0),
             64..=71 => (Kind::Finish, Flags::none(), 0),
             72..=75 if fresh => (Kind::Finish, Flags::OPEN, 0),
@@ -179,6 +181,12 @@ impl Lies {
         kind as u64 | flags << 8 | value << 32
     }
 
+    /// Credit of a stream, in units of 64 bytes: somewhat more than half of a window, or anything.
+    fn update(&self, script: &Script) -> u64 {
+        let window = u64::from(self.geometry.stream_window / 64);
+        window + if script.one_in(4) { u64::from(script.byte()) } else { window / 2 + 1 }
+    }
+
     /// The stream of a record.
     fn stream(&mut self, kind: u8, script: &Script) -> u64 {
         let byte = script.byte();
@@ -186,8 +194,9 @@ impl Lies {
             return script.word();
         }
         if kind == Kind::SessionWindow as u8 {
-            let more = if byte < 64 { 64 * u64::from(script.byte()) } else { 0 };
-            return u64::from(self.geometry.unread_max) + more;
+            // Honest only if so much was sent.
+            let more = if byte < 64 { script.byte() } else { 9 };
+            return u64::from(self.geometry.unread_max) + 64 * u64::from(more);
         }
         let place = usize::from(byte) % PLACES;
         if self.header >> 8 & 1 == 1 {

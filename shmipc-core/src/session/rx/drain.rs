@@ -34,6 +34,9 @@ impl<O: MemoryMut + Clone, P: Memory + Clone> Rx<O, P> {
         if self.reader.head() != before {
             effects.head = Some(self.reader.head());
         }
+        if std::mem::take(&mut effects.settle) {
+            feeds.tx().settle_or_end(effects);
+        }
         result
     }
 
@@ -95,9 +98,7 @@ impl<O: MemoryMut + Clone, P: Memory + Clone> Rx<O, P> {
     ) -> Result<Option<Entry>, PeerMisbehaved> {
         let header = record.header;
         if header.kind == Kind::SessionWindow {
-            let mut tx = feeds.tx();
-            tx.on_session_window(header.stream)?;
-            tx.settle(effects)?;
+            effects.settle |= feeds.tx().on_session_window(header.stream)?;
             return Ok(None);
         }
         if header.kind == Kind::Need {
@@ -129,11 +130,10 @@ impl<O: MemoryMut + Clone, P: Memory + Clone> Rx<O, P> {
             Kind::Window | Kind::Stop => {
                 if let Some(key) = key {
                     let mut tx = feeds.tx();
-                    match header.kind {
+                    effects.settle |= match header.kind {
                         Kind::Stop => tx.on_stop(key, header.value),
                         _ => tx.on_window(key, header.value)?,
-                    }
-                    tx.settle(effects)?;
+                    };
                 }
             }
             Kind::Open | Kind::Pad | Kind::SessionWindow | Kind::Need => {}

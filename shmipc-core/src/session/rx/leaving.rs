@@ -95,6 +95,7 @@ impl<O: MemoryMut + Clone, P: Memory + Clone> Rx<O, P> {
         // the peer leaves.
         tx.openers.wake(effects);
         effects.wakers.append(&mut self.end_wakers);
+        effects.settle = false;
         tx.settle(effects)
     }
 }

@@ -121,6 +121,9 @@ impl<O: MemoryMut + Clone, P: Memory + Clone> Rx<O, P> {
         }
         self.put_aside = true;
         self.peer_ended(key, feeds, effects);
+        if std::mem::take(&mut effects.settle) {
+            feeds.tx().settle_or_end(effects);
+        }
     }
 
     /// Takes memory back that was handed out with a message, for the next of its size.
@@ -240,7 +243,7 @@ impl<O: MemoryMut + Clone, P: Memory + Clone> Rx<O, P> {
         if let Some(stream) = self.streams.get_mut(key) {
             stream.writing = false;
         }
-        self.release(key, tx, effects);
+        self.release_and_settle(key, tx, effects);
     }
 
     /// The application let the receiving half go: what is unread goes back.
@@ -256,7 +259,7 @@ impl<O: MemoryMut + Clone, P: Memory + Clone> Rx<O, P> {
             stream.received = false;
             stream.wake(&self.crowd, effects);
         }
-        self.release(key, tx, effects);
+        self.release_and_settle(key, tx, effects);
     }
 
     /// The application asks the peer to stop: what is unread goes back. The stream stays, because the
@@ -293,7 +296,16 @@ impl<O: MemoryMut + Clone, P: Memory + Clone> Rx<O, P> {
         }
     }
 
-    /// Forgets a stream when both directions are over and the application has let it go.
+    /// Forgets a stream that the application lets go of, if it is over.
+    fn release_and_settle(&mut self, key: usize, tx: &mut Tx<O, P>, effects: &mut Effects) {
+        self.release(key, tx, effects);
+        if std::mem::take(&mut effects.settle) {
+            tx.settle_or_end(effects);
+        }
+    }
+
+    /// Forgets a stream when both directions are over and the application has let it go. The caller settles if
+    /// `effects` says so.
     pub(super) fn release(&mut self, key: usize, tx: &mut Tx<O, P>, effects: &mut Effects) {
         let Some(stream) = self.streams.get(key) else { return };
         let unheard = !tx.is_announced(key);
@@ -321,7 +333,7 @@ impl<O: MemoryMut + Clone, P: Memory + Clone> Rx<O, P> {
                     self.free.push_back(id.place());
                     if tx.openers.are_waiting() {
                         tx.openers.on_released(free_at);
-                        tx.settle_or_end(effects);
+                        effects.settle = true;
                     }
                 }
             }

@@ -1,7 +1,8 @@
 //! For checks of what is conserved.
 
 use crate::mem::{Memory, MemoryMut};
-use crate::session::StreamId;
+use crate::queue::Header;
+use crate::session::{Effects, StreamId};
 
 use super::{Grant, Tx};
 
@@ -30,6 +31,13 @@ impl<O: MemoryMut + Clone, P: Memory + Clone> Tx<O, P> {
     /// Allows a plea for memory that is of no use.
     pub(crate) fn test_may_plead(&mut self) {
         self.plea.useful = true;
+    }
+
+    /// Publishes a control record that no rule asks for.
+    pub(crate) fn test_say(&mut self, header: Header) {
+        let mut effects = Effects::default();
+        self.put_control(header, &mut effects);
+        assert_eq!(effects.misdeed, None, "there is room");
     }
 
     /// What each stream has been charged.

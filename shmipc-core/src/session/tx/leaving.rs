@@ -36,7 +36,10 @@ impl<O: MemoryMut + Clone, P: Memory + Clone> Tx<O, P> {
 
     /// The peer will never see this stream (G5): nothing is sent on it any more, and nothing is owed.
     pub(crate) fn refuse(&mut self, key: usize) {
-        self.stream(key).direction = Direction::Unseen;
+        let stream = self.stream(key);
+        stream.direction = Direction::Unseen;
+        let serial = stream.serial;
+        self.unpark(key, serial);
     }
 
     // --- when we leave -------------------------------------------------------------------------
@@ -53,10 +56,12 @@ impl<O: MemoryMut + Clone, P: Memory + Clone> Tx<O, P> {
     pub(super) fn end_direction(&mut self, key: usize, effects: &mut Effects) {
         let stream = self.stream(key);
         stream.direction = Direction::Ended;
-        if stream.theirs {
+        let (theirs, serial) = (stream.theirs, stream.serial);
+        if theirs {
             self.serving -= 1;
             self.wake_if_served(effects);
         }
+        self.unpark(key, serial);
     }
 
     fn wake_if_served(&mut self, effects: &mut Effects) {

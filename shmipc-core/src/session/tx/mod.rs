@@ -17,7 +17,7 @@ use crate::queue::{Header, Kind, RecordWriter};
 
 use super::openers::Openers;
 use super::tickets::{State, Tickets};
-use super::{Effects, SendCredit, SendStats, StreamId};
+use super::{Effects, SendCredit, SendStats, StreamId, charge};
 
 /// Buffers kept for small reservations, each of `inline_max` at most.
 const BUFFERS: usize = 4;
@@ -29,6 +29,16 @@ pub(crate) enum Ask {
     Data(u32),
     /// A record that opens the stream and says nothing else.
     Open,
+}
+
+impl Ask {
+    /// What a stream with this window is charged for it.
+    fn charge(self, window: u32) -> u64 {
+        match self {
+            Self::Data(len) => charge(len, window),
+            Self::Open => 0,
+        }
+    }
 }
 
 /// Everything one record needs, granted in one step (C3).
@@ -139,6 +149,9 @@ pub(crate) struct Tx<O = Arc<OwnMapping>, P = Arc<PeerMapping>> {
     pub(crate) pleas: u64,
     /// Times an event word was written for somebody who waits.
     pub(crate) armings: u64,
+    /// Times a reservation was looked at.
+    #[cfg(test)]
+    pub(crate) attempts: u64,
 }
 
 impl<O: MemoryMut + Clone, P: Memory + Clone> Tx<O, P> {
@@ -148,7 +161,7 @@ impl<O: MemoryMut + Clone, P: Memory + Clone> Tx<O, P> {
             own: own.clone(),
             returns: ReturnReader::new(peer.clone(), out, incoming),
             arena: Arena::new(out),
-            credit: SendCredit::new(out.unread_max),
+            credit: SendCredit::session(out.unread_max),
             streams: Vec::new(),
             serial: 0,
             tickets: Tickets::default(),
@@ -165,6 +178,8 @@ impl<O: MemoryMut + Clone, P: Memory + Clone> Tx<O, P> {
             waits: Waits::default(),
             pleas: 0,
             armings: 0,
+            #[cfg(test)]
+            attempts: 0,
         }
     }
 
@@ -182,7 +197,7 @@ impl<O: MemoryMut + Clone, P: Memory + Clone> Tx<O, P> {
         if self.streams.len() <= key {
             self.streams.resize_with(key + 1, || None);
         }
-        let credit = SendCredit::new(self.geometry.stream_window);
+        let credit = SendCredit::stream(self.geometry.stream_window);
         self.serial += 1;
         self.serving += if theirs { 2 } else { 0 };
         self.streams[key] = Some(TxStream {
@@ -287,26 +302,37 @@ impl<O: MemoryMut + Clone, P: Memory + Clone> Tx<O, P> {
 
     // --- what the peer says --------------------------------------------------------------------
 
-    /// The peer granted credit to a stream.
-    pub(crate) fn on_window(&mut self, key: usize, units: u32) -> Result<(), PeerMisbehaved> {
-        self.stream(key).credit.update_units(units)
+    /// The peer granted credit to a stream. True if a reservation may fit now: then the caller settles.
+    pub(crate) fn on_window(&mut self, key: usize, units: u32) -> Result<bool, PeerMisbehaved> {
+        let stream = self.stream(key);
+        stream.credit.update_units(units)?;
+        let serial = stream.serial;
+        Ok(self.unpark(key, serial))
     }
 
-    /// The peer granted credit to the session.
-    pub(crate) fn on_session_window(&mut self, grant: u64) -> Result<(), PeerMisbehaved> {
-        self.credit.update(grant)
+    /// The peer granted credit to the session. True if a reservation may fit now: then the caller settles.
+    pub(crate) fn on_session_window(&mut self, grant: u64) -> Result<bool, PeerMisbehaved> {
+        self.credit.update(grant)?;
+        Ok(!self.tickets.is_idle())
     }
 
-    /// The peer does not read a stream any more.
-    pub(crate) fn on_stop(&mut self, key: usize, code: u32) {
-        self.stream(key).stopped.get_or_insert(code);
+    /// The peer does not read a stream any more. True if a reservation is to be told: then the caller settles.
+    pub(crate) fn on_stop(&mut self, key: usize, code: u32) -> bool {
+        let stream = self.stream(key);
+        if stream.stopped.is_some() {
+            return false;
+        }
+        stream.stopped = Some(code);
+        let serial = stream.serial;
+        self.unpark(key, serial);
+        !self.tickets.is_idle()
     }
 
     /// The session is over: nothing more is published, and everybody who waits is told.
     pub(crate) fn end(&mut self, error: SessionError, effects: &mut Effects) {
         self.over.get_or_insert(error);
         self.openers.wake(effects);
-        while let Some(id) = self.tickets.nth(0) {
+        while let Some(id) = self.tickets.any() {
             let state = State::Failed(error.into());
             effects.wakers.extend(self.tickets.answer(id, state));
         }

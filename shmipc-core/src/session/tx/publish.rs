@@ -24,13 +24,16 @@ impl<O: MemoryMut + Clone, P: Memory + Clone> Tx<O, P> {
             self.ungrant(key, grant, effects);
             return Err(error);
         }
-        let waiting = !self.tickets.is_idle();
         let window = self.geometry.stream_window;
         let (fewer, less) = (footprint(len), charge(len, window));
         let shrunk = grant.footprint > fewer;
         self.credit.untake(grant.footprint - fewer);
         let stream = self.stream(key);
         stream.credit.untake(grant.charge - less);
+        if grant.charge > less {
+            self.unpark(key, grant.serial);
+        }
+        let stream = self.stream(key);
         stream.in_message = flags.contains(Flags::MORE);
         stream.records += 1;
         stream.bytes += u64::from(len);
@@ -79,7 +82,7 @@ impl<O: MemoryMut + Clone, P: Memory + Clone> Tx<O, P> {
         self.bytes += u64::from(len);
         effects.tail = self.writer.publish().or(effects.tail);
         self.writer.warm();
-        if waiting {
+        if !self.tickets.is_idle() {
             self.settle_or_end(effects);
         }
         Ok(())

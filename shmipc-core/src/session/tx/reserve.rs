@@ -38,8 +38,8 @@ impl<O: MemoryMut + Clone, P: Memory + Clone> Tx<O, P> {
         ask: Ask,
         effects: &mut Effects,
     ) -> Result<Option<Grant>, SendError> {
-        self.check(key)?;
-        if !self.tickets.is_idle() {
+        let serial = self.check(key)?.serial;
+        if !self.tickets.is_first(serial) {
             return Ok(None);
         }
         let granted = self.grant_unless(key, ask, [false; 2]).map_err(|misdeed| {
@@ -85,7 +85,7 @@ impl<O: MemoryMut + Clone, P: Memory + Clone> Tx<O, P> {
         let size = 16 + u64::from(len).next_multiple_of(16);
         // Whoever waits for the last stream to end is woken by `commit`.
         let watched = flags.contains(Flags::FIN) && !self.served_wakers.is_empty();
-        if !credit || watched || !self.tickets.is_idle() {
+        if !credit || watched || !self.tickets.is_first(stream.serial) {
             return Ok(false);
         }
         let writer = &mut self.writer;
@@ -175,10 +175,13 @@ impl<O: MemoryMut + Clone, P: Memory + Clone> Tx<O, P> {
     /// Leaves the queue, giving back what was granted.
     pub(crate) fn cancel(&mut self, id: TicketId, effects: &mut Effects) {
         let ticket = self.tickets.get(id);
-        let stream = ticket.stream;
+        let (key, serial) = (ticket.stream, ticket.serial);
         effects.stale.extend(ticket.waker.take());
-        match self.tickets.remove(id) {
-            State::Granted(grant) => self.ungrant(stream, grant, effects),
+        let state = self.tickets.remove(id);
+        // Those behind it may ask for less.
+        self.unpark(key, serial);
+        match state {
+            State::Granted(grant) => self.ungrant(key, grant, effects),
             State::Grow(plan) => {
                 self.arena.give_up(plan);
                 self.settle_or_end(effects);
@@ -187,12 +190,26 @@ impl<O: MemoryMut + Clone, P: Memory + Clone> Tx<O, P> {
         }
     }
 
+    /// Has scans look again at reservations of a stream that its credit may suffice for now, or that will never
+    /// be granted because it is over. True if there are any.
+    pub(super) fn unpark(&mut self, key: usize, serial: u64) -> bool {
+        let window = self.geometry.stream_window;
+        let open = self.check_serial(key, serial).is_ok();
+        let credit = self.streams[key].as_ref().map_or(0, |stream| stream.credit.left());
+        let mut left = credit;
+        self.tickets.unpark(serial, |ask| {
+            left -= ask.charge(window) as i64;
+            !open || left >= 0
+        })
+    }
+
     /// Gives back what a reservation was granted and did not use.
     pub(crate) fn ungrant(&mut self, key: usize, grant: Grant, effects: &mut Effects) {
         self.writer.ungrant(grant.ring);
         self.credit.untake(grant.footprint);
         if let Some(stream) = self.streams[key].as_mut().filter(|s| s.serial == grant.serial) {
             stream.credit.untake(grant.charge);
+            self.unpark(key, grant.serial);
         }
         if let Some(extent) = grant.extent {
             self.arena.release(extent);
@@ -236,19 +253,24 @@ impl<O: MemoryMut + Clone, P: Memory + Clone> Tx<O, P> {
     ) -> Result<(Option<u64>, Option<u64>), PeerMisbehaved> {
         let (mut head, mut returned) = (self.openers.event(), None);
         let (mut blocked, mut planned) = ([false; 2], false);
-        let mut index = 0;
-        while let Some(id) = self.tickets.nth(index) {
+        let mut next = 0;
+        while let Some(id) = self.tickets.next(next) {
             let ticket = self.tickets.get(id);
-            let (key, serial, ask) = (ticket.stream, ticket.serial, ticket.ask);
+            let (key, serial, age, ask) = (ticket.stream, ticket.serial, ticket.age, ticket.ask);
+            next = age + 1;
             if matches!(ticket.state, State::Grow(_) | State::Growing) {
                 planned |= matches!(ticket.state, State::Grow(_));
                 blocked[Region::Small as usize] = true;
                 blocked[Region::Dedicated as usize] = true;
-                index += 1;
                 continue;
             }
             if let Err(error) = self.check_serial(key, serial) {
                 effects.wakers.extend(self.tickets.answer(id, State::Failed(error)));
+                continue;
+            }
+            if matches!(ask, Ask::Data(_)) && self.tickets.is_behind(serial, age) {
+                self.count_wait(id, &Lack::Stream);
+                self.tickets.park(id);
                 continue;
             }
             let lack = match self.grant_unless(key, ask, blocked)? {
@@ -260,7 +282,7 @@ impl<O: MemoryMut + Clone, P: Memory + Clone> Tx<O, P> {
             };
             self.count_wait(id, &lack);
             match lack {
-                Lack::Stream => {}
+                Lack::Stream => self.tickets.park(id),
                 Lack::Session => break,
                 Lack::Memory(region) => {
                     blocked[region as usize] = true;
@@ -289,7 +311,6 @@ impl<O: MemoryMut + Clone, P: Memory + Clone> Tx<O, P> {
                     break;
                 }
             }
-            index += 1;
         }
         Ok((head, returned))
     }
@@ -328,6 +349,10 @@ impl<O: MemoryMut + Clone, P: Memory + Clone> Tx<O, P> {
         ask: Ask,
         blocked: [bool; 2],
     ) -> Result<Result<Grant, Lack>, PeerMisbehaved> {
+        #[cfg(test)]
+        {
+            self.attempts += 1;
+        }
         let Ask::Data(len) = ask else { return self.grant(key, ask, Place::Inside) };
         let region = self.arena.region_of(len);
         let blocked = blocked[region as usize];
@@ -361,13 +386,14 @@ impl<O: MemoryMut + Clone, P: Memory + Clone> Tx<O, P> {
         place: Place,
     ) -> Result<Result<Grant, Lack>, PeerMisbehaved> {
         let window = self.geometry.stream_window;
-        let (ring, charge, footprint, extent) = match ask {
-            Ask::Open => (16, 0, 0, None),
+        let charge = ask.charge(window);
+        let (ring, footprint, extent) = match ask {
+            Ask::Open => (16, 0, None),
             Ask::Data(len) => {
                 let inside = 16 + u64::from(len).next_multiple_of(16);
                 let apart = place == Place::Apart;
                 let ring = if apart { 32 } else { inside };
-                (ring, charge(len, window), footprint(len), apart.then_some(len))
+                (ring, footprint(len), apart.then_some(len))
             }
         };
         if self.stream(key).credit.left() < charge as i64 {

@@ -47,7 +47,7 @@ impl State {
 /// The most updates that are unread at one time, up to `enough`.
 fn most_unread(rule: Rule, start: RecvCredit, enough: usize) -> usize {
     let recv = start.with_due(rule.due);
-    let send = SendCredit::new(rule.window);
+    let send = SendCredit::stream(rule.window).with_due(rule.due);
     let first = State { send, recv, unread: VecDeque::new(), updates: VecDeque::new() };
     let mut seen = HashSet::from([first.key()]);
     let (mut states, mut most) = (vec![first], 0);
@@ -118,10 +118,10 @@ fn a_session_updates_beyond_an_eighth_not_less() {
 /// How many bytes a lively stream gets through while others, stalled, hold `stalled` of the window.
 fn beside_stalled(stalled: u64, due: Option<u64>) -> u64 {
     let window = 8192;
-    let mut send = SendCredit::new(window);
+    let mut send = SendCredit::session(window);
     let mut recv = RecvCredit::session(window);
     if let Some(due) = due {
-        recv = recv.with_due(due);
+        (send, recv) = (send.with_due(due), recv.with_due(due));
     }
     send.take(stalled);
     recv.charge(stalled, 0).unwrap();
@@ -149,7 +149,7 @@ fn stalled_streams_stop_others_only_with_seven_eighths() {
 #[test]
 fn an_overrun_is_judged_by_sums() {
     let (window, largest) = (512, 4096);
-    let mut send = SendCredit::new(window);
+    let mut send = SendCredit::session(window);
     send.take(448);
     assert!(send.left() > 0);
     send.take(largest);

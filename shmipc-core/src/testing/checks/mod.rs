@@ -4,6 +4,7 @@
 //! |---|---|---|
 //! | `allocator` | extents never overlap, forged returns change nothing | |
 //! | `conserved` | credit is charged, held, in the ring or in an inbox, of the session and of each stream | |
+//! | `cost` | a record costs the same, however many reservations wait | |
 //! | `leaving` | a stream is served or was not seen, and nothing of it is left behind | (`notify::check`) |
 //! | `credit` | one unread update per stream, eight per session; nobody honest is accused | `>=`, overdraft, S/32, S/2, order |
 //! | `evict` | a reader that leaves messages unread keeps nobody from memory | no eviction, one plea per session, pleas without limit |
@@ -15,6 +16,7 @@
 
 mod allocator;
 mod conserved;
+mod cost;
 mod credit;
 mod evict;
 mod given_back;

@@ -134,8 +134,8 @@ fn writers_of_stalled_streams_do_not_sit_on_the_memory() {
     let lively_alone = [false, false, false, false, true];
     let desk = || Desk {
         places: 4,
-        session: SendCredit::new(4),
-        streams: [0, 0, 4].map(SendCredit::new).to_vec(),
+        session: SendCredit::session(4),
+        streams: [0, 0, 4].map(SendCredit::stream).to_vec(),
     };
     assert_eq!(granted(Rule::AllOrNothing, desk(), &wishes), lively_alone);
     assert_eq!(granted(Rule::Piecewise(EXTENT_FIRST), desk(), &wishes), [false; 5]);
@@ -155,8 +155,8 @@ fn a_writer_that_waits_for_memory_does_not_sit_on_the_credit() {
     let small_alone = [false, true];
     let desk = || Desk {
         places: 0,
-        session: SendCredit::new(1),
-        streams: [4, 4].map(SendCredit::new).to_vec(),
+        session: SendCredit::session(1),
+        streams: [4, 4].map(SendCredit::stream).to_vec(),
     };
     assert_eq!(granted(Rule::AllOrNothing, desk(), &wishes), small_alone);
     assert_eq!(granted(Rule::Piecewise(CREDIT_FIRST), desk(), &wishes), [false; 2]);
