@@ -182,6 +182,9 @@ impl Tickets {
 
     /// Any that waits, parked ones included.
     pub(crate) fn any(&self) -> Option<TicketId> {
-        self.queue.first_key_value().map(|(_, &id)| id).or_else(|| self.parked.values().next().copied())
+        self.queue
+            .first_key_value()
+            .map(|(_, &id)| id)
+            .or_else(|| self.parked.values().next().copied())
     }
 }
