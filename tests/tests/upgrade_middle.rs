@@ -223,7 +223,11 @@ fn a_successor_of_another_user(place: &Place) {
     let refused = successor().line("failed");
     assert_eq!(refused, "ForeignServer { uid: 0 }", "its owner is named");
     allow(&directory.join("socket.upgrade"), 0o666);
-    assert_eq!(successor().line("failed"), "ForeignServer { uid: 0 }", "it looks at the server itself");
+    assert_eq!(
+        successor().line("failed"),
+        "ForeignServer { uid: 0 }",
+        "it looks at the server itself"
+    );
     place.is_served_by(1);
     let _second = place.next(2);
 }
