@@ -74,8 +74,12 @@ pub enum HandshakeError {
     /// The kernel lacks the seal that keeps shared memory read-only for the peer (Linux 5.1).
     #[error("this kernel lacks F_SEAL_FUTURE_WRITE; Linux 5.1 or newer is needed")]
     SealUnsupported,
-    /// The credentials of the peer are those of an unmapped user.
-    #[error("the peer's uid is not mapped in our user namespace (overflow uid {}); share the namespace or set an authorizer", .0.uid)]
+    /// The peer's uid is the one that the kernel shows for all users that our user namespace does not map. So it
+    /// says nothing of who the peer is, even if it is our own.
+    #[error(
+        "uid {uid} of the peer stands for every user that this user namespace does not map; run both sides as a mapped user, or allow all of them with `Config::builder().allow_uid({uid})`",
+        uid = .0.uid
+    )]
     Unmapped(PeerCred),
     /// Payload memory was to be committed upfront, and the memory cgroup of this process has less left: the
     /// kernel would kill instead of saying no.
@@ -209,9 +213,7 @@ pub enum ListenError {
     )]
     UpgradeTimedOut,
     /// The upgrade socket belongs to a server of another user.
-    #[error(
-        "the upgrade socket belongs to a server of uid {uid}, which is not taken over from; run both as the same user"
-    )]
+    #[error("the upgrade socket belongs to a server of uid {uid}, which is not taken over from")]
     ForeignServer {
         /// The uid.
         uid: u32,

@@ -46,27 +46,38 @@ pub fn authorize(config: &Config, peer: PeerCred) -> Authorization {
     };
     if granted || config.allowed_uids.contains(&peer.uid) {
         Authorization::Granted
-    } else if config.authorizer.is_none() && peer.uid == overflow_uid() {
+    } else if config.authorizer.is_none() && is_ambiguous(peer.uid) {
         Authorization::Unmapped(peer)
     } else {
         Authorization::Denied(peer)
     }
 }
 
-/// Whether the peer is our own user.
-pub(crate) fn is_own(peer: PeerCred) -> bool {
-    peer.uid == nix::unistd::geteuid().as_raw() && is_own_or_root(peer)
-}
-
 /// Whether the peer is root or our own user.
-fn is_own_or_root(peer: PeerCred) -> bool {
-    by_default(peer.uid, nix::unistd::geteuid().as_raw(), overflow_uid())
+pub(crate) fn is_own_or_root(peer: PeerCred) -> bool {
+    by_default(peer.uid, nix::unistd::geteuid().as_raw(), is_ambiguous)
 }
 
-/// Root and our own effective uid. The overflow uid stands for every user that our user namespace does
-/// not know, so it equals nobody, not even ourselves.
-pub(super) fn by_default(peer: u32, own: u32, overflow: u32) -> bool {
-    peer == 0 || (peer == own && peer != overflow)
+/// Lets in root and our own effective uid, unless that uid may stand for other users as well.
+pub(super) fn by_default(peer: u32, own: u32, is_ambiguous: impl FnOnce(u32) -> bool) -> bool {
+    peer == 0 || (peer == own && !is_ambiguous(peer))
+}
+
+/// Whether the kernel may show `uid` for users that are not the same.
+///
+/// The overflow uid stands for every user that our user namespace does not map. Where it maps all of them, as the
+/// initial one does, the kernel has no use for the overflow uid, and it is the uid of one user, mostly `nobody`.
+fn is_ambiguous(uid: u32) -> bool {
+    // Read each time: the process may have changed its namespace.
+    let map = || std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
+    uid == overflow_uid() && !maps_every_uid(&map())
+}
+
+/// Whether a `/proc/PID/uid_map` maps every uid to itself. The kernel refuses such a map below a namespace that
+/// does not map every uid either.
+pub(super) fn maps_every_uid(map: &str) -> bool {
+    let numbers = map.split_ascii_whitespace().map(str::parse::<u32>);
+    numbers.eq([Ok(0), Ok(0), Ok(u32::MAX)])
 }
 
 /// The uid that the kernel shows for users without one here.

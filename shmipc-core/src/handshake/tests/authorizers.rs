@@ -3,7 +3,7 @@
 use super::{config, handshake};
 use crate::config::PeerCred;
 use crate::error::{HandshakeError, Refusal};
-use crate::handshake::authorize::by_default;
+use crate::handshake::authorize::{by_default, maps_every_uid};
 use crate::handshake::{Authorization, authorize, overflow_uid};
 
 fn uid(uid: u32) -> PeerCred {
@@ -24,11 +24,30 @@ fn root_and_the_same_user_are_let_in_by_default() {
 }
 
 #[test]
-fn nobody_is_not_the_same_user_as_nobody() {
-    assert!(by_default(0, 65534, 65534));
-    assert!(by_default(1000, 1000, 65534));
-    assert!(!by_default(1001, 1000, 65534));
-    assert!(!by_default(65534, 65534, 65534));
+fn an_ambiguous_uid_is_not_the_same_user_as_itself() {
+    assert!(by_default(0, 65534, |_| true));
+    assert!(by_default(1000, 1000, |_| false));
+    assert!(!by_default(1001, 1000, |_| false));
+    assert!(!by_default(65534, 65534, |uid| uid == 65534));
+    assert!(by_default(65534, 65534, |_| false));
+}
+
+#[test]
+fn only_the_identity_map_of_all_uids_maps_every_uid() {
+    assert!(maps_every_uid("         0          0 4294967295\n"));
+    for other in [
+        "",
+        "0 0 65536\n",
+        "0 100000 65536\n",
+        "0 1000 1\n",
+        "1 1 4294967294\n",
+        "0 0 4294967295\n1 1 1\n",
+        "0 0 4294967296\n",
+        "0 0\n",
+        "0 x 4294967295\n",
+    ] {
+        assert!(!maps_every_uid(other), "{other:?}");
+    }
 }
 
 #[test]
@@ -56,19 +75,25 @@ fn an_authorizer_that_panics_has_refused() {
     assert_eq!(authorize(&config, uid(4001)), Authorization::Granted);
 }
 
-/// The overflow uid is nobody in particular, unless somebody says otherwise.
+/// Where every uid is mapped the overflow uid is that of one user; elsewhere the error says what to configure.
 #[test]
-fn the_overflow_uid_is_refused_unless_configured() {
+fn the_overflow_uid_is_refused_unless_it_is_our_own_or_configured() {
     let nobody = uid(overflow_uid());
-    assert_eq!(authorize(&config(|b| b), nobody), Authorization::Unmapped(nobody));
+    let map = std::fs::read_to_string("/proc/self/uid_map").unwrap();
+    let by_default = match maps_every_uid(&map) {
+        true if own_uid() == overflow_uid() => Authorization::Granted,
+        true => Authorization::Denied(nobody),
+        false => Authorization::Unmapped(nobody),
+    };
+    assert_eq!(authorize(&config(|b| b), nobody), by_default);
     let other = config(|b| b.allow_uid(4001));
-    assert_eq!(authorize(&other, nobody), Authorization::Unmapped(nobody));
+    assert_eq!(authorize(&other, nobody), by_default);
     let allowed = config(|b| b.allow_uid(overflow_uid()));
     assert_eq!(authorize(&allowed, nobody), Authorization::Granted);
     let all = config(|b| b.authorizer(|_: PeerCred| true));
     assert_eq!(authorize(&all, nobody), Authorization::Granted);
     let error = Authorization::Unmapped(nobody).check().unwrap_err();
-    assert!(error.to_string().contains(&overflow_uid().to_string()), "{error}");
+    assert!(error.to_string().contains(&format!("allow_uid({})", overflow_uid())), "{error}");
 }
 
 #[test]
