@@ -7,11 +7,11 @@
 //! cargo run --release --example echo_mixed -- client PATH
 //! ```
 
-use std::error::Error;
 use std::io::{Read, Write};
 use std::path::Path;
 use std::thread;
 
+use anyhow::anyhow;
 use examples::two_processes;
 use tokio::io::AsyncWriteExt;
 
@@ -19,18 +19,18 @@ use tokio::io::AsyncWriteExt;
 const THREADS: usize = 8;
 const BYTES: usize = 16 << 20;
 
-fn main() -> Result<(), Box<dyn Error>> {
+fn main() -> anyhow::Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         [] => two_processes::run("server", "client"),
         ["server", path] => server(Path::new(path)),
         ["client", path] => client(Path::new(path)),
-        _ => Err("usage: echo_mixed [server PATH | client PATH]".into()),
+        _ => Err(anyhow!("usage: echo_mixed [server PATH | client PATH]")),
     }
 }
 
 #[tokio::main]
-async fn server(path: &Path) -> Result<(), Box<dyn Error>> {
+async fn server(path: &Path) -> anyhow::Result<()> {
     let listener = shmipc_async::Listener::bind(path)?;
     let session = listener.accept().await?;
     let mut served = Vec::new();
@@ -53,17 +53,17 @@ async fn echo(stream: shmipc_async::Stream) -> std::io::Result<u64> {
     Ok(copied)
 }
 
-fn client(path: &Path) -> Result<(), Box<dyn Error>> {
+fn client(path: &Path) -> anyhow::Result<()> {
     let session = shmipc_sync::Session::connect(path)?;
     thread::scope(|scope| {
         let threads: Vec<_> = (0..THREADS)
             .map(|seed| {
                 let session = &session;
-                scope.spawn(move || talk(session, seed as u8).map_err(|error| error.to_string()))
+                scope.spawn(move || talk(session, seed as u8))
             })
             .collect();
         for thread in threads {
-            thread.join().map_err(|_| "a thread panicked")??;
+            thread.join().map_err(|_| anyhow!("a thread panicked"))??;
         }
         println!("client: {} bytes came back to threads, all of them right", THREADS * BYTES);
         Ok(())
@@ -71,7 +71,7 @@ fn client(path: &Path) -> Result<(), Box<dyn Error>> {
 }
 
 /// Sends bytes with one thread and compares what comes back with another.
-fn talk(session: &shmipc_sync::Session, seed: u8) -> Result<(), Box<dyn Error>> {
+fn talk(session: &shmipc_sync::Session, seed: u8) -> anyhow::Result<()> {
     let (mut sender, mut receiver) = session.open()?.into_split();
     let sent: Vec<u8> = (0..BYTES).map(|i| ((i * 31) >> 3) as u8 ^ seed).collect();
     thread::scope(|scope| {
@@ -81,7 +81,7 @@ fn talk(session: &shmipc_sync::Session, seed: u8) -> Result<(), Box<dyn Error>> 
         });
         let mut received = Vec::with_capacity(BYTES);
         receiver.read_to_end(&mut received)?;
-        sending.join().map_err(|_| "a thread panicked")??;
-        if received == sent { Ok(()) } else { Err("other bytes came back".into()) }
+        sending.join().map_err(|_| anyhow!("a thread panicked"))??;
+        if received == sent { Ok(()) } else { Err(anyhow!("other bytes came back")) }
     })
 }

@@ -7,10 +7,10 @@
 //! ```
 
 use std::collections::HashMap;
-use std::error::Error;
 use std::path::Path;
 use std::task::Poll;
 
+use anyhow::{Context, anyhow, bail};
 use examples::two_processes;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use shmipc_sync::{Listener, Session, Stream};
@@ -19,13 +19,13 @@ use shmipc_sync::{Listener, Session, Stream};
 const SESSIONS: usize = 20;
 const REQUESTS: usize = 1000;
 
-fn main() -> Result<(), Box<dyn Error>> {
+fn main() -> anyhow::Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         [] => two_processes::run("server", "client"),
         ["server", path] => server(Path::new(path)),
         ["client", path] => client(Path::new(path)),
-        _ => Err("usage: epoll_loop [server PATH | client PATH]".into()),
+        _ => Err(anyhow!("usage: epoll_loop [server PATH | client PATH]")),
     }
 }
 
@@ -37,7 +37,7 @@ struct Served {
 
 impl Served {
     /// Answers what is there. Returns how many requests that were.
-    fn answer(&mut self) -> Result<usize, Box<dyn Error>> {
+    fn answer(&mut self) -> anyhow::Result<usize> {
         let mut answered = 0;
         while let Ok(Some(stream)) = self.session.try_accept() {
             self.streams.push(stream);
@@ -61,7 +61,7 @@ impl Served {
     }
 
     /// Drives the session and serves it, until it has nothing more and is armed.
-    fn serve(&mut self) -> Result<usize, Box<dyn Error>> {
+    fn serve(&mut self) -> anyhow::Result<usize> {
         let mut answered = 0;
         loop {
             self.session.try_drive();
@@ -73,7 +73,7 @@ impl Served {
     }
 }
 
-fn server(path: &Path) -> Result<(), Box<dyn Error>> {
+fn server(path: &Path) -> anyhow::Result<()> {
     const LISTENER: u64 = 0;
     let listener = Listener::bind(path)?;
     let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
@@ -111,7 +111,7 @@ fn server(path: &Path) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-fn client(path: &Path) -> Result<(), Box<dyn Error>> {
+fn client(path: &Path) -> anyhow::Result<()> {
     let mut streams = Vec::new();
     for _ in 0..SESSIONS {
         // A session lives as long as its streams.
@@ -123,9 +123,9 @@ fn client(path: &Path) -> Result<(), Box<dyn Error>> {
             stream.send(&number(index).to_ne_bytes())?;
         }
         for (index, stream) in streams.iter_mut().enumerate() {
-            let reply = stream.recv()?.ok_or("the server said nothing")?;
+            let reply = stream.recv()?.context("the server said nothing")?;
             if reply.to_vec() != (number(index) + 1).to_ne_bytes() {
-                return Err("a reply does not fit its request".into());
+                bail!("a reply does not fit its request");
             }
         }
     }

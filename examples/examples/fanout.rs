@@ -9,12 +9,12 @@
 //! ```
 
 use std::collections::VecDeque;
-use std::error::Error;
 use std::path::Path;
 use std::process::Command;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use anyhow::{anyhow, bail};
 use shmipc_async::{Config, ConfigError, Listener, RecvError, SendStream, Session};
 use tokio::sync::Notify;
 use tokio::time::sleep;
@@ -42,28 +42,28 @@ enum Choice {
     Disconnect,
 }
 
-fn main() -> Result<(), Box<dyn Error>> {
+fn main() -> anyhow::Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         [] => ["wait", "lose", "disconnect"].into_iter().try_for_each(run),
         [choice] => run(choice),
         ["publisher", choice, path] => publisher(parse(choice)?, Path::new(path)),
         ["subscriber", pause, path] => subscriber(pause.parse()?, Path::new(path)),
-        _ => Err("usage: fanout [wait | lose | disconnect]".into()),
+        _ => Err(anyhow!("usage: fanout [wait | lose | disconnect]")),
     }
 }
 
-fn parse(choice: &str) -> Result<Choice, Box<dyn Error>> {
+fn parse(choice: &str) -> anyhow::Result<Choice> {
     match choice {
         "wait" => Ok(Choice::Wait),
         "lose" => Ok(Choice::Lose),
         "disconnect" => Ok(Choice::Disconnect),
-        _ => Err(format!("`{choice}` is none of wait, lose, disconnect").into()),
+        _ => Err(anyhow!("`{choice}` is none of wait, lose, disconnect")),
     }
 }
 
 /// Runs the publisher and all subscribers as processes of their own.
-fn run(choice: &str) -> Result<(), Box<dyn Error>> {
+fn run(choice: &str) -> anyhow::Result<()> {
     parse(choice)?;
     println!("{choice}:");
     let directory = tempfile::tempdir()?;
@@ -81,7 +81,7 @@ fn run(choice: &str) -> Result<(), Box<dyn Error>> {
     for mut process in subscribers.into_iter().chain([publisher]) {
         succeeded &= process.wait()?.success();
     }
-    if succeeded { Ok(()) } else { Err("a process failed".into()) }
+    if succeeded { Ok(()) } else { Err(anyhow!("a process failed")) }
 }
 
 fn config() -> Result<Config, ConfigError> {
@@ -177,7 +177,7 @@ impl Outbox {
 }
 
 #[tokio::main]
-async fn publisher(choice: Choice, path: &Path) -> Result<(), Box<dyn Error>> {
+async fn publisher(choice: Choice, path: &Path) -> anyhow::Result<()> {
     let listener = Listener::builder().config(config()?).bind(path)?;
     let mut subscribers = Vec::new();
     for _ in PAUSES {
@@ -228,11 +228,11 @@ async fn publisher(choice: Choice, path: &Path) -> Result<(), Box<dyn Error>> {
         Choice::Lose => all_lost > 0 && disconnected == 0,
         Choice::Disconnect => all_lost == 0 && disconnected > 0,
     };
-    if as_chosen { Ok(()) } else { Err("that is not what was chosen".into()) }
+    if as_chosen { Ok(()) } else { Err(anyhow!("that is not what was chosen")) }
 }
 
 #[tokio::main]
-async fn subscriber(pause: u64, path: &Path) -> Result<(), Box<dyn Error>> {
+async fn subscriber(pause: u64, path: &Path) -> anyhow::Result<()> {
     let session = Session::connect_with(path, &config()?).await?;
     let mut stream = session.accept().await?;
     let (mut received, mut last) = (0, None);
@@ -243,7 +243,7 @@ async fn subscriber(pause: u64, path: &Path) -> Result<(), Box<dyn Error>> {
                 number.copy_from_slice(&message.to_vec()[..8]);
                 let number = u64::from_ne_bytes(number);
                 if last.is_some_and(|last| number <= last) {
-                    return Err("messages came in disorder".into());
+                    bail!("messages came in disorder");
                 }
                 (received, last) = (received + 1, Some(number));
                 if pause > 0 {

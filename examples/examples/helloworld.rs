@@ -6,28 +6,28 @@
 //! cargo run --release --example helloworld -- client PATH
 //! ```
 
-use std::error::Error;
 use std::path::Path;
 use std::process;
 
+use anyhow::{Context, anyhow};
 use examples::round_trip::{self, ROUNDS};
 use examples::two_processes;
-use shmipc_sync::{Listener, Session, Stream};
+use shmipc_sync::{Listener, Message, Session, Stream};
 
 /// Size of the large message, bytes: the default limit of one contiguous message.
 const LARGE: usize = 4 << 20;
 
-fn main() -> Result<(), Box<dyn Error>> {
+fn main() -> anyhow::Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         [] => two_processes::run("server", "client"),
         ["server", path] => server(Path::new(path)),
         ["client", path] => client(Path::new(path)),
-        _ => Err("usage: helloworld [server PATH | client PATH]".into()),
+        _ => Err(anyhow!("usage: helloworld [server PATH | client PATH]")),
     }
 }
 
-fn server(path: &Path) -> Result<(), Box<dyn Error>> {
+fn server(path: &Path) -> anyhow::Result<()> {
     let listener = Listener::bind(path)?;
     println!("server {}: listening on {}", process::id(), path.display());
 
@@ -35,7 +35,7 @@ fn server(path: &Path) -> Result<(), Box<dyn Error>> {
     println!("server {}: session with process {}", process::id(), session.peer().pid);
 
     let mut stream = session.accept()?;
-    let greeting = stream.recv()?.ok_or("the client said nothing")?;
+    let greeting = stream.recv()?.context("the client said nothing")?;
     println!(
         "server {}: received \"{}\" ({} bytes, inside its record)",
         process::id(),
@@ -44,12 +44,12 @@ fn server(path: &Path) -> Result<(), Box<dyn Error>> {
     );
     stream.send(b"Hello, client!")?;
 
-    let large = stream.recv()?.ok_or("the client sent no large message")?;
+    let large = stream.recv()?.context("the client sent no large message")?;
     println!(
-        "server {}: received {} bytes in place: {}, contents right: {}",
+        "server {}: received {} bytes, {}, contents right: {}",
         process::id(),
         large.len(),
-        large.is_zero_copy(),
+        copies(&large),
         is_pattern(&large.to_vec(), 1),
     );
     drop(large);
@@ -66,12 +66,12 @@ fn server(path: &Path) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-fn client(path: &Path) -> Result<(), Box<dyn Error>> {
+fn client(path: &Path) -> anyhow::Result<()> {
     let session = Session::connect(path)?;
     let mut stream = session.open()?;
 
     stream.send(b"Hello, server!")?;
-    let greeting = stream.recv()?.ok_or("the server said nothing")?;
+    let greeting = stream.recv()?.context("the server said nothing")?;
     println!(
         "client {}: received \"{}\" ({} bytes, inside its record)",
         process::id(),
@@ -80,19 +80,19 @@ fn client(path: &Path) -> Result<(), Box<dyn Error>> {
     );
 
     send_large(&mut stream, 1)?;
-    let large = stream.recv()?.ok_or("the server sent no large message")?;
+    let large = stream.recv()?.context("the server sent no large message")?;
     println!(
-        "client {}: received {} bytes in place: {}, contents right: {}",
+        "client {}: received {} bytes, {}, contents right: {}",
         process::id(),
         large.len(),
-        large.is_zero_copy(),
+        copies(&large),
         is_pattern(&large.to_vec(), 2),
     );
     drop(large);
 
     let shared_memory = round_trip::measure(|request, reply| {
         stream.send(request)?;
-        let message = stream.recv()?.ok_or("the server finished early")?;
+        let message = stream.recv()?.context("the server finished early")?;
         message.copy_to_slice(reply);
         Ok(())
     })?;
@@ -107,13 +107,22 @@ fn client(path: &Path) -> Result<(), Box<dyn Error>> {
 }
 
 /// Sends a large message, written where the peer will read it.
-fn send_large(stream: &mut Stream, seed: u8) -> Result<(), Box<dyn Error>> {
+fn send_large(stream: &mut Stream, seed: u8) -> anyhow::Result<()> {
     let mut message = stream.reserve(LARGE)?;
     for (i, byte) in message.iter_mut().enumerate() {
         *byte = pattern(i, seed);
     }
     message.commit()?;
     Ok(())
+}
+
+/// Says how the payload gets here. Only a peer that the caller promises to trust is read in place
+/// (`ConfigBuilder::trust`); from any other peer, as here, the payload is copied out.
+fn copies(message: &Message) -> &'static str {
+    match message.is_zero_copy() {
+        true => "copied once: out of the sender's memory",
+        false => "copied twice: its pieces were joined first",
+    }
 }
 
 fn is_pattern(bytes: &[u8], seed: u8) -> bool {

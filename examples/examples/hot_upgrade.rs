@@ -10,7 +10,6 @@
 //! compared with at the end.
 
 use std::collections::HashMap;
-use std::error::Error;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
@@ -20,6 +19,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use anyhow::{Context, anyhow, bail};
 use hdrhistogram::Histogram;
 use shmipc_async::{Config, Drained, ListenError, Listener, Session, Stream};
 use tokio::time::timeout;
@@ -35,21 +35,19 @@ const INTERVAL: Duration = Duration::from_millis(1);
 /// For a request, and for the streams of a server that is replaced.
 const DEADLINE: Duration = Duration::from_secs(10);
 
-type Failure = Box<dyn Error>;
-
-fn main() -> Result<(), Failure> {
+fn main() -> anyhow::Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         [] => everything(),
         ["server", path] => server(Path::new(path)),
         ["client", path] => client(Path::new(path)),
-        _ => Err("usage: hot_upgrade [server PATH | client PATH]".into()),
+        _ => Err(anyhow!("usage: hot_upgrade [server PATH | client PATH]")),
     }
 }
 
 // The whole of it.
 
-fn everything() -> Result<(), Failure> {
+fn everything() -> anyhow::Result<()> {
     let directory = tempfile::tempdir()?;
     let path = directory.path().join("socket");
     let mut server = Process::server(&path)?;
@@ -69,26 +67,26 @@ fn everything() -> Result<(), Failure> {
 struct Process(Child);
 
 impl Process {
-    fn start(role: &str, path: &Path, output: Stdio) -> Result<Self, Failure> {
+    fn start(role: &str, path: &Path, output: Stdio) -> anyhow::Result<Self> {
         let mut command = Command::new(std::env::current_exe()?);
         let command = command.arg(role).arg(path).stdin(Stdio::piped()).stdout(output);
         Ok(Self(command.spawn()?))
     }
 
     /// One that serves already.
-    fn server(path: &Path) -> Result<Self, Failure> {
+    fn server(path: &Path) -> anyhow::Result<Self> {
         let mut process = Self::start("server", path, Stdio::piped())?;
-        let output = process.0.stdout.take().ok_or("no output")?;
+        let output = process.0.stdout.take().context("no output")?;
         let mut line = String::new();
         BufReader::new(output).read_line(&mut line)?;
-        if line.is_empty() { Err("the server does not serve".into()) } else { Ok(process) }
+        if line.is_empty() { Err(anyhow!("the server does not serve")) } else { Ok(process) }
     }
 
     /// Waits until it is done. A client is, when its input ends.
-    fn end(&mut self) -> Result<(), Failure> {
+    fn end(&mut self) -> anyhow::Result<()> {
         drop(self.0.stdin.take());
         let status = self.0.wait()?;
-        if status.success() { Ok(()) } else { Err(format!("a process failed: {status}").into()) }
+        if status.success() { Ok(()) } else { Err(anyhow!("a process failed: {status}")) }
     }
 }
 
@@ -102,7 +100,7 @@ impl Drop for Process {
 // The server.
 
 #[tokio::main]
-async fn server(path: &Path) -> Result<(), Failure> {
+async fn server(path: &Path) -> anyhow::Result<()> {
     let log = OpenOptions::new().create(true).append(true).open(log_of(path))?;
     let log = Arc::new(log);
     let listener = Listener::bind_upgradable(path).await?;
@@ -117,7 +115,7 @@ async fn server(path: &Path) -> Result<(), Failure> {
                 Ok(Ok(Drained::Resumed)) => {}
                 Ok(Ok(Drained::Done)) => return Ok(()),
                 Ok(Err(error)) => return Err(error.into()),
-                Err(_) => return Err("streams were still open at the deadline".into()),
+                Err(_) => bail!("streams were still open at the deadline"),
             },
             Err(error) => return Err(error.into()),
         }
@@ -134,11 +132,7 @@ async fn serve(session: Session, generation: u64, log: Arc<File>) {
     }
 }
 
-async fn answer(
-    mut stream: Stream,
-    generation: u64,
-    mut log: &File,
-) -> Result<(), Box<dyn Error + Send + Sync>> {
+async fn answer(mut stream: Stream, generation: u64, mut log: &File) -> anyhow::Result<()> {
     let mut reply = [0; 24];
     if stream.recv_into(&mut reply[8..]).await? == Some(16) {
         reply[..8].copy_from_slice(&generation.to_ne_bytes());
@@ -157,7 +151,7 @@ fn log_of(path: &Path) -> PathBuf {
 // The clients.
 
 /// Two of the blocking flavour and two of the tokio flavour, until standard input ends.
-fn client(path: &Path) -> Result<(), Failure> {
+fn client(path: &Path) -> anyhow::Result<()> {
     let tally = Arc::new(Tally::new()?);
     let threads: Vec<_> = (0..2)
         .map(|number| {
@@ -181,7 +175,7 @@ fn client(path: &Path) -> Result<(), Failure> {
         tally.print_line(start);
     }
     for thread in threads {
-        thread.join().map_err(|_| "a client failed")?;
+        thread.join().map_err(|_| anyhow!("a client failed"))?;
     }
     for task in tasks {
         runtime.block_on(task)?;
@@ -245,7 +239,7 @@ struct Counts {
 }
 
 impl Tally {
-    fn new() -> Result<Self, Failure> {
+    fn new() -> anyhow::Result<Self> {
         let counts = Counts {
             generation: 0,
             times: Histogram::new_with_bounds(1, 60_000_000, 3)?,
@@ -290,7 +284,7 @@ impl Tally {
     }
 
     /// Compares with what the servers have done; whether all is well.
-    fn print_sum(&self, path: &Path) -> Result<bool, Failure> {
+    fn print_sum(&self, path: &Path) -> anyhow::Result<bool> {
         let counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
         let mut done: HashMap<Vec<u8>, u64> = HashMap::new();
         for request in fs::read(log_of(path))?.chunks(16) {

@@ -10,7 +10,6 @@
 //! a descriptor passes `exec` without further ado.
 
 use std::collections::BTreeMap;
-use std::error::Error;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixListener;
@@ -19,26 +18,26 @@ use std::process::{Child, Command, Stdio, id};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use anyhow::{Context, anyhow, bail};
+use examples::descriptors;
 use shmipc_sync::{Client, Config, Listener, Session};
-
-type Failure = Box<dyn Error>;
 
 /// For a call.
 const DEADLINE: Duration = Duration::from_secs(10);
 
-fn main() -> Result<(), Failure> {
+fn main() -> anyhow::Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         [] => everything(4, 200),
         ["worker"] => worker(),
         [workers, clients] => everything(workers.parse()?, clients.parse()?),
-        _ => Err("usage: prefork [WORKERS CLIENTS]".into()),
+        _ => Err(anyhow!("usage: prefork [WORKERS CLIENTS]")),
     }
 }
 
 // A worker.
 
-fn worker() -> Result<(), Failure> {
+fn worker() -> anyhow::Result<()> {
     let socket: OwnedFd = io::stdin().as_fd().try_clone_to_owned()?;
     let listener = Listener::builder().listener(UnixListener::from(socket))?;
     loop {
@@ -60,7 +59,7 @@ fn serve(session: &Session) {
 struct Worker(Child);
 
 impl Worker {
-    fn start(listener: &UnixListener) -> Result<Self, Failure> {
+    fn start(listener: &UnixListener) -> anyhow::Result<Self> {
         let socket = OwnedFd::from(listener.try_clone()?);
         let mut command = Command::new(std::env::current_exe()?);
         Ok(Self(command.arg("worker").stdin(Stdio::from(socket)).spawn()?))
@@ -79,7 +78,9 @@ impl Drop for Worker {
 /// Sessions, or anything, by worker.
 type Shares = BTreeMap<u32, usize>;
 
-fn everything(workers: usize, clients: usize) -> Result<(), Failure> {
+fn everything(workers: usize, clients: usize) -> anyhow::Result<()> {
+    // Each of them has two sessions in the course of this.
+    let clients = descriptors::sessions(2 * clients)? / 2;
     let directory = tempfile::tempdir()?;
     let path = directory.path().join("socket");
     let listener = UnixListener::bind(&path)?;
@@ -89,7 +90,7 @@ fn everything(workers: usize, clients: usize) -> Result<(), Failure> {
     let (mut met, begin) = (Shares::new(), Instant::now());
     while met.len() < workers.len() {
         if begin.elapsed() > DEADLINE {
-            return Err("a worker gets no session".into());
+            bail!("a worker gets no session");
         }
         *met.entry(ask(&client(&path))?).or_default() += 1;
     }
@@ -102,14 +103,11 @@ fn everything(workers: usize, clients: usize) -> Result<(), Failure> {
     print("connected one after the other", &workers, &first);
 
     let at_once: Vec<_> = (0..clients).map(|_| client(&path)).collect();
-    let asking: Vec<_> = at_once
-        .iter()
-        .cloned()
-        .map(|client| thread::spawn(move || ask(&client).map_err(|error| error.to_string())))
-        .collect();
+    let asking: Vec<_> =
+        at_once.iter().cloned().map(|client| thread::spawn(move || ask(&client))).collect();
     let mut second = Shares::new();
     for asking in asking {
-        *second.entry(asking.join().map_err(|_| "a panic")??).or_default() += 1;
+        *second.entry(asking.join().map_err(|_| anyhow!("a panic"))??).or_default() += 1;
     }
     print("connected at once", &workers, &second);
 
@@ -135,18 +133,18 @@ fn everything(workers: usize, clients: usize) -> Result<(), Failure> {
 }
 
 /// A session that this worker serves.
-fn session_with(path: &Path, worker: u32) -> Result<Session, Failure> {
+fn session_with(path: &Path, worker: u32) -> anyhow::Result<Session> {
     let begin = Instant::now();
     while begin.elapsed() < DEADLINE {
         let session = Session::connect(path)?;
         let mut stream = session.open()?;
         stream.finish_with(b"who are you?")?;
-        let reply = stream.recv()?.ok_or("no reply")?;
+        let reply = stream.recv()?.context("no reply")?;
         if reply.to_vec() == worker.to_ne_bytes() {
             return Ok(session);
         }
     }
-    Err("the worker gets no session".into())
+    Err(anyhow!("the worker gets no session"))
 }
 
 fn client(path: &Path) -> Client {
@@ -154,7 +152,7 @@ fn client(path: &Path) -> Client {
 }
 
 /// The worker that serves this client.
-fn ask(client: &Client) -> Result<u32, Failure> {
+fn ask(client: &Client) -> anyhow::Result<u32> {
     let reply = client.call(b"who are you?", Instant::now() + DEADLINE)?;
     Ok(u32::from_ne_bytes(reply.to_vec().as_slice().try_into()?))
 }

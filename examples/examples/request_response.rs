@@ -9,10 +9,10 @@
 //! cargo run --release --example request_response -- client PATH
 //! ```
 
-use std::error::Error;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use anyhow::{anyhow, bail};
 use examples::two_processes;
 use shmipc_async::{Config, ConfigError, Listener, Session, Stream};
 use tokio::time::{sleep, timeout};
@@ -25,13 +25,13 @@ const IN_FLIGHT: u32 = 4000;
 const LATE: u64 = 100;
 const DEADLINE: Duration = Duration::from_secs(2);
 
-fn main() -> Result<(), Box<dyn Error>> {
+fn main() -> anyhow::Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         [] => two_processes::run("server", "client"),
         ["server", path] => server(Path::new(path)),
         ["client", path] => client(Path::new(path)),
-        _ => Err("usage: request_response [server PATH | client PATH]".into()),
+        _ => Err(anyhow!("usage: request_response [server PATH | client PATH]")),
     }
 }
 
@@ -41,7 +41,7 @@ fn config() -> Result<Config, ConfigError> {
 }
 
 #[tokio::main]
-async fn server(path: &Path) -> Result<(), Box<dyn Error>> {
+async fn server(path: &Path) -> anyhow::Result<()> {
     let listener = Listener::builder().config(config()?).bind(path)?;
     let session = listener.accept().await?;
     let mut most = 0;
@@ -56,7 +56,7 @@ async fn server(path: &Path) -> Result<(), Box<dyn Error>> {
 }
 
 /// A client that has given up resets its stream: then there is nobody to answer.
-async fn answer(mut stream: Stream) -> Result<(), Box<dyn Error + Send + Sync>> {
+async fn answer(mut stream: Stream) -> anyhow::Result<()> {
     let mut request = [0; 8];
     if stream.recv_into(&mut request).await?.is_some() {
         let number = u64::from_ne_bytes(request);
@@ -69,16 +69,16 @@ async fn answer(mut stream: Stream) -> Result<(), Box<dyn Error + Send + Sync>> 
 }
 
 #[tokio::main]
-async fn client(path: &Path) -> Result<(), Box<dyn Error>> {
+async fn client(path: &Path) -> anyhow::Result<()> {
     let session = Session::connect_with(path, &config()?).await?;
     let start = Instant::now();
     let requests: Vec<_> = (0..REQUESTS)
         .map(|number| {
             let session = session.clone();
             tokio::spawn(async move {
-                let mut stream = session.open_wait().await.map_err(|error| error.to_string())?;
+                let mut stream = session.open_wait().await?;
                 match timeout(DEADLINE, ask(&mut stream, number)).await {
-                    Ok(reply) => reply.map(Some).map_err(|error| error.to_string()),
+                    Ok(reply) => reply.map(Some),
                     // Dropping the stream tells the server.
                     Err(_) => Ok(None),
                 }
@@ -89,7 +89,7 @@ async fn client(path: &Path) -> Result<(), Box<dyn Error>> {
     for (number, request) in (0..REQUESTS).zip(requests) {
         match request.await?? {
             Some(reply) if reply == number * number => answered += 1,
-            Some(_) => return Err("a reply does not fit its request".into()),
+            Some(_) => bail!("a reply does not fit its request"),
             None => late += 1,
         }
     }
@@ -97,11 +97,11 @@ async fn client(path: &Path) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-async fn ask(stream: &mut Stream, number: u64) -> Result<u64, Box<dyn Error + Send + Sync>> {
+async fn ask(stream: &mut Stream, number: u64) -> anyhow::Result<u64> {
     stream.finish_with(&number.to_ne_bytes()).await?;
     let mut reply = [0; 8];
     match stream.recv_into(&mut reply).await? {
         Some(8) => Ok(u64::from_ne_bytes(reply)),
-        _ => Err("the server gave no reply".into()),
+        _ => Err(anyhow!("the server gave no reply")),
     }
 }

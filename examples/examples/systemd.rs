@@ -9,13 +9,13 @@
 //!
 //! With a socket in its environment (`LISTEN_FDS`) it listens on that, else at `PATH`.
 
-use std::error::Error;
 use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::process::id;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use anyhow::anyhow;
 use examples::two_processes;
 use listenfd::ListenFd;
 use sd_notify::{NotifyState, notify};
@@ -24,18 +24,18 @@ use shmipc_sync::{Client, Config, Drained, ListenError, Listener, Session};
 /// For the streams of a server that is replaced, and for a call.
 const DEADLINE: Duration = Duration::from_secs(10);
 
-fn main() -> Result<(), Box<dyn Error>> {
+fn main() -> anyhow::Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         [] => two_processes::run("server-once", "client"),
         ["server", path] => server(Path::new(path), false),
         ["server-once", path] => server(Path::new(path), true),
         ["client", path] => client(Path::new(path)),
-        _ => Err("usage: systemd [server PATH | client PATH]".into()),
+        _ => Err(anyhow!("usage: systemd [server PATH | client PATH]")),
     }
 }
 
-fn server(path: &Path, once: bool) -> Result<(), Box<dyn Error>> {
+fn server(path: &Path, once: bool) -> anyhow::Result<()> {
     let listener = listen(ListenFd::from_env().take_unix_listener(0)?, path)?;
     // What takes long is done here. If a server runs already, it goes on meanwhile.
     listener.ready()?;
@@ -79,7 +79,7 @@ fn serve(session: &Session) {
     }
 }
 
-fn client(path: &Path) -> Result<(), Box<dyn Error>> {
+fn client(path: &Path) -> anyhow::Result<()> {
     let client = Client::new(path, Config::default());
     let reply = client.call(b"hello", Instant::now() + DEADLINE)?;
     println!("client {}: {}", id(), String::from_utf8_lossy(&reply.to_vec()));

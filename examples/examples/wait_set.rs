@@ -7,42 +7,47 @@
 //! ```
 
 use std::collections::HashMap;
-use std::error::Error;
 use std::path::Path;
 use std::process::{self, Child, Command};
 use std::task::Poll;
 use std::time::Duration;
 
+use anyhow::{Context, anyhow, bail};
+use examples::descriptors;
 use shmipc_sync::{Listener, Session, Stream, WaitSet};
 
 const CLIENTS: usize = 8;
-/// Of each client.
+/// Of each client, where the limit of open files allows the server all of them.
 const SESSIONS: usize = 25;
 const REQUESTS: u64 = 200;
 /// How long the server waits for a client to make room for a reply.
 const PATIENCE: Duration = Duration::from_millis(100);
 
-fn main() -> Result<(), Box<dyn Error>> {
+fn main() -> anyhow::Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         [] => everybody(),
-        ["server", path] => server(Path::new(path)),
-        ["client", path] => client(Path::new(path)),
-        _ => Err("usage: wait_set [server PATH | client PATH]".into()),
+        ["server", path] => server(Path::new(path), SESSIONS),
+        ["server", path, sessions] => server(Path::new(path), sessions.parse()?),
+        ["client", path] => client(Path::new(path), SESSIONS),
+        ["client", path, sessions] => client(Path::new(path), sessions.parse()?),
+        _ => Err(anyhow!("usage: wait_set [server PATH [SESSIONS] | client PATH [SESSIONS]]")),
     }
 }
 
 /// Starts a server and its clients, and waits for all.
-fn everybody() -> Result<(), Box<dyn Error>> {
+fn everybody() -> anyhow::Result<()> {
     let directory = tempfile::tempdir()?;
     let path = directory.path().join("socket");
-    let start = |role: &str| -> Result<Child, Box<dyn Error>> {
-        Ok(Command::new(std::env::current_exe()?).arg(role).arg(&path).spawn()?)
+    let sessions = descriptors::sessions(CLIENTS * SESSIONS)? / CLIENTS;
+    let start = |role: &str| -> anyhow::Result<Child> {
+        let mut command = Command::new(std::env::current_exe()?);
+        Ok(command.arg(role).arg(&path).arg(sessions.to_string()).spawn()?)
     };
     let mut server = start("server")?;
     while !path.exists() {
         if let Some(status) = server.try_wait()? {
-            return Err(format!("the server ended before it listened: {status}").into());
+            bail!("the server ended before it listened: {status}");
         }
         std::thread::yield_now();
     }
@@ -56,7 +61,7 @@ fn everybody() -> Result<(), Box<dyn Error>> {
     }
     match server.wait()?.success() && failed == 0 {
         true => Ok(()),
-        false => Err(format!("{failed} clients failed, or the server").into()),
+        false => Err(anyhow!("{failed} clients failed, or the server")),
     }
 }
 
@@ -67,7 +72,8 @@ enum Entry {
     Stream(Stream),
 }
 
-fn server(path: &Path) -> Result<(), Box<dyn Error>> {
+fn server(path: &Path, sessions: usize) -> anyhow::Result<()> {
+    descriptors::sessions(CLIENTS * sessions)?;
     let listener = Listener::bind(path)?;
     let mut set = WaitSet::new()?;
     set.add_listener(&listener, 0)?;
@@ -75,7 +81,7 @@ fn server(path: &Path) -> Result<(), Box<dyn Error>> {
     let (mut next, mut answered, mut over, mut waits) = (1, 0, 0, 0);
     let mut events = Vec::new();
 
-    while over < CLIENTS * SESSIONS {
+    while over < CLIENTS * sessions {
         set.wait(&mut events, None)?;
         waits += 1;
         for event in &events {
@@ -124,9 +130,9 @@ fn server(path: &Path) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-fn client(path: &Path) -> Result<(), Box<dyn Error>> {
+fn client(path: &Path, sessions: usize) -> anyhow::Result<()> {
     let mut streams = Vec::new();
-    for _ in 0..SESSIONS {
+    for _ in 0..sessions {
         // A session lives as long as its streams.
         streams.push(Session::connect(path)?.open()?);
     }
@@ -136,12 +142,12 @@ fn client(path: &Path) -> Result<(), Box<dyn Error>> {
             stream.send(&number(index))?;
         }
         for (index, stream) in streams.iter_mut().enumerate() {
-            let reply = stream.recv()?.ok_or("the server said nothing")?;
+            let reply = stream.recv()?.context("the server said nothing")?;
             if reply.to_vec() != number(index) {
-                return Err("a reply does not fit its request".into());
+                bail!("a reply does not fit its request");
             }
         }
     }
-    println!("client {}: {} replies, all of them right", process::id(), REQUESTS * SESSIONS as u64);
+    println!("client {}: {} replies, all of them right", process::id(), REQUESTS * sessions as u64);
     Ok(())
 }

@@ -1,4 +1,5 @@
-//! What the examples share: starting two processes, and measuring a Unix socket for comparison.
+//! What the examples share: starting two processes, how many sessions fit, and measuring a Unix socket for comparison.
 
+pub mod descriptors;
 pub mod round_trip;
 pub mod two_processes;

@@ -1,10 +1,11 @@
 //! Round trips of 64 bytes, over anything.
 
-use std::error::Error;
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
+
+use anyhow::bail;
 
 /// Round trips measured, after as many to warm up.
 pub const ROUNDS: usize = 10_000;
@@ -14,8 +15,8 @@ pub const ROUNDS: usize = 10_000;
 /// # Errors
 /// Those of `round_trip`, or a reply that is not its request.
 pub fn measure(
-    mut round_trip: impl FnMut(&[u8; 64], &mut [u8; 64]) -> Result<(), Box<dyn Error>>,
-) -> Result<Duration, Box<dyn Error>> {
+    mut round_trip: impl FnMut(&[u8; 64], &mut [u8; 64]) -> anyhow::Result<()>,
+) -> anyhow::Result<Duration> {
     let (mut request, mut reply) = ([0; 64], [0; 64]);
     let mut times = Vec::with_capacity(2 * ROUNDS);
     for round in 0..2 * ROUNDS {
@@ -24,7 +25,7 @@ pub fn measure(
         round_trip(&request, &mut reply)?;
         times.push(start.elapsed());
         if reply != request {
-            return Err("a reply differs from its request".into());
+            bail!("a reply differs from its request");
         }
     }
     let times = &mut times[ROUNDS..];
@@ -36,7 +37,7 @@ pub fn measure(
 ///
 /// # Errors
 /// If `cat` cannot be started or the socket fails.
-pub fn unix_socket() -> Result<Duration, Box<dyn Error>> {
+pub fn unix_socket() -> anyhow::Result<Duration> {
     let (mut ours, theirs) = UnixStream::pair()?;
     let theirs = std::os::fd::OwnedFd::from(theirs);
     let mut echo =

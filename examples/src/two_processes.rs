@@ -1,20 +1,21 @@
 //! Runs both ends of an example as processes of their own.
 
-use std::error::Error;
 use std::process::Command;
+
+use anyhow::{anyhow, bail};
 
 /// Starts this program twice, as `first PATH` and `second PATH`, and waits for both.
 ///
 /// # Errors
 /// If either cannot be started or fails.
-pub fn run(first: &str, second: &str) -> Result<(), Box<dyn Error>> {
+pub fn run(first: &str, second: &str) -> anyhow::Result<()> {
     let directory = tempfile::tempdir()?;
     let path = directory.path().join("socket");
     let program = std::env::current_exe()?;
     let mut server = Command::new(&program).arg(first).arg(&path).spawn()?;
     while !path.exists() {
         if let Some(status) = server.try_wait()? {
-            return Err(format!("{first} ended before it listened: {status}").into());
+            bail!("{first} ended before it listened: {status}");
         }
         std::thread::yield_now();
     }
@@ -26,6 +27,6 @@ pub fn run(first: &str, second: &str) -> Result<(), Box<dyn Error>> {
     if client.success() && server.success() {
         Ok(())
     } else {
-        Err(format!("{first}: {server}, {second}: {client}").into())
+        Err(anyhow!("{first}: {server}, {second}: {client}"))
     }
 }

@@ -8,7 +8,6 @@
 //! buffer: ours through the read-only mapping that a receiver has, `memcpy` from a private copy of it.
 //! They take turns in blocks of 200 ms; the figure is the median of the blocks.
 
-use std::error::Error;
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
@@ -17,7 +16,7 @@ use shmipc_core::mem::{Memory, MemoryMut, PeerMapping, adopt, create};
 const BLOCKS: usize = 10;
 const BLOCK: Duration = Duration::from_millis(200);
 
-fn main() -> Result<(), Box<dyn Error>> {
+fn main() -> anyhow::Result<()> {
     println!("{:>9} {:>14} {:>14} {:>8} {:>8}", "bytes", "copy-out", "memcpy", "ratio", "spread");
     for size in [64_usize, 512, 1 << 10, 4 << 10, 64 << 10, 1 << 20] {
         let contents: Vec<u8> = (0..size).map(|i| (i * 7 + i / 251) as u8).collect();

@@ -10,10 +10,10 @@
 //! valgrind it says so and succeeds.
 
 use std::env;
-use std::error::Error;
 use std::process::Command;
 use std::thread;
 
+use anyhow::{Context, anyhow};
 use shmipc_sync::{Config, Listener, Session, Stream, WaitMode};
 
 /// Messages on their way at one time.
@@ -27,14 +27,14 @@ const SIZE: usize = 64;
 /// What is counted, and at most how many instructions a message may take: a fifth more than rustc 1.95 makes.
 const PATHS: [(&str, f64); 2] = [("send_run", 440.0), ("receive_run", 510.0)];
 
-fn main() -> Result<(), Box<dyn Error>> {
+fn main() -> anyhow::Result<()> {
     match env::args().nth(1).as_deref() {
         Some("run") => run(),
         _ => check(),
     }
 }
 
-fn check() -> Result<(), Box<dyn Error>> {
+fn check() -> anyhow::Result<()> {
     if Command::new("valgrind").arg("--version").output().is_err() {
         println!("instructions: NOT COUNTED, there is no valgrind");
         return Ok(());
@@ -47,11 +47,11 @@ fn check() -> Result<(), Box<dyn Error>> {
             over.push(path);
         }
     }
-    if over.is_empty() { Ok(()) } else { Err(format!("more than before: {over:?}").into()) }
+    if over.is_empty() { Ok(()) } else { Err(anyhow!("more than before: {}", over.join(", "))) }
 }
 
 /// Instructions inside of the function that `path` names.
-fn count(path: &str) -> Result<u64, Box<dyn Error>> {
+fn count(path: &str) -> anyhow::Result<u64> {
     let output = Command::new("valgrind")
         .args(["--tool=callgrind", "--callgrind-out-file=/dev/null", "--collect-atstart=no"])
         .arg(format!("--toggle-collect=*{path}*"))
@@ -63,11 +63,11 @@ fn count(path: &str) -> Result<u64, Box<dyn Error>> {
     let count = collected.and_then(|count| count.trim().parse().ok()).filter(|&count| count > 0);
     match count {
         Some(count) if output.status.success() => Ok(count),
-        _ => Err(format!("valgrind did not count {path}:\n{told}").into()),
+        _ => Err(anyhow!("valgrind did not count {path}:\n{told}")),
     }
 }
 
-fn run() -> Result<(), Box<dyn Error>> {
+fn run() -> anyhow::Result<()> {
     let Pair { mut sender, mut receiver, _sessions } = pair()?;
     let mut message = [7; SIZE];
     for _ in 0..RUNS {
@@ -99,17 +99,17 @@ struct Pair {
     _sessions: [Session; 2],
 }
 
-fn pair() -> Result<Pair, Box<dyn Error>> {
+fn pair() -> anyhow::Result<Pair> {
     let directory = tempfile::tempdir()?;
     let path = directory.path().join("s");
     let config = Config::builder().wait(WaitMode::Block).build()?;
     let listener = Listener::builder().config(config.clone()).bind(&path)?;
     let accepting = thread::spawn(move || listener.accept());
     let here = Session::connect_with(&path, &config)?;
-    let there = accepting.join().map_err(|_| "the listener panicked")??;
+    let there = accepting.join().map_err(|_| anyhow!("the listener panicked"))??;
     let mut sender = here.open()?;
     sender.send(&[])?;
     let mut receiver = there.accept()?;
-    receiver.recv()?.ok_or("the stream ended")?;
+    receiver.recv()?.context("the stream ended")?;
     Ok(Pair { sender, receiver, _sessions: [here, there] })
 }

@@ -6,11 +6,12 @@
 //! cargo run --release --example grpc -- client ADDRESS   shm:PATH, unix:PATH or http://HOST:PORT
 //! ```
 
-use std::error::Error;
 use std::io::{BufRead, BufReader, Write};
+use std::net::UdpSocket;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use anyhow::{Context, anyhow, bail};
 use bytes::Bytes;
 use examples_grpc::{EchoClient, EchoServer};
 use shmipc_http::{Address, Incoming, grpc};
@@ -20,7 +21,7 @@ use tonic::transport::Server;
 /// Unary calls measured, after as many to warm up.
 const CALLS: usize = 2_000;
 
-fn main() -> Result<(), Box<dyn Error>> {
+fn main() -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
         let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -28,13 +29,13 @@ fn main() -> Result<(), Box<dyn Error>> {
             [] => every_address().await,
             ["server", address] => server(address.parse()?).await,
             ["client", address] => client(&address.parse()?).await,
-            _ => Err("usage: grpc [server ADDRESS | client ADDRESS]".into()),
+            _ => Err(anyhow!("usage: grpc [server ADDRESS | client ADDRESS]")),
         }
     })
 }
 
 /// Serves until its standard input is closed.
-async fn server(address: Address) -> Result<(), Box<dyn Error>> {
+async fn server(address: Address) -> anyhow::Result<()> {
     let incoming = Incoming::bind(&address).await?;
     println!("{}", incoming.address());
     std::io::stdout().flush()?;
@@ -46,7 +47,7 @@ async fn server(address: Address) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-async fn client(address: &Address) -> Result<(), Box<dyn Error>> {
+async fn client(address: &Address) -> anyhow::Result<()> {
     let mut echo = EchoClient::new(grpc::connect(address).await?);
 
     // Unary.
@@ -57,7 +58,7 @@ async fn client(address: &Address) -> Result<(), Box<dyn Error>> {
         let answer = echo.call(request.clone()).await?;
         times.push(start.elapsed());
         if answer != request {
-            return Err("an answer differs from its request".into());
+            bail!("an answer differs from its request");
         }
     }
     let times = &mut times[CALLS..];
@@ -80,7 +81,7 @@ async fn client(address: &Address) -> Result<(), Box<dyn Error>> {
 }
 
 /// Starts a server process for every kind of address, and calls it.
-async fn every_address() -> Result<(), Box<dyn Error>> {
+async fn every_address() -> anyhow::Result<()> {
     let directory = tempfile::tempdir()?;
     let path = |name: &str| directory.path().join(name).display().to_string();
     let addresses = [
@@ -89,6 +90,10 @@ async fn every_address() -> Result<(), Box<dyn Error>> {
         "http://127.0.0.1:0".to_owned(),
     ];
     for address in addresses {
+        if let (true, Err(error)) = (address.starts_with("http:"), loopback()) {
+            println!("{address:<40} not tried: {error}; is the loopback interface up?");
+            continue;
+        }
         let mut server = Command::new(std::env::current_exe()?)
             .args(["server", &address])
             .stdin(Stdio::piped())
@@ -98,13 +103,18 @@ async fn every_address() -> Result<(), Box<dyn Error>> {
         let stdin = server.stdin.take();
         let mut address = String::new();
         // It says where it listens: port 0 is any.
-        BufReader::new(server.stdout.take().ok_or("no output")?).read_line(&mut address)?;
+        BufReader::new(server.stdout.take().context("no output")?).read_line(&mut address)?;
         client(&address.trim().parse()?).await?;
         drop(stdin);
         let status = server.wait()?;
         if !status.success() {
-            return Err(format!("the server failed: {status}").into());
+            bail!("the server failed: {status}");
         }
     }
     Ok(())
+}
+
+/// Checks that there is a way to 127.0.0.1, which a new network namespace has not set up.
+fn loopback() -> std::io::Result<()> {
+    UdpSocket::bind(("127.0.0.1", 0))?.connect(("127.0.0.1", 1))
 }
