@@ -5,14 +5,15 @@ mod program;
 
 use serde_json::Value;
 
-use program::{check, ipcbench, lines, run};
+use program::{check, has_tcp, ipcbench, lines, run};
 
 #[test]
 fn both_directions_at_once_and_clients_with_a_session_each() {
     let short = ["--blocks", "1", "--block-ms", "20", "--json", "--size", "64,64K,8M"];
     let both =
         lines(&run(&[&["both"], &short[..], &["--transport", "futex,tcp,shm-sync"]].concat()));
-    assert_eq!(both.len(), 3 * 3);
+    let tcp = usize::from(has_tcp());
+    assert_eq!(both.len(), (2 + tcp) * 3);
     both.iter().for_each(check);
     let what = ["--transport", "uds,shm-sync,shm-async", "--clients", "1,5"];
     let clients = lines(&run(&[&["fan-in"], &short[..5], &["--size", "64"], &what].concat()));
@@ -27,7 +28,7 @@ fn every_transport_is_given_the_same_rate() {
     let told = String::from_utf8(output.stderr.clone()).unwrap();
     assert!(told.contains("4K: a Unix socket carries "), "{told}");
     let loads = lines(&output);
-    assert_eq!(loads.len(), 6 * 2 * 2);
+    assert_eq!(loads.len(), (5 + usize::from(has_tcp())) * 2 * 2);
     for line in &loads {
         check(line);
         let same = loads
@@ -53,12 +54,13 @@ fn mixed_sizes_a_quiet_time_and_a_connection_for_each_round_trip() {
     assert!(quiet.iter().all(|line| line["mean_ns"].as_f64().unwrap() > 30e6), "{quiet:?}");
     let what = ["--transport", "uds-connect,tcp-connect,shm-connect", "--size", "64,64K"];
     let connections = lines(&run(&[&["latency"], &short[..], &what].concat()));
-    assert_eq!(connections.len(), 3 * 2);
+    let tcp = usize::from(has_tcp());
+    assert_eq!(connections.len(), (2 + tcp) * 2);
     connections.iter().for_each(check);
     let what = ["--transport", "uds-connect,tcp-connect,shm-streams", "--size", "64"];
     let many = ["parallel", "--streams", "1,20"];
     let side_by_side = lines(&run(&[&many, &short[..], &what].concat()));
-    assert_eq!(side_by_side.len(), 3 * 2);
+    assert_eq!(side_by_side.len(), (2 + tcp) * 2);
     side_by_side.iter().for_each(check);
 }
 
@@ -85,7 +87,8 @@ fn system_calls_of_both_processes_are_counted_where_the_kernel_allows_it() {
 fn limits_tell_what_a_wake_costs_and_what_the_library_makes_of_it() {
     let output = run(&["limits", "--blocks", "2", "--block-ms", "20", "--json"]);
     let found: Value = serde_json::from_slice(&output.stdout).unwrap();
-    assert_eq!(found["on_one"].as_array().unwrap().len(), 5, "{found}");
+    let sleepers = 4 + usize::from(has_tcp());
+    assert_eq!(found["on_one"].as_array().unwrap().len(), sleepers, "{found}");
     assert!(found["system_call_ns"].as_f64().unwrap() > 0.0);
     assert!(found["shmipc"].as_array().unwrap().len() >= 2, "{found}");
     let output = run(&["limits", "--blocks", "1", "--block-ms", "20"]);

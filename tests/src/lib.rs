@@ -45,6 +45,7 @@ pub mod hostile;
 pub mod idle;
 pub mod impatience;
 pub mod meeting;
+pub mod needs;
 pub mod orders;
 pub mod pair;
 pub mod passing;

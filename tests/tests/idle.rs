@@ -4,6 +4,7 @@
 use std::sync::{Mutex, PoisonError};
 
 use tests::idle::{cpu, memory, streams};
+use tests::proc::allow_sessions;
 
 const PEER: &str = env!("CARGO_BIN_EXE_peer");
 
@@ -15,7 +16,7 @@ static TURN: Mutex<()> = Mutex::new(());
 #[test]
 fn memory_of_idle_sessions() {
     let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
-    for sessions in [1, 100] {
+    for sessions in [1, allow_sessions(100)] {
         let memory = memory(PEER, sessions);
         println!("{memory}");
         assert!(memory.per_session() <= 256, "{memory}");

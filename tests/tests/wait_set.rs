@@ -152,21 +152,20 @@ impl Crowd {
 /// uses no CPU while they are idle; and learns of the end of all.
 #[test]
 fn a_thousand_sessions() {
-    const SESSIONS: usize = 1000;
     const ROUNDS: usize = 5;
     let _turn = in_turn();
-    proc::allow_descriptors(8 * SESSIONS as u64 + 100);
+    let count = proc::allow_sessions(1000);
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("socket");
     let config = Setup::new(Size::Tiny).config();
     let listener = Listener::builder().config(config).bind(&path).unwrap();
-    let (sessions, rounds) = (SESSIONS.to_string(), ROUNDS.to_string());
+    let (sessions, rounds) = (count.to_string(), ROUNDS.to_string());
     let mut peer = Peer::start(PEER, &["crowd", path.to_str().unwrap(), &sessions, &rounds]);
 
     let mut crowd = Crowd::new(listener);
     for round in 1..=ROUNDS {
         let serving = start("serving", move || {
-            crowd.serve(round * SESSIONS, 0);
+            crowd.serve(round * count, 0);
             crowd
         });
         crowd = serving.join();
@@ -175,8 +174,8 @@ fn a_thousand_sessions() {
             peer.say("go on");
         }
     }
-    assert_eq!(crowd.set.len(), 1 + 2 * SESSIONS);
-    assert_eq!(crowd.served, ROUNDS * SESSIONS);
+    assert_eq!(crowd.set.len(), 1 + 2 * count);
+    assert_eq!(crowd.served, ROUNDS * count);
 
     // Nothing happens any more.
     let us = std::process::id();
@@ -207,12 +206,12 @@ fn a_thousand_sessions() {
     peer.say("go on");
     peer.line("done");
     let ending = start("the end", move || {
-        crowd.serve(0, SESSIONS);
+        crowd.serve(0, count);
         crowd
     });
     peer.succeed();
     let crowd = ending.join();
-    assert_eq!(crowd.over, SESSIONS);
+    assert_eq!(crowd.over, count);
     assert!(crowd.sessions.is_empty());
 }
 

@@ -7,7 +7,7 @@
 
 use std::fs::File;
 use std::io::{self, BufReader, Read, Write};
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 
@@ -86,6 +86,7 @@ impl Transport for Tcp {
     type Ends = Vec<ByteStream<TcpStream>>;
 
     fn settle(arm: &mut Arm) -> Result<(), String> {
+        loopback()?;
         settle(arm, 3)
     }
 
@@ -107,6 +108,15 @@ impl Transport for Tcp {
         let sockets = fds.into_iter().map(TcpStream::from);
         sockets.map(|socket| Ok(ByteStream::new(arm, socket.try_clone()?, socket))).collect()
     }
+}
+
+/// Checks that there is a way to 127.0.0.1, which a new network namespace has not set up.
+pub(super) fn loopback() -> Result<(), String> {
+    let connected = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))
+        .and_then(|socket| socket.connect((Ipv4Addr::LOCALHOST, 1)));
+    connected.map(drop).map_err(|error| {
+        format!("not supported: no TCP to 127.0.0.1 ({error}); is the loopback interface up?")
+    })
 }
 
 fn settle(arm: &mut Arm, fds_per_stream: usize) -> Result<(), String> {

@@ -17,7 +17,7 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use nix::libc;
 use nix::sys::socket::{setsockopt, sockopt};
 
-use super::{Arm, Link, Offer, Transport, only};
+use super::{Arm, Link, Offer, Transport, byte_stream, only};
 use crate::args::{Bell, Trust, Wait};
 use crate::payload::Payload;
 
@@ -55,6 +55,7 @@ impl Transport for TcpConnect {
     type Ends = Vec<Calls<TcpDialing>>;
 
     fn settle(arm: &mut Arm) -> Result<(), String> {
+        byte_stream::loopback()?;
         settle(arm)
     }
 

@@ -1,5 +1,6 @@
 //! The program under test, and what it prints.
 
+use std::net::{Ipv4Addr, UdpSocket};
 use std::process::{Command, Output, Stdio};
 use std::thread;
 
@@ -51,6 +52,16 @@ pub(crate) fn ipcbench(arguments: &[&str]) -> Command {
         command.args(["--pin", "0,0"]);
     }
     command
+}
+
+/// Whether `ipcbench` can measure TCP here. A new network namespace has its loopback interface down.
+pub(crate) fn has_tcp() -> bool {
+    let connected = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))
+        .and_then(|socket| socket.connect((Ipv4Addr::LOCALHOST, 1)));
+    if let Err(error) = &connected {
+        eprintln!("not tried: TCP, since 127.0.0.1 cannot be connected: {error}");
+    }
+    connected.is_ok()
 }
 
 pub(crate) fn run(arguments: &[&str]) -> Output {

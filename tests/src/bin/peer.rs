@@ -15,7 +15,6 @@ use tests::deadline::PATIENCE;
 use tests::flavour::Flavour;
 use tests::orders::{CLOSE, orders, perform};
 use tests::payload::{Random, check, pattern};
-use tests::proc::allow_descriptors;
 use tests::scripted::obey;
 use tests::serving;
 use tests::setup::{Setup, Size, left_alone_config};
@@ -313,7 +312,6 @@ fn idle_streams<K: Kind>(path: &str, count: usize) {
 
 /// Connects `sessions` times with a stream each, and has requests answered in another order each round.
 fn crowd(path: &str, sessions: usize, rounds: u64) {
-    allow_descriptors(8 * sessions as u64 + 100);
     let config = Setup::new(Size::Tiny).config();
     let mut random = Random::new(7);
     let mut streams: Vec<_> = (0..sessions)
