@@ -28,7 +28,6 @@
 
 mod acceptor;
 mod binding;
-mod budget;
 mod handshakes;
 mod options;
 mod roll;
@@ -48,7 +47,6 @@ pub use acceptor::Acceptor;
 pub use binding::Binding;
 pub use handshakes::AcceptStats;
 pub use options::ListenOptions;
-pub use socket_file::{SocketFile, bind_unix};
 
 use std::time::Duration;
 

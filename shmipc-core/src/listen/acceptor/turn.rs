@@ -7,8 +7,7 @@ use nix::errno::Errno;
 use nix::sys::epoll::{EpollEvent, EpollFlags};
 
 use super::super::SHORTAGE_PAUSE;
-use super::super::budget::Budget;
-use super::super::handshakes::{may_pass, number_of};
+use super::super::handshakes::{is_shortage, number_of};
 use super::super::socket_file::start_listening;
 use super::super::upgrades::{self, Main};
 use super::{ACCEPT_BUDGET, Acceptor, Inner, LISTENER, WAKE};
@@ -62,7 +61,7 @@ impl Acceptor {
         Ok(worked)
     }
 
-    /// Goes on with an upgrade. True if it is another one's turn now, or if work is left.
+    /// Goes on with an upgrade. True if it is another one's turn now.
     pub(super) fn upgrade(&self, inner: &mut Inner, now: Instant) -> Result<bool, ListenError> {
         let (Some(socket), Some(upgrades)) = (&inner.listener, &mut inner.upgrades) else {
             return Ok(false);
@@ -80,7 +79,7 @@ impl Acceptor {
         }
         let accepts = upgrades.accepts();
         if accepts == inner.accepts {
-            return Ok(inner.has_left());
+            return Ok(false);
         }
         tracing::info!(generation = inner.generation, accepts, "upgrade");
         if accepts {
@@ -99,8 +98,7 @@ impl Acceptor {
         now: Instant,
     ) -> Result<bool, ListenError> {
         let mut worked = false;
-        let mut budget = Budget::new(ACCEPT_BUDGET);
-        while budget.take() {
+        for _ in 0..ACCEPT_BUDGET {
             let Some(listener) = inner.listener.as_ref().filter(|_| inner.accepts) else { break };
             match mem::accept(listener.as_fd()) {
                 Ok(socket) => {
@@ -109,11 +107,13 @@ impl Acceptor {
                     worked = true;
                 }
                 Err(Errno::EAGAIN) => break,
-                // A client that is gone already.
-                Err(Errno::EINTR | Errno::ECONNABORTED) => worked = true,
+                // A client that is gone already, or that a security module keeps out.
+                Err(Errno::EINTR | Errno::ECONNABORTED | Errno::EPERM | Errno::EACCES) => {
+                    worked = true;
+                }
                 Err(errno) => {
                     let error = OsError::new("accept4", errno);
-                    if !may_pass(error) {
+                    if !is_shortage(error) {
                         return Err(error.into());
                     }
                     self.pause(inner, now, error)?;

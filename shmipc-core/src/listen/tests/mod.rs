@@ -2,7 +2,6 @@
 
 mod accepting;
 mod files;
-mod upgrading;
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -16,7 +16,6 @@ use crate::upgrade::{
 };
 use crate::wire::{self, Frame};
 
-use super::super::budget::Budget;
 use super::super::handshakes::is_shortage;
 use super::super::socket_file::{Bound, SocketFile};
 use super::{ANSWER, Main, TURN, Upgrades};
@@ -24,30 +23,23 @@ use super::{ANSWER, Main, TURN, Upgrades};
 /// The longest that a successor may ask for to make ready.
 const LONGEST_PATIENCE: Duration = Duration::from_secs(3600);
 
-/// Frames of a neighbour taken in one turn. An upgrade has five.
-const FRAMES_BUDGET: usize = 16;
-
 impl Upgrades {
-    /// Reads what a neighbour has said. `true` if more may be there.
+    /// Reads what a neighbour has said.
     pub(super) fn listen_to(
         &mut self,
         side: Side,
         config: &Config,
         epoll: &Epoll,
         now: Instant,
-    ) -> Result<bool, ListenError> {
-        let mut budget = Budget::new(FRAMES_BUDGET);
+    ) -> Result<(), ListenError> {
         loop {
             let neighbour = self.neighbour(side);
             let cut = neighbour.cut;
             let Some(line) = neighbour.line.as_mut().filter(|_| !neighbour.closing) else {
-                return Ok(false);
+                return Ok(());
             };
-            if !budget.take() {
-                return Ok(true);
-            }
             let heard = match line.receive() {
-                Ok(Incoming::Nothing) => return Ok(false),
+                Ok(Incoming::Nothing) => return Ok(()),
                 Ok(Incoming::Frame(frame)) => {
                     let message = message_of(&frame, |claim| judge(claim, config));
                     match (message, frame) {
