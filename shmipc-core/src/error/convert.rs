@@ -41,6 +41,7 @@ fn handshake_kind(error: &HandshakeError) -> ErrorKind {
         }
         HandshakeError::Unmapped(_) => ErrorKind::PermissionDenied,
         HandshakeError::Dialect(_) | HandshakeError::SealUnsupported => ErrorKind::Unsupported,
+        HandshakeError::FileSize(_) => ErrorKind::FileTooLarge,
         HandshakeError::Os(os) => os.kind(),
     }
 }

@@ -1,6 +1,6 @@
 //! Errors on the way to a session.
 
-use super::{OsError, PeerMisbehaved, UpgradeRefusal};
+use super::{FileSizeLimit, OsError, PeerMisbehaved, UpgradeRefusal};
 use crate::config::PeerCred;
 
 /// Why one side refused a handshake, as told on the wire. `theirs` is always the other side's.
@@ -44,6 +44,14 @@ pub enum Refusal {
     /// Word size or byte order differ.
     #[error("the other side has another word size or byte order")]
     Architecture,
+    /// This side broke the protocol, says the other one.
+    #[error(
+        "this process broke the protocol (the peer says: {rule}); is one of the two older, or under an emulator?"
+    )]
+    Misbehaved {
+        /// The rule, in the words of the other side.
+        rule: String,
+    },
     /// A reason this version does not know.
     #[error("refused for reason {0}; this side is older than the other")]
     Other(u32),
@@ -102,6 +110,9 @@ pub enum HandshakeError {
         /// What the kernel said.
         error: OsError,
     },
+    /// Shared memory for the session would exceed `RLIMIT_FSIZE` of this process.
+    #[error(transparent)]
+    FileSize(#[from] FileSizeLimit),
     /// The operating system refused something.
     #[error(transparent)]
     Os(#[from] OsError),
@@ -126,6 +137,7 @@ impl From<crate::mem::CreateError> for HandshakeError {
     fn from(error: crate::mem::CreateError) -> Self {
         match error {
             crate::mem::CreateError::SealUnsupported => Self::SealUnsupported,
+            crate::mem::CreateError::FileSize(error) => Self::FileSize(error),
             crate::mem::CreateError::Os(error) => Self::Os(error),
         }
     }

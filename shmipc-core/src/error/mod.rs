@@ -62,6 +62,18 @@ impl OsError {
     }
 }
 
+/// Shared memory would exceed the size that this process may give to a file (`RLIMIT_FSIZE`, `ulimit -f`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "shared memory of {needs} bytes exceeds RLIMIT_FSIZE ({limit} bytes); raise `ulimit -f` of this process"
+)]
+pub struct FileSizeLimit {
+    /// Bytes of the shared memory.
+    pub needs: u64,
+    /// The limit, bytes.
+    pub limit: u64,
+}
+
 /// Why a session is over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]

@@ -9,6 +9,7 @@ const WRONG_APPLICATION: u32 = 3;
 const WRONG_LIMITS: u32 = 4;
 const TOO_BUSY: u32 = 5;
 const WRONG_ARCHITECTURE: u32 = 6;
+const MISBEHAVED: u32 = 8;
 
 /// The frame that tells the peer why we end the handshake, if there is anything to tell.
 ///
@@ -20,6 +21,9 @@ pub fn refusal_frame(error: &HandshakeError) -> Option<Vec<u8>> {
         HandshakeError::RefusedPeer(refusal) => Some(encode(refusal)),
         HandshakeError::Unmapped(peer) => Some(encode(&Refusal::Unauthorized { uid: peer.uid })),
         HandshakeError::Dialect(_) => Some(encode(&version)),
+        HandshakeError::Misbehaved(rule) => {
+            Some(encode(&Refusal::Misbehaved { rule: rule.to_string() }))
+        }
         _ => None,
     }
 }
@@ -33,6 +37,7 @@ fn encode(refusal: &Refusal) -> Vec<u8> {
         Refusal::Limits => (WRONG_LIMITS, 0, ""),
         Refusal::Busy => (TOO_BUSY, 0, ""),
         Refusal::Architecture => (WRONG_ARCHITECTURE, 0, ""),
+        Refusal::Misbehaved { rule } => (MISBEHAVED, 0, rule.as_str()),
         Refusal::Other(reason) => (*reason, 0, ""),
     };
     wire::refuse(&Refuse { reason, number, text: text.to_owned() })
@@ -48,6 +53,7 @@ pub(super) fn decode(refuse: Refuse, local: &Hello) -> Refusal {
         WRONG_LIMITS => Refusal::Limits,
         TOO_BUSY => Refusal::Busy,
         WRONG_ARCHITECTURE => Refusal::Architecture,
+        MISBEHAVED => Refusal::Misbehaved { rule: text },
         other => Refusal::Other(other),
     }
 }

@@ -8,14 +8,16 @@ use std::sync::{Arc, OnceLock};
 
 use memmap2::{Advice, MmapOptions};
 use nix::errno::Errno;
-use nix::fcntl::{FcntlArg, SealFlag, fcntl};
+use nix::fcntl::{FallocateFlags, FcntlArg, SealFlag, fallocate, fcntl};
 use nix::libc;
 use nix::sys::memfd::{MFdFlags, memfd_create};
+use nix::sys::resource::{Resource, getrlimit};
 use nix::sys::stat::{FileStat, fstat};
 use nix::sys::statfs::{HUGETLBFS_MAGIC, fstatfs};
+use nix::unistd::{Whence, lseek};
 
-use super::{OwnMapping, PeerMapping};
-use crate::error::{OsError, PeerMisbehaved};
+use super::{Memory, MemoryMut, OwnMapping, PeerMapping};
+use crate::error::{FileSizeLimit, OsError, PeerMisbehaved};
 
 /// Why a segment of ours could not be created.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -23,6 +25,9 @@ pub enum CreateError {
     /// The kernel lacks the seal (Linux 5.1).
     #[error("this kernel lacks F_SEAL_FUTURE_WRITE; Linux 5.1 or newer is needed")]
     SealUnsupported,
+    /// The file would be larger than this process may make one.
+    #[error(transparent)]
+    FileSize(#[from] FileSizeLimit),
     /// The operating system refused it, for lack of memory or descriptors.
     #[error(transparent)]
     Os(#[from] OsError),
@@ -57,9 +62,10 @@ pub fn probe_seals() -> bool {
 /// clears the pages.
 ///
 /// # Errors
-/// [`CreateError::SealUnsupported`] on kernels before 5.1; [`CreateError::Os`] without memory,
-/// descriptors or address space.
+/// [`CreateError::SealUnsupported`] on kernels before 5.1; [`CreateError::FileSize`] if `RLIMIT_FSIZE`
+/// is less than `size`; [`CreateError::Os`] without memory, descriptors or address space.
 pub fn create(name: &CStr, size: usize) -> Result<(Arc<OwnMapping>, OwnedFd), CreateError> {
+    check_file_size(size as u64)?;
     let fd = memfd(name)?;
     let file = File::from(fd);
     file.set_len(size as u64).map_err(|e| OsError::from_io("ftruncate", &e))?;
@@ -69,7 +75,7 @@ pub fn create(name: &CStr, size: usize) -> Result<(Arc<OwnMapping>, OwnedFd), Cr
     let _ = map.advise(Advice::DontFork);
     let _ = map.advise(Advice::DontDump);
     let mapping = OwnMapping::new(map);
-    mapping.populate()?;
+    mapping.populate(&file)?;
     match fcntl(&file, FcntlArg::F_ADD_SEALS(seals())) {
         Ok(_) => Ok((Arc::new(mapping), file.into())),
         Err(Errno::EINVAL) => Err(CreateError::SealUnsupported),
@@ -98,7 +104,6 @@ pub fn create_arena(name: &CStr, size: usize) -> Result<(ArenaSegment, OwnedFd),
 pub(crate) fn recycled_arena(size: usize) -> Result<(ArenaSegment, Arc<PeerMapping>), CreateError> {
     use std::sync::{Mutex, PoisonError};
 
-    use super::Memory;
     static MADE: Mutex<Vec<(Arc<OwnMapping>, Arc<PeerMapping>)>> = Mutex::new(Vec::new());
     let mut made = MADE.lock().unwrap_or_else(PoisonError::into_inner);
     let unused = |(own, peer): &&(Arc<OwnMapping>, Arc<PeerMapping>)| {
@@ -127,27 +132,48 @@ fn memfd(name: &CStr) -> Result<OwnedFd, OsError> {
     .map_err(|errno| OsError::new("memfd_create", errno))
 }
 
+/// Compares the limit for files with `size`: the kernel kills a process that exceeds it (SIGXFSZ).
+fn check_file_size(size: u64) -> Result<(), CreateError> {
+    let (limit, _) = getrlimit(Resource::RLIMIT_FSIZE)
+        .map_err(|errno| OsError::new("getrlimit(RLIMIT_FSIZE)", errno))?;
+    match limit < size {
+        true => Err(FileSizeLimit { needs: size, limit }.into()),
+        false => Ok(()),
+    }
+}
+
 impl OwnMapping {
-    /// Makes every page present, so that the cost is ours and no reader meets a hole (M7).
-    fn populate(&self) -> Result<(), OsError> {
+    /// Makes every page of `file`, which is mapped here, present: the owner pays for the pages, and no
+    /// reader meets a hole (M7).
+    fn populate(&self, file: &File) -> Result<(), OsError> {
         match self.advise_populate() {
-            Ok(()) => Ok(()),
-            // Linux before 5.14: a store to each page does the same.
-            Err(libc::EINVAL) => {
-                use super::{Memory, MemoryMut};
-                (0..self.size()).step_by(4096).for_each(|page| self.store64(page, 0));
-                Ok(())
-            }
-            // EFAULT is what the kernel says when a page could not be had (a full cgroup, a poisoned page).
-            Err(libc::EFAULT) => {
-                Err(OsError { call: "madvise(MADV_POPULATE_WRITE)", code: libc::ENOMEM })
-            }
-            Err(code) => Err(OsError { call: "madvise(MADV_POPULATE_WRITE)", code }),
+            // Linux before 5.14 does not know the advice.
+            Ok(()) | Err(libc::EINVAL) => {}
+            // The kernel says EFAULT for a page that it cannot get: a full cgroup, or poisoned memory.
+            Err(libc::EFAULT) => return Err(OsError { call: POPULATE, code: libc::ENOMEM }),
+            Err(code) => return Err(OsError { call: POPULATE, code }),
+        }
+        // Success is no proof: qemu's user emulation grants the advice and does nothing.
+        match first_hole(file)? == self.size() as u64 {
+            true => Ok(()),
+            false => self.touch(file),
+        }
+    }
+
+    /// Makes every page present by a store to each, before any other process has the file.
+    fn touch(&self, file: &File) -> Result<(), OsError> {
+        // Reserves the pages. Without it, a store to a page that the kernel cannot get kills (SIGBUS).
+        fallocate(file, FallocateFlags::empty(), 0, self.size() as libc::off_t)
+            .map_err(|errno| OsError::new("fallocate", errno))?;
+        // Pages are a multiple of 4096 bytes on every machine.
+        (0..self.size()).step_by(4096).for_each(|page| self.store64(page, 0));
+        match first_hole(file)? == self.size() as u64 {
+            true => Ok(()),
+            false => Err(OsError { call: HOLE, code: libc::ENODATA }),
         }
     }
 
     fn advise_populate(&self) -> Result<(), i32> {
-        use super::Memory;
         let start = self.range_ptr(0, self.size());
         // SAFETY: M1: the range is this mapping; populating it changes no byte.
         match unsafe { libc::madvise(start.cast(), self.size(), libc::MADV_POPULATE_WRITE) } {
@@ -156,6 +182,11 @@ impl OwnMapping {
         }
     }
 }
+
+/// The call that makes pages present, in errors.
+const POPULATE: &str = "madvise(MADV_POPULATE_WRITE)";
+/// The call that finds absent pages, in errors.
+const HOLE: &str = "lseek(SEEK_HOLE)";
 
 /// Checks a segment that the peer passed and maps it read-only.
 ///
@@ -176,7 +207,7 @@ pub fn adopt(fd: OwnedFd, size: usize, own: &[FileStat]) -> Result<Arc<PeerMappi
     if stat.st_size != i64::try_from(size).unwrap_or(-1) || ours || huge == HUGETLBFS_MAGIC {
         return Err(PeerMisbehaved::WrongMemory.into());
     }
-    if !is_present(&fd, stat.st_size) {
+    if first_hole(&fd)? != size as u64 {
         return Err(PeerMisbehaved::SegmentNotPresent.into());
     }
     let map = MmapOptions::new()
@@ -188,21 +219,18 @@ pub fn adopt(fd: OwnedFd, size: usize, own: &[FileStat]) -> Result<Arc<PeerMappi
     Ok(Arc::new(PeerMapping::new(map)))
 }
 
-/// True if no page of the file is a hole: the first hole is its end (M7).
-fn is_present(fd: &OwnedFd, size: i64) -> bool {
-    // SAFETY: `lseek` takes numbers only; the descriptor is open.
-    let hole = unsafe { libc::lseek(fd.as_fd().as_raw_fd(), 0, libc::SEEK_HOLE) };
-    hole == size
+/// Returns the offset of the first absent page of a file, or its size if every page is present (M7).
+fn first_hole(file: impl AsFd) -> Result<u64, OsError> {
+    lseek(file, 0, Whence::SeekHole)
+        .map(i64::unsigned_abs)
+        .map_err(|errno| OsError::new(HOLE, errno))
 }
 
 #[cfg(test)]
 mod tests {
     use std::io::{ErrorKind, Write};
 
-    use nix::fcntl::{FallocateFlags, fallocate};
-
     use super::*;
-    use crate::mem::{Memory, MemoryMut};
 
     /// Whoever holds the descriptor can read, and nothing else.
     #[test]

@@ -72,7 +72,7 @@ impl Shared {
         let may_wait = tx.arena.refused(plan);
         tx.settle_or_end(effects);
         match error {
-            CreateError::Os(_) if may_wait => Ok(()),
+            CreateError::Os(_) | CreateError::FileSize(_) if may_wait => Ok(()),
             error => Err(SendError::NoMemory(os_error(error))),
         }
     }
@@ -137,6 +137,9 @@ impl Shared {
 fn os_error(error: CreateError) -> OsError {
     match error {
         CreateError::Os(error) => error,
+        CreateError::FileSize(_) => {
+            OsError { call: "ftruncate beyond RLIMIT_FSIZE (`ulimit -f`)", code: nix::libc::EFBIG }
+        }
         CreateError::SealUnsupported => {
             OsError { call: "fcntl(F_ADD_SEALS)", code: nix::libc::EINVAL }
         }

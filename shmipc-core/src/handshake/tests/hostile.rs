@@ -95,6 +95,8 @@ fn refusals_arrive_with_their_reason() {
     assert_eq!(told(4, 0, ""), Refusal::Limits);
     assert_eq!(told(5, 0, ""), Refusal::Busy);
     assert_eq!(told(6, 0, ""), Refusal::Architecture);
+    let misdeed = Refusal::Misbehaved { rule: "its shared memory has holes".to_owned() };
+    assert_eq!(told(8, 0, "its shared memory has holes"), misdeed);
     assert_eq!(told(77, 0, ""), Refusal::Other(77));
 }
 

@@ -10,20 +10,28 @@ use super::puppet::{Puppet, all_seals, good_segment, memfd, segment_bytes};
 use crate::error::{HandshakeError, PeerMisbehaved};
 use crate::layout::{MAGIC, VERSION};
 use crate::mem;
-use crate::wire;
+use crate::wire::{self, Frame, Refuse};
 
 const WORDS: [u64; 2] = [MAGIC, VERSION];
 
 /// What the server says to a client with this segment, and what the client says to such a server.
 fn judged(segment: &OwnedFd) -> PeerMisbehaved {
     let outbox = wire::outbox(false, false);
-    let server = Puppet::greeted_client().fails_on(&outbox, &[segment.as_fd()]);
-    let client = Puppet::greeted_server().0.fails_on(&outbox, &[segment.as_fd()]);
+    let judged = |mut puppet: Puppet| {
+        let error = puppet.fails_on(&outbox, &[segment.as_fd()]);
+        let HandshakeError::Misbehaved(rule) = error else { panic!("{error:?}") };
+        match puppet.hear() {
+            Some(Frame::Refuse(refuse)) => {
+                let told = Refuse { reason: 8, number: 0, text: rule.to_string() };
+                assert_eq!(refuse, told, "the peer is told why");
+            }
+            other => panic!("{other:?}"),
+        }
+        rule
+    };
+    let (server, client) = (judged(Puppet::greeted_client()), judged(Puppet::greeted_server().0));
     assert_eq!(server, client);
-    match server {
-        HandshakeError::Misbehaved(rule) => rule,
-        other => panic!("{other:?}"),
-    }
+    server
 }
 
 #[test]

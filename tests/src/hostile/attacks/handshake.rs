@@ -7,7 +7,8 @@ use std::path::Path;
 
 use nix::sys::eventfd::EventFd;
 use shmipc_core::config::Config;
-use shmipc_core::error::PeerMisbehaved::*;
+use shmipc_core::error::PeerMisbehaved::{self, *};
+use shmipc_core::error::{HandshakeError, Refusal};
 use shmipc_core::handshake::{Machine, Role, Transmit, authorize};
 use shmipc_core::link::{self, Receive, Sent};
 use shmipc_core::mem;
@@ -55,12 +56,21 @@ fn pretend(outbox: &mut Transmit, impostor: impl Into<OwnedFd>) {
 }
 
 /// Does what a client does, but for its outbox. Returns when the server has hung up.
-pub(super) fn meet(path: &Path, config: &Config, change: fn(&mut Transmit)) {
+///
+/// # Panics
+/// If the server has not said which rule was broken.
+pub(super) fn meet(
+    path: &Path,
+    config: &Config,
+    change: fn(&mut Transmit),
+    broken: PeerMisbehaved,
+) {
     let socket = OwnedFd::from(UnixStream::connect(path).expect("the server lives"));
     let server = link::peer_cred(socket.as_fd()).expect("a socket");
     let judged = authorize(config, server);
     let mut machine = Machine::new(Role::Client, config, judged).expect("it is our server");
     let mut decoder = Decoder::new();
+    let mut told = None;
     until("the server hangs up", || {
         while let Some(mut frame) = machine.poll_transmit() {
             if !frame.fds.is_empty() {
@@ -72,7 +82,11 @@ pub(super) fn meet(path: &Path, config: &Config, change: fn(&mut Transmit)) {
         match link::receive(socket.as_fd(), &mut decoder).expect("an honest server") {
             Receive::Bytes => {
                 while let Some(frame) = decoder.next_frame().expect("an honest server") {
-                    machine.handle_frame(frame).expect("an honest server");
+                    match machine.handle_frame(frame) {
+                        Ok(()) => {}
+                        Err(HandshakeError::Refused(refusal)) => told = Some(refusal),
+                        Err(error) => panic!("an honest server: {error}"),
+                    }
                 }
                 false
             }
@@ -80,4 +94,5 @@ pub(super) fn meet(path: &Path, config: &Config, change: fn(&mut Transmit)) {
             Receive::End => true,
         }
     });
+    assert_eq!(told, Some(Refusal::Misbehaved { rule: broken.to_string() }), "what was told");
 }

@@ -106,9 +106,12 @@ impl Attack {
         // Credit for the server is no concern here.
         let generous = Config::builder().stream_window(1 << 30).unread_max(1 << 30);
         let config = (self.limits)(generous).build().expect("limits within bounds");
-        let run = match self.run {
-            Run::InSession(run) => run,
-            Run::InHandshake(change) => return handshake::meet(path, &config, change),
+        let run = match (self.run, self.breaks) {
+            (Run::InHandshake(change), Ends::By(broken)) => {
+                return handshake::meet(path, &config, change, broken);
+            }
+            (Run::InHandshake(_), _) => panic!("no attack in a handshake is legal"),
+            (Run::InSession(run), _) => run,
         };
         let mut peer = ByHand::connect(path, &config);
         // Until now the server may still be busy with the handshake, and end that. The place is used by no attack.
