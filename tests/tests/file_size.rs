@@ -17,7 +17,7 @@ fn memory_beyond_the_limit_of_file_sizes_is_refused_with_its_name() {
     let mut server = Peer::start(env!("CARGO_BIN_EXE_peer"), &["echo", path.to_str().unwrap()]);
     server.line("listening");
     let (_, hard) = getrlimit(Resource::RLIMIT_FSIZE).unwrap();
-    let limit = |bytes| setrlimit(Resource::RLIMIT_FSIZE, bytes, hard).unwrap();
+    let limit = move |bytes| setrlimit(Resource::RLIMIT_FSIZE, bytes, hard).unwrap();
     within("calls under a limit", move || {
         limit(100 << 10);
         let error = Session::connect(&path).unwrap_err();

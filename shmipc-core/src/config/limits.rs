@@ -98,14 +98,14 @@ impl Limits {
         )?;
         ensure(
             self.stream_window >= 128
-                && self.stream_window.is_multiple_of(128)
+                && self.stream_window % 128 == 0
                 && self.stream_window <= 1 << 30,
             "stream_window",
             "be a multiple of 128 from 128 to 1 GiB",
         )?;
         ensure(
             self.unread_max >= 4096
-                && self.unread_max.is_multiple_of(512)
+                && self.unread_max % 512 == 0
                 && self.unread_max <= 1 << 30,
             "unread_max",
             "be a multiple of 512 from 4,096 to 1 GiB",

@@ -16,7 +16,7 @@ pub struct HeapMemory {
 impl HeapMemory {
     /// `size` bytes, of which those from `halves_at` on are used as words of 4 bytes.
     pub fn new(size: usize, halves_at: usize) -> Self {
-        assert!(size.is_multiple_of(8) && halves_at.is_multiple_of(8) && halves_at <= size);
+        assert!(size % 8 == 0 && halves_at % 8 == 0 && halves_at <= size);
         Self {
             words: (0..halves_at / 8).map(|_| AtomicU64::new(0)).collect(),
             halves_at,
@@ -33,12 +33,12 @@ impl Memory for HeapMemory {
         self.halves[(at - self.halves_at) / 4].load(Ordering::Relaxed)
     }
     fn load64(&self, at: usize) -> u64 {
-        assert!(at.is_multiple_of(8));
+        assert!(at % 8 == 0);
         self.words[at / 8].load(Ordering::Relaxed)
     }
     fn read(&self, at: usize, out: &mut [u8]) {
         assert!(at + out.len() <= self.halves_at, "read outside of the memory");
-        if at.is_multiple_of(8) {
+        if at % 8 == 0 {
             for (word, bytes) in self.words[at / 8..].iter().zip(out.chunks_mut(8)) {
                 bytes.copy_from_slice(&word.load(Ordering::Relaxed).to_le_bytes()[..bytes.len()]);
             }
@@ -62,15 +62,15 @@ impl MemoryMut for HeapMemory {
         self.halves[(at - self.halves_at) / 4].store(value, Ordering::Relaxed);
     }
     fn store64(&self, at: usize, value: u64) {
-        assert!(at.is_multiple_of(8));
+        assert!(at % 8 == 0);
         self.words[at / 8].store(value, Ordering::Relaxed);
     }
     fn publish64(&self, at: usize, value: u64) {
-        assert!(at.is_multiple_of(8));
+        assert!(at % 8 == 0);
         self.words[at / 8].store(value, Ordering::Release);
     }
     fn write(&self, at: usize, data: &[u8]) {
-        let whole = if at.is_multiple_of(8) { data.len() / 8 * 8 } else { 0 };
+        let whole = if at % 8 == 0 { data.len() / 8 * 8 } else { 0 };
         let (words, rest) = data.split_at(whole);
         for (i, bytes) in words.chunks_exact(8).enumerate() {
             let bytes = std::array::from_fn(|byte| bytes[byte]);

@@ -100,7 +100,7 @@ fn range(base: *mut u8, size: usize, at: usize, len: usize) -> *mut u8 {
 /// The 4-byte word at `at`.
 #[inline]
 fn word32(map: &MmapRaw, at: usize) -> &AtomicU32 {
-    assert!(at.is_multiple_of(4), "misaligned word");
+    assert!(at % 4 == 0, "misaligned word");
     let pointer = range(map.as_mut_ptr(), map.len(), at, 4);
     // SAFETY: M1 and M4: mapped for as long as `map` is borrowed, in bounds; mappings start at a page,
     // so the word is aligned. M3: words are only ever accessed atomically. A shared reference to an
@@ -111,7 +111,7 @@ fn word32(map: &MmapRaw, at: usize) -> &AtomicU32 {
 /// The 8-byte word at `at`.
 #[inline]
 fn word64(map: &MmapRaw, at: usize) -> &AtomicU64 {
-    assert!(at.is_multiple_of(8), "misaligned word");
+    assert!(at % 8 == 0, "misaligned word");
     let pointer = range(map.as_mut_ptr(), map.len(), at, 8);
     // SAFETY: as for `word32`.
     unsafe { AtomicU64::from_ptr(pointer.cast()) }
@@ -193,7 +193,7 @@ impl MemoryMut for OwnMapping {
     }
     #[inline]
     fn write(&self, at: usize, data: &[u8]) {
-        assert!(at.is_multiple_of(8), "payload starts at a word");
+        assert!(at % 8 == 0, "payload starts at a word");
         let to = self.range_ptr(at, data.len());
         // SAFETY: M1 and M4: `to` is writable for `data.len()` bytes. M2: no other process writes
         // them, and the caller, who owns the unpublished part of the ring, is their only user here.

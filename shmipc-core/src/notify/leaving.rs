@@ -126,7 +126,7 @@ impl Final {
         let published = published();
         let possible = |word: u64| {
             let position = word - 1;
-            let between = position.is_multiple_of(u64::from(RECORD_ALIGN));
+            let between = position.checked_rem(u64::from(RECORD_ALIGN)) == Some(0);
             (between && position <= published).then_some(position)
         };
         self.0 = Some(word.parse(possible, lie)?);

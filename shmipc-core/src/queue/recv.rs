@@ -71,7 +71,7 @@ impl<O: MemoryMut, P: Memory> RecordReader<O, P> {
         self.peer.fence_acquire();
         let (least, most) = (self.tail, self.next.saturating_add(self.ring));
         let check =
-            |tail: u64| (least <= tail && tail <= most && tail.is_multiple_of(16)).then_some(tail);
+            |tail: u64| (least <= tail && tail <= most && tail % 16 == 0).then_some(tail);
         self.tail = raw.parse(check, PeerMisbehaved::TailJumped)?;
         Ok(self.tail)
     }

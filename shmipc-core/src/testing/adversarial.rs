@@ -67,7 +67,7 @@ impl AdversarialMemory {
     /// Counts an access, checks its place, and says whether it is to be answered honestly.
     fn honest(&self, at: usize, len: usize, align: usize) -> Option<&WatchedMemory> {
         self.loads.fetch_add(1, Ordering::Relaxed);
-        assert!(at.is_multiple_of(align), "misaligned word");
+        assert!(at % align == 0, "misaligned word");
         assert!(at <= self.size && len <= self.size - at, "access outside of the memory");
         let truth = self.truth.as_deref()?;
         (self.script.next() != Some(255)).then_some(truth)

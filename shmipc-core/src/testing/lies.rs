@@ -163,7 +163,7 @@ impl Lies {
             92..=249 => {
                 let most = u64::from(self.geometry.inline_max).min(room - 16) as usize;
                 let open =
-                    Flags::none().with_if(Flags::OPEN, mute || fresh && byte.is_multiple_of(16));
+                    Flags::none().with_if(Flags::OPEN, mute || fresh && byte % 16 == 0);
                 let flags =
                     open.with_if(Flags::FIN, byte % 16 == 1).with_if(Flags::MORE, byte % 16 == 2);
                 match room >= 32 && byte % 4 == 3 {
@@ -215,7 +215,7 @@ impl Lies {
         // Mostly a stream that it has opened, if there is one.
         let open = (0..PLACES).map(|next| (place + next) % PLACES).find(|at| self.opened[*at] > 0);
         let place = open.filter(|_| byte < 252).unwrap_or(place);
-        let late = u32::from(byte.is_multiple_of(16));
+        let late = u32::from(byte % 16 == 0);
         let generation = self.opened[place].saturating_sub(late).max(1);
         StreamId::new(Role::Server, place as u32, generation).word()
     }

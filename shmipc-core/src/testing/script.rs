@@ -37,7 +37,7 @@ impl Script {
 
     /// True once in `times`, by one byte.
     pub fn one_in(&self, times: u8) -> bool {
-        self.byte().is_multiple_of(times)
+        self.byte() % times == 0
     }
 
     /// Any number.

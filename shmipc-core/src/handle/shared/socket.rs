@@ -120,7 +120,7 @@ impl Shared {
                     .parse(|id| (id == expected).then_some(id), PeerMisbehaved::SegmentLimits)?;
                 let fits = |size: u32| {
                     let size = size as usize;
-                    (size >= 4096 && size.is_multiple_of(4096) && size <= room && live < most)
+                    (size >= 4096 && size % 4096 == 0 && size <= room && live < most)
                         .then_some(size)
                 };
                 let size = add.bytes.parse(fits, PeerMisbehaved::SegmentLimits)?;

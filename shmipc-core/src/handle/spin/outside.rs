@@ -42,7 +42,7 @@ impl Outside {
     pub(super) fn note(&self) -> bool {
         let spins = self.spins.load(Ordering::Relaxed).wrapping_add(1);
         self.spins.store(spins, Ordering::Relaxed);
-        spins.is_multiple_of(SPINS) && self.is_due()
+        spins % SPINS == 0 && self.is_due()
     }
 
     /// Whether somebody spins: has done so since the last call, or shortly before it.

@@ -252,7 +252,7 @@ impl<O: MemoryMut + Clone, P: Memory + Clone> Rx<O, P> {
         self.records += 1;
         self.bytes += u64::from(len);
         // A large message takes its time.
-        effects.glance |= self.records.is_multiple_of(GLANCE) || len >= 1 << 16;
+        effects.glance |= self.records % GLANCE == 0 || len >= 1 << 16;
         self.credit.charge(footprint(len), footprint(self.incoming.max_message))?;
         let Some((key, stream)) = key.and_then(|key| Some((key, self.streams.get_mut(key)?)))
         else {

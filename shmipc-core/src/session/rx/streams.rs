@@ -96,7 +96,7 @@ impl<O: MemoryMut + Clone, P: Memory + Clone> Rx<O, P> {
         self.bytes += u64::from(len);
         stream.records += 1;
         stream.bytes += u64::from(len);
-        if self.records.is_multiple_of(GLANCE) {
+        if self.records % GLANCE == 0 {
             effects.get_or_insert_default().glance = true;
         }
         if last {

@@ -70,7 +70,7 @@ impl Model {
                 let Some(extent) = self.hold(len) else { return };
                 assert_eq!(extent.len(), len as usize);
                 let new = place(&extent);
-                assert!(new.start.is_multiple_of(64));
+                assert!(new.start % 64 == 0);
                 let lent = self.lent.iter().map(|(_, place)| place.clone());
                 for other in self.held.iter().map(place).chain(lent) {
                     assert!(new.end <= other.start || other.end <= new.start, "they overlap");
@@ -82,7 +82,7 @@ impl Model {
                 let place = place(&extent);
                 let (id, range) = self.arena.lend(extent);
                 let (_, plan) = self.segments.iter().find(|(id, _)| *id == range.segment).unwrap();
-                assert!(range.offset + range.len <= plan.bytes && range.offset.is_multiple_of(64));
+                assert!(range.offset + range.len <= plan.bytes && range.offset % 64 == 0);
                 assert_eq!(range.len as usize, place.len());
                 self.lent.push((id, place));
             }

@@ -67,7 +67,7 @@ pub fn records(bytes: &[u8]) -> Option<PeerMisbehaved> {
             Ok(tail) => tail,
             Err(misdeed) => return Some(misdeed),
         };
-        assert!(tail.is_multiple_of(16) && tail - reader.drained() <= geometry.ring_bytes.into());
+        assert!(tail % 16 == 0 && tail - reader.drained() <= geometry.ring_bytes.into());
         loop {
             let before = peer.loads();
             let record = match reader.next_record() {

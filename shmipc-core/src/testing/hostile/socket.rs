@@ -241,7 +241,7 @@ impl Stranger {
                 6 => limits.arena_max = (4 << 20) << (any % 8),
                 7 => limits.max_message = any % (2 << 20),
                 8 => hello.word_bits = any as u8,
-                9 => hello.little_endian = any.is_multiple_of(2),
+                9 => hello.little_endian = any % 2 == 0,
                 10 => hello.app_name = "other".to_owned(),
                 11 => hello.trusts = true,
                 12 => hello.bell = crate::config::BellKind::Eventfd,
