@@ -26,7 +26,8 @@ fn with_answer(errno: u32, also: Option<(i64, u32)>, action: fn()) {
     let filters = filters.into_iter().flatten().map(|((call, rules), errno)| {
         let (allow, answer) = (SeccompAction::Allow, SeccompAction::Errno(errno));
         let rules = BTreeMap::from([(call, rules)]);
-        let filter = SeccompFilter::new(rules, allow, answer, std::env::consts::ARCH.try_into().unwrap());
+        let filter =
+            SeccompFilter::new(rules, allow, answer, std::env::consts::ARCH.try_into().unwrap());
         BpfProgram::try_from(filter.unwrap()).unwrap()
     });
     let filters: Vec<_> = filters.collect();

@@ -104,9 +104,7 @@ impl Limits {
             "be a multiple of 128 from 128 to 1 GiB",
         )?;
         ensure(
-            self.unread_max >= 4096
-                && self.unread_max % 512 == 0
-                && self.unread_max <= 1 << 30,
+            self.unread_max >= 4096 && self.unread_max % 512 == 0 && self.unread_max <= 1 << 30,
             "unread_max",
             "be a multiple of 512 from 4,096 to 1 GiB",
         )

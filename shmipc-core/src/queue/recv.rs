@@ -70,8 +70,7 @@ impl<O: MemoryMut, P: Memory> RecordReader<O, P> {
         // Pairs with the Release store in `RecordWriter::publish`.
         self.peer.fence_acquire();
         let (least, most) = (self.tail, self.next.saturating_add(self.ring));
-        let check =
-            |tail: u64| (least <= tail && tail <= most && tail % 16 == 0).then_some(tail);
+        let check = |tail: u64| (least <= tail && tail <= most && tail % 16 == 0).then_some(tail);
         self.tail = raw.parse(check, PeerMisbehaved::TailJumped)?;
         Ok(self.tail)
     }

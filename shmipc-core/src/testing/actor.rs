@@ -118,9 +118,7 @@ impl<P: Memory + Clone> Actor<P> {
 
     fn flags(script: &Script) -> Flags {
         let byte = script.byte();
-        Flags::none()
-            .with_if(Flags::FIN, byte % 16 == 0)
-            .with_if(Flags::MORE, byte % 16 == 1)
+        Flags::none().with_if(Flags::FIN, byte % 16 == 0).with_if(Flags::MORE, byte % 16 == 1)
     }
 
     fn send(&mut self, script: &Script) {

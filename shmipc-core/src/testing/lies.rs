@@ -162,8 +162,7 @@ impl Lies {
             88..=91 if room == to_end => (Kind::Pad, Flags::none(), to_end.saturating_sub(16)),
             92..=249 => {
                 let most = u64::from(self.geometry.inline_max).min(room - 16) as usize;
-                let open =
-                    Flags::none().with_if(Flags::OPEN, mute || fresh && byte % 16 == 0);
+                let open = Flags::none().with_if(Flags::OPEN, mute || fresh && byte % 16 == 0);
                 let flags =
                     open.with_if(Flags::FIN, byte % 16 == 1).with_if(Flags::MORE, byte % 16 == 2);
                 match room >= 32 && byte % 4 == 3 {
