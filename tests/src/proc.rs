@@ -54,6 +54,16 @@ pub fn limit_descriptors(pid: u32, more: Option<usize>) {
     assert_eq!(set, 0, "prlimit");
 }
 
+/// Whether the memory of a process is also that of an emulator, which keeps what it has translated. Says what is
+/// skipped for it.
+pub fn is_emulated(skipped: &str) -> bool {
+    let emulated = std::env::var_os("SHMIPC_EMULATED").is_some();
+    if emulated {
+        eprintln!("skipped under an emulator (SHMIPC_EMULATED): {skipped}");
+    }
+    emulated
+}
+
 /// Open descriptors.
 pub fn descriptors(pid: u32) -> usize {
     fs::read_dir(format!("/proc/{pid}/fd")).map_or(0, Iterator::count)

@@ -9,7 +9,7 @@ use shmipc_sync::{Listener, RecvError, SendError, Session, SessionError};
 use tests::child::Peer;
 use tests::deadline::{until, within};
 use tests::payload::{check, pattern};
-use tests::proc::{Held, descriptors, mappings, maps, resident};
+use tests::proc::{Held, descriptors, is_emulated, mappings, maps, resident};
 use tests::scripted::Scripted;
 use tests::setup::{Setup, Size};
 
@@ -89,7 +89,9 @@ fn after_two_hundred_sessions() {
         "resident memory, KiB: ours {} then {}, theirs {} then {}",
         first.0, last.0, first.1, last.1
     );
-    assert!(last.0 < first.0 + 2048 && last.1 < first.1 + 2048, "memory grows: {memory:?}");
+    if !is_emulated("the memory of 200 sessions") {
+        assert!(last.0 < first.0 + 2048 && last.1 < first.1 + 2048, "memory grows: {memory:?}");
+    }
     peer.succeed();
     assert_eq!(files(directory.path()), ["socket.lock"]);
 }
@@ -221,7 +223,9 @@ fn after_peers_killed_with_everything_held() {
     }
     let (first, last) = (memory[2], memory[11]);
     // Heaps of threads come and go; a message of each round left behind would be 36 MiB.
-    assert!(last < first + (16 << 10), "resident memory grows: {memory:?} KiB");
+    if !is_emulated("the memory of 12 sessions whose peers were killed") {
+        assert!(last < first + (16 << 10), "resident memory grows: {memory:?} KiB");
+    }
 }
 
 /// The same, with a peer that closes in good order and lives on, and whose memory is looked at too.
