@@ -4,8 +4,11 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// Far more than any wait of these tests takes on a busy machine.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+/// Far more than any wait of these tests takes on a busy machine, or under an emulator.
+pub const PATIENCE: Duration = match option_env!("SHMIPC_EMULATED") {
+    None => Duration::from_secs(60),
+    Some(_) => Duration::from_secs(600),
+};
 
 /// Work that was started on a thread of its own.
 #[derive(Debug)]
