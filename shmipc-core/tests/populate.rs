@@ -12,13 +12,13 @@ use seccompiler::{
 use shmipc_core::error::OsError;
 use shmipc_core::mem::{CreateError, Memory, MemoryMut, adopt, create};
 
-/// No multiple of a page of 16 or 64 KiB.
-const SIZE: usize = 200_704;
+/// No multiple of the page, as what both sides agree on is none where pages have 16 or 64 KiB.
+const SIZE: usize = 200_704 + 64;
 
 /// Runs `action` on a thread for which the kernel answers `errno` to `madvise(MADV_POPULATE_WRITE)`, and to
 /// `also` if it is given, without doing anything. 0 is success.
 fn with_answer(errno: u32, also: Option<(i64, u32)>, action: fn()) {
-    let advice = libc::MADV_POPULATE_WRITE.cast_unsigned().into();
+    let advice = libc::MADV_POPULATE_WRITE as u64;
     let populates =
         SeccompCondition::new(2, SeccompCmpArgLen::Dword, SeccompCmpOp::Eq, advice).unwrap();
     let madvise = (libc::SYS_madvise, vec![SeccompRule::new(vec![populates]).unwrap()]);
@@ -63,17 +63,17 @@ fn memory_is_present_when_the_kernel_grants_the_advice_and_does_nothing() {
 
 #[test]
 fn memory_is_present_when_the_kernel_does_not_know_the_advice() {
-    with_answer(libc::EINVAL.cast_unsigned(), None, memory_is_present);
+    with_answer(libc::EINVAL as u32, None, memory_is_present);
 }
 
 #[test]
 fn create_names_the_call_when_the_kernel_has_no_page() {
-    let no_page = (libc::SYS_fallocate, libc::ENOSPC.cast_unsigned());
+    let no_page = (libc::SYS_fallocate, libc::ENOSPC as u32);
     with_answer(0, Some(no_page), || {
         let error = OsError { call: "fallocate", code: libc::ENOSPC };
         assert_eq!(create(c"shmipc-test", SIZE).unwrap_err(), CreateError::Os(error));
     });
-    with_answer(libc::EFAULT.cast_unsigned(), None, || {
+    with_answer(libc::EFAULT as u32, None, || {
         let error = OsError { call: "madvise(MADV_POPULATE_WRITE)", code: libc::ENOMEM };
         assert_eq!(create(c"shmipc-test", SIZE).unwrap_err(), CreateError::Os(error));
     });
