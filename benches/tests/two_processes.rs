@@ -12,7 +12,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
 
-use program::{check, has_tcp, ipcbench, lines, run};
+use program::{check, has_tcp, ipcbench, lines, not_tried, run};
 
 const CONTROLS: &str = "cacheline,bare-map,bare-ring,eventfd,futex,pipe,uds,seqpacket,tcp";
 
@@ -72,7 +72,9 @@ fn more_lanes_than_descriptors_in_a_packet() {
         let output = ipcbench(&arguments).output().unwrap();
         let told = String::from_utf8(output.stderr).unwrap();
         assert!(!output.status.success() && told.contains("(RLIMIT_NOFILE)"), "{told}");
-        return eprintln!("not tried: 300 lanes need more descriptors than {hard} (`ulimit -Hn`)");
+        return not_tried(&format!(
+            "300 lanes, which need more descriptors than {hard} (`ulimit -Hn`)"
+        ));
     }
     let lines = lines(&run(&arguments));
     assert_eq!(lines.len(), 1);

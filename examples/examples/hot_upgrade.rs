@@ -101,8 +101,9 @@ impl Drop for Process {
 
 #[tokio::main]
 async fn server(path: &Path) -> anyhow::Result<()> {
-    let log = OpenOptions::new().create(true).append(true).open(log_of(path))?;
-    let log = Arc::new(log);
+    let done = log_of(path);
+    let log = OpenOptions::new().create(true).append(true).open(&done);
+    let log = Arc::new(log.with_context(|| format!("cannot open {}", done.display()))?);
     let listener = Listener::bind_upgradable(path).await?;
     // A server that has much to load does that here: the one before it goes on meanwhile.
     listener.ready().await?;

@@ -82,7 +82,7 @@ fn everything(workers: usize, clients: usize) -> anyhow::Result<()> {
     // Each of them has two sessions in the course of this.
     let clients = descriptors::sessions(2 * clients)? / 2;
     let directory = tempfile::tempdir()?;
-    let path = directory.path().join("socket");
+    let path = directory.path().join("sock");
     let listener = UnixListener::bind(&path)?;
     let mut workers: Vec<Worker> =
         (0..workers).map(|_| Worker::start(&listener)).collect::<Result<_, _>>()?;

@@ -25,13 +25,13 @@ struct Service {
 impl Service {
     fn new() -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let notified = UnixDatagram::bind(directory.path().join("notify")).unwrap();
+        let notified = UnixDatagram::bind(directory.path().join("told")).unwrap();
         notified.set_read_timeout(Some(PATIENCE)).unwrap();
         Self { directory, notified }
     }
 
     fn path(&self) -> PathBuf {
-        self.directory.path().join("socket")
+        self.directory.path().join("sock")
     }
 
     /// Starts a server, which has the socket as systemd passes it: descriptor 3.
@@ -50,7 +50,7 @@ impl Service {
     }
 
     fn start(&self, command: &mut Command) -> Peer {
-        let told = self.directory.path().join("notify");
+        let told = self.directory.path().join("told");
         Peer::of(command.env("NOTIFY_SOCKET", told))
     }
 

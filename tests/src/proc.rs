@@ -5,6 +5,8 @@ use std::path::Path;
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
+use crate::needs::not_tried;
+
 /// What a process holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Held {
@@ -31,7 +33,7 @@ pub fn allow_sessions(wanted: usize) -> usize {
     setrlimit(Resource::RLIMIT_NOFILE, limit, hard).expect("setrlimit");
     let most = (limit.saturating_sub(BESIDE) / EACH) as usize;
     if most < wanted {
-        eprintln!("not tried: more than {most} of {wanted} sessions, `ulimit -Hn` is {hard}");
+        not_tried(&format!("more than {most} of {wanted} sessions, `ulimit -Hn` is {hard}"));
     }
     most.min(wanted)
 }

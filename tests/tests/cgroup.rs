@@ -10,6 +10,7 @@ use shmipc_core::mem::left_in_cgroup;
 use shmipc_sync::{Commit, Config, ConfigBuilder, ConnectError, HandshakeError};
 use tests::deadline::{until, within};
 use tests::meeting::{exchange, meet};
+use tests::needs::not_tried;
 
 const LIMIT: u64 = 96 << 20;
 /// Set in the process that is in the cgroup.
@@ -22,7 +23,7 @@ fn an_arena_that_the_cgroup_cannot_hold() {
     }
     let group = match Group::make() {
         Ok(group) => group,
-        Err(reason) => return eprintln!("not tried, no memory cgroup can be made: {reason}"),
+        Err(reason) => return not_tried(&format!("no memory cgroup can be made: {reason}")),
     };
     let mut command = Command::new("sh");
     command.args(["-c", "echo $$ > \"$0\" && exec \"$@\""]).arg(group.0.join("cgroup.procs"));

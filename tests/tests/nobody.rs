@@ -12,6 +12,7 @@ use shmipc_core::handshake::overflow_uid;
 use shmipc_sync::{Listener, Session};
 use tests::child::Peer;
 use tests::deadline::PATIENCE;
+use tests::needs::not_tried;
 
 /// Names the socket, in the process that runs as the other user.
 const SOCKET: &str = "SHMIPC_NOBODYS_SOCKET";
@@ -89,13 +90,13 @@ fn maps_every_uid() -> bool {
 #[test]
 fn the_user_nobody_is_its_own_peer_where_every_uid_is_mapped() {
     if !geteuid().is_root() || !maps_every_uid() || !is_possible(&["setpriv", "--version"]) {
-        return eprintln!("not tried: another uid needs root, all uids mapped, and `setpriv`");
+        return not_tried("another uid needs root, all uids mapped, and `setpriv`");
     }
     let session = format!("a session with uid {}", overflow_uid());
     let place = Place::new();
     assert_eq!(place.meet(&["sh", "-c", BECOME], None), session);
     if !is_possible(&["unshare", "--user", "true"]) {
-        return eprintln!("not tried in a user namespace: the kernel, or `unshare`, allows none");
+        return not_tried("a user namespace: the kernel, or `unshare`, allows none");
     }
     let unshared = ["unshare", "--user", "sh", "-c", BECOME];
     assert_eq!(place.meet(&unshared, Some(EVERY_UID)), session);
@@ -107,7 +108,7 @@ fn the_user_nobody_is_its_own_peer_where_every_uid_is_mapped() {
 #[test]
 fn a_user_that_is_not_mapped_is_refused_and_told_what_to_configure() {
     if !is_possible(&["unshare", "--user", "true"]) {
-        return eprintln!("not tried: the kernel, or `unshare`, allows no user namespace");
+        return not_tried("a user namespace: the kernel, or `unshare`, allows none");
     }
     let refused = Place::new().meet(&["unshare", "--user"], None);
     assert!(refused.contains(&format!("allow_uid({})", overflow_uid())), "{refused}");

@@ -16,6 +16,7 @@ use shmipc_sync::{Client, Config, HandshakeError, OpenError, Session};
 use tests::child::Peer;
 use tests::deadline::{PATIENCE, start, until};
 use tests::generations::{Asking, Place, ask};
+use tests::needs::not_tried;
 use tests::proc::{is_asleep, is_stopped, limit_descriptors};
 use tests::with_both_servers;
 
@@ -203,7 +204,7 @@ fn a_file_that_was_replaced(place: &Place) {
 fn a_successor_of_another_user(place: &Place) {
     const NOBODY: u32 = 65534;
     if !geteuid().is_root() {
-        eprintln!("not tried: this needs root");
+        not_tried("a successor of another user, which needs root");
         return;
     }
     let _first = place.next(1);

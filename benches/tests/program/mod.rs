@@ -1,5 +1,6 @@
 //! The program under test, and what it prints.
 
+use std::io::{Write, stderr};
 use std::net::{Ipv4Addr, UdpSocket};
 use std::process::{Command, Output, Stdio};
 use std::thread;
@@ -54,12 +55,18 @@ pub(crate) fn ipcbench(arguments: &[&str]) -> Command {
     command
 }
 
+/// Prints which part of a test is left out here, and why: past the harness, which shows what a test prints only if it
+/// fails.
+pub(crate) fn not_tried(part: &str) {
+    let _ = writeln!(stderr(), "not tried: {part}");
+}
+
 /// Whether `ipcbench` can measure TCP here. A new network namespace has its loopback interface down.
 pub(crate) fn has_tcp() -> bool {
     let connected = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))
         .and_then(|socket| socket.connect((Ipv4Addr::LOCALHOST, 1)));
     if let Err(error) = &connected {
-        eprintln!("not tried: TCP, since 127.0.0.1 cannot be connected: {error}");
+        not_tried(&format!("TCP, since there is no way to 127.0.0.1: {error}"));
     }
     connected.is_ok()
 }
