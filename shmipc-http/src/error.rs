@@ -30,10 +30,10 @@ pub enum ConnectError {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum BindError {
-    /// Not over shared memory.
+    /// Not over shared memory, or not on a Unix socket: another server has the path, or the file cannot be made.
     #[error(transparent)]
     Listen(#[from] shmipc_async::ListenError),
-    /// Not on this socket.
+    /// Not on this TCP socket, or the runtime cannot watch the Unix socket.
     #[error("cannot listen at {address}: {reason}")]
     Socket {
         /// The address.
@@ -43,4 +43,10 @@ pub enum BindError {
         /// What the system says.
         reason: String,
     },
+}
+
+impl BindError {
+    pub(crate) fn socket(address: &Address, error: &io::Error) -> Self {
+        Self::Socket { address: address.clone(), kind: error.kind(), reason: error.to_string() }
+    }
 }

@@ -8,10 +8,11 @@ use std::time::Duration;
 
 use futures_core::Stream;
 use shmipc_async::{Config, ListenError, Listener};
-use tokio::net::{TcpListener, UnixListener};
+use tokio::net::TcpListener;
 use tokio::time::{Sleep, sleep};
 
 use crate::sessions::Sessions;
+use crate::socket::UnixSocket;
 use crate::{Address, BindError, Connection, socket};
 
 /// How long a listener that has no descriptors left waits for some.
@@ -30,7 +31,7 @@ pub struct Incoming {
 #[derive(Debug)]
 enum Source {
     Shm(Sessions),
-    Unix(UnixListener, Option<Pin<Box<Sleep>>>),
+    Unix(UnixSocket, Option<Pin<Box<Sleep>>>),
     Tcp(TcpListener, Option<Pin<Box<Sleep>>>),
     /// It has failed.
     Over,
@@ -39,9 +40,9 @@ enum Source {
 impl Incoming {
     /// Listens at `address`, over shared memory with the default configuration.
     ///
-    /// A socket file that a dead server has left is replaced. Of two servers that start at the same time only
-    /// `shm:` gives the path to exactly one. The file of `shm:` belongs to its user alone, that of `unix:` has the
-    /// permissions that the umask leaves. Cancel safe: cancelled, it listens no longer.
+    /// A socket file that a dead server has left is replaced; a file that is no socket, or belongs to a living
+    /// server, never is. The file has mode 0600, and is removed when this is dropped. Cancel safe: cancelled, it
+    /// listens no longer.
     ///
     /// # Errors
     /// [`BindError`].
@@ -60,19 +61,13 @@ impl Incoming {
     /// # Panics
     /// As [`bind`](Self::bind).
     pub async fn bind_with(address: &Address, config: Config) -> Result<Self, BindError> {
-        let failed = |error: io::Error| BindError::Socket {
-            address: address.clone(),
-            kind: error.kind(),
-            reason: error.to_string(),
-        };
+        let failed = |error: io::Error| BindError::socket(address, &error);
         let mut bound = address.clone();
         let source = match address {
             Address::Shm(path) => {
                 Source::Shm(Sessions::new(Listener::builder().config(config).bind(path)?))
             }
-            Address::Unix(path) => {
-                Source::Unix(socket::bind_unix(path).await.map_err(failed)?, None)
-            }
+            Address::Unix(path) => Source::Unix(socket::bind_unix(address, path)?, None),
             Address::Http(authority) => {
                 let listener = socket::bind_tcp(authority).await.map_err(failed)?;
                 let local = listener.local_addr().map_err(failed)?;
@@ -117,8 +112,8 @@ impl Incoming {
                 }
                 Poll::Ready(accepted)
             }
-            Source::Unix(listener, pause) => poll_socket(cx, pause, |cx| {
-                listener.poll_accept(cx).map_ok(|(socket, _)| Connection::unix(socket))
+            Source::Unix(socket, pause) => poll_socket(cx, pause, |cx| {
+                socket.listener.poll_accept(cx).map_ok(|(socket, _)| Connection::unix(socket))
             })
             .map(Ok),
             Source::Tcp(listener, pause) => poll_socket(cx, pause, |cx| {

@@ -5,7 +5,10 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
 use http::uri::Authority;
+use shmipc_core::listen::{ListenOptions, SocketFile, bind_unix as bind_listener};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+
+use crate::{Address, BindError};
 
 const HTTP_PORT: u16 = 80;
 
@@ -17,25 +20,23 @@ pub(crate) async fn connect_tcp(authority: &Authority) -> io::Result<TcpStream> 
     TcpStream::connect(host_and_port(authority)).await
 }
 
-/// Listens at a path, and replaces a socket file that nobody answers at.
-pub(crate) async fn bind_unix(path: &Path) -> io::Result<UnixListener> {
-    let path = kernel_path(path);
-    match UnixListener::bind(&path) {
-        Err(error) if error.kind() == io::ErrorKind::AddrInUse && is_stale(&path).await => {
-            std::fs::remove_file(&path)?;
-            UnixListener::bind(&path)
-        }
-        bound => bound,
-    }
+/// A Unix socket that listens. Its file goes with it.
+#[derive(Debug)]
+pub(crate) struct UnixSocket {
+    pub(crate) listener: UnixListener,
+    _file: Option<SocketFile>,
+}
+
+/// Listens at a path, by the same rules as a listener of shared memory: only a socket of a dead server is replaced.
+pub(crate) fn bind_unix(address: &Address, path: &Path) -> Result<UnixSocket, BindError> {
+    let (listener, file) = bind_listener(path, &ListenOptions::new())?;
+    let listener =
+        UnixListener::from_std(listener).map_err(|error| BindError::socket(address, &error))?;
+    Ok(UnixSocket { listener, _file: file })
 }
 
 pub(crate) async fn bind_tcp(authority: &Authority) -> io::Result<TcpListener> {
     TcpListener::bind(host_and_port(authority)).await
-}
-
-async fn is_stale(path: &Path) -> bool {
-    let connected = UnixStream::connect(path).await;
-    matches!(connected, Err(error) if error.kind() == io::ErrorKind::ConnectionRefused)
 }
 
 /// The kernel marks an abstract name with a zero byte.

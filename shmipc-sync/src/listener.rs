@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use shmipc_core::config::Config;
+use shmipc_core::config::{Authorizer, Config};
 use shmipc_core::error::ListenError;
 use shmipc_core::listen::{AcceptStats, Acceptor, Binding, ListenOptions};
 
@@ -57,6 +57,27 @@ impl ListenerBuilder {
         self
     }
 
+    /// Where the upgrade socket of [`bind_upgradable`](Self::bind_upgradable) is, a path or `@name`. A server and its
+    /// successor have to agree on it. Default: the listener's address with `.upgrade` appended.
+    ///
+    /// A process that reaches the upgrade socket as an admitted user can take the server's place. Where clients see the
+    /// directory of the listener's socket, as containers do in which it is mounted, choose another directory for the
+    /// upgrade socket, which no client sees.
+    pub fn upgrade_at(mut self, address: impl AsRef<Path>) -> Self {
+        self.options = self.options.upgrade_at(address);
+        self
+    }
+
+    /// Decides with which users an upgrade takes place: which successors the listener hands its sockets to, and from
+    /// which running server it takes them over. It is asked once for each connection, and must neither wait nor call
+    /// this listener. If it panics, the user is refused. Default: the own effective uid alone.
+    ///
+    /// The upgrade socket has mode 0600: besides its owner only root reaches it, unless it is an abstract `@name`.
+    pub fn upgrade_authorizer(mut self, authorizer: impl Authorizer + 'static) -> Self {
+        self.options = self.options.upgrade_authorizer(authorizer);
+        self
+    }
+
     /// How long a server that takes over from a running one may take from
     /// [`bind_upgradable`](Self::bind_upgradable) to [`Listener::ready`]; then the running one goes on, and this one
     /// fails. Default 30 s, at most an hour.
@@ -93,8 +114,13 @@ impl ListenerBuilder {
         listener: UnixListener,
         upgrade: impl AsRef<Path>,
     ) -> Result<Listener, ListenError> {
-        let binding =
-            Binding::from_listener(listener, upgrade, self.config.clone(), self.ready_within)?;
+        let binding = Binding::from_listener(
+            listener,
+            upgrade,
+            self.options,
+            self.config.clone(),
+            self.ready_within,
+        )?;
         Ok(Listener { acceptor: Arc::new(binding.complete()?), config: self.config })
     }
 

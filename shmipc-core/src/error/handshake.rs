@@ -225,7 +225,9 @@ pub enum ListenError {
     )]
     UpgradeTimedOut,
     /// The upgrade socket belongs to a server of another user.
-    #[error("the upgrade socket belongs to a server of uid {uid}, which is not taken over from")]
+    #[error(
+        "the upgrade socket belongs to a server of uid {uid}, which is not taken over from; run both as the same user"
+    )]
     ForeignServer {
         /// The uid.
         uid: u32,

@@ -5,7 +5,9 @@
 #[non_exhaustive]
 pub enum UpgradeRefusal {
     /// The successor runs as somebody else.
-    #[error("it saw uid {0}; run both as the same user, or the successor as root")]
+    #[error(
+        "it saw uid {0}; run both as the same user, or set `upgrade_authorizer` of its listener"
+    )]
     Unauthorized(u32),
     /// It speaks another version of the upgrade protocol.
     #[error("it speaks version {0} of the upgrade protocol; stop it before the other one starts")]

@@ -53,8 +53,13 @@ pub fn authorize(config: &Config, peer: PeerCred) -> Authorization {
     }
 }
 
+/// Whether the peer is our own user.
+pub(crate) fn is_own(peer: PeerCred) -> bool {
+    peer.uid == nix::unistd::geteuid().as_raw() && is_own_or_root(peer)
+}
+
 /// Whether the peer is root or our own user.
-pub(crate) fn is_own_or_root(peer: PeerCred) -> bool {
+fn is_own_or_root(peer: PeerCred) -> bool {
     by_default(peer.uid, nix::unistd::geteuid().as_raw(), is_ambiguous)
 }
 

@@ -57,7 +57,7 @@ mod terms;
 )]
 mod tests;
 
-pub(crate) use authorize::is_own_or_root;
+pub(crate) use authorize::is_own;
 pub use authorize::{Authorization, authorize, overflow_uid};
 pub(crate) use connect::PAUSE;
 pub use connect::connect;

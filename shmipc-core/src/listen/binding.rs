@@ -1,6 +1,7 @@
 //! How an upgradable listener comes to be: bound here, or taken over from a running server.
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -14,8 +15,7 @@ use super::socket_file::{Bound, SocketFile, bind_address, with_suffix};
 use super::upgrades::{ANSWER, BEFORE, Upgrades, door_options, failed};
 use super::{Acceptor, ListenOptions};
 use crate::config::Config;
-use crate::error::{ListenError, UpgradeRefusal};
-use crate::handshake::is_own_or_root;
+use crate::error::{ListenError, OsError, UpgradeRefusal};
 use crate::link::{self, Address};
 use crate::mem;
 use crate::upgrade::{self, Failure, Heard, Incoming, Line, Message, Successor, message_of};
@@ -58,7 +58,8 @@ enum Place {
 }
 
 impl Binding {
-    /// A listener at `address`, a path or `@name`; its upgrade socket is at `address` with `.upgrade` appended.
+    /// A listener at `address`, a path or `@name`; its upgrade socket is where
+    /// [`ListenOptions::upgrade_at`] says.
     ///
     /// The application may take `ready_within` from the end of [`progress`](Self::progress) until it is ready
     /// to accept, if there is a server before it.
@@ -72,7 +73,8 @@ impl Binding {
         ready_within: Duration,
     ) -> Result<Self, ListenError> {
         let place = Place::Address(parse(address.as_ref())?);
-        let upgrade = with_suffix(address.as_ref(), ".upgrade");
+        let beside = || with_suffix(address.as_ref(), ".upgrade");
+        let upgrade = options.upgrade_at.clone().unwrap_or_else(beside);
         Self::start(place, &upgrade, options, config, ready_within)
     }
 
@@ -83,13 +85,14 @@ impl Binding {
     pub fn from_listener(
         listener: UnixListener,
         upgrade: impl AsRef<Path>,
+        options: ListenOptions,
         config: Config,
         ready_within: Duration,
     ) -> Result<Self, ListenError> {
         let socket = OwnedFd::from(listener);
         link::set_nonblocking(socket.as_fd())?;
         let place = Place::Passed(Some(socket));
-        Self::start(place, upgrade.as_ref(), ListenOptions::new(), config, ready_within)
+        Self::start(place, upgrade.as_ref(), options, config, ready_within)
     }
 
     fn start(
@@ -99,6 +102,11 @@ impl Binding {
         config: Config,
         ready_within: Duration,
     ) -> Result<Self, ListenError> {
+        if nix::unistd::getpid().as_raw() == 1 {
+            tracing::warn!(
+                "this server is process 1 of its pid namespace: when it ends after an upgrade, the kernel kills its successor in the same namespace; start it below an init, or start successors in containers of their own"
+            );
+        }
         Ok(Self {
             place,
             upgrade: parse(upgrade)?,
@@ -142,7 +150,7 @@ impl Binding {
                 },
                 Err((libc::EAGAIN, _)) if !late => return Ok(self.pause(now)),
                 Err((libc::EAGAIN, _)) => return Err(ListenError::UpgradeTimedOut),
-                Err((_, error)) => return Err(error.into()),
+                Err((code, error)) => return Err(self.unreachable(code, error)),
             }
         }
         let offer = self.listen(late)?;
@@ -197,8 +205,9 @@ impl Binding {
             }
         };
         let (options, config) = (self.options.clone(), self.config.clone());
+        let authorizer = options.upgrade_authorizer.clone();
         Acceptor::with_upgrades(bound, options, config, |epoll| {
-            Upgrades::first(door, epoll).map(Some)
+            Upgrades::first(door, epoll, authorizer).map(Some)
         })
     }
 
@@ -207,7 +216,7 @@ impl Binding {
     fn claim(&mut self, socket: OwnedFd) -> Result<(), ListenError> {
         let mut line = Line::new(socket, &self.epoll, BEFORE)?;
         let cred = line.cred()?;
-        if !is_own_or_root(cred) {
+        if !self.options.upgrade_authorizer.admits(cred) {
             return Err(ListenError::ForeignServer { uid: cred.uid });
         }
         let claim = Claim {
@@ -282,8 +291,9 @@ impl Binding {
             return Err(self.other_path());
         }
         let (options, config) = (self.options.clone(), self.config.clone());
+        let authorizer = options.upgrade_authorizer.clone();
         Acceptor::with_upgrades(bound, options, config, |epoll| {
-            Upgrades::following(door, epoll, offer.generation, line).map(Some)
+            Upgrades::following(door, epoll, offer.generation, line, authorizer).map(Some)
         })
     }
 
@@ -313,6 +323,16 @@ impl Binding {
             Place::Passed(_) => "the socket that was passed".into(),
         };
         ListenError::OtherPath { path }
+    }
+
+    /// Why the upgrade socket cannot be reached. Its mode lets in its owner only, so that the owner is what a user
+    /// who may not connect has to be told.
+    fn unreachable(&self, code: i32, error: OsError) -> ListenError {
+        let Address::Path(path) = &self.upgrade else { return error.into() };
+        match std::fs::symlink_metadata(path) {
+            Ok(meta) if code == libc::EACCES => ListenError::ForeignServer { uid: meta.uid() },
+            _ => error.into(),
+        }
     }
 
     fn hang_up(&mut self) {

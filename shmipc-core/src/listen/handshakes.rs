@@ -246,3 +246,11 @@ pub(super) fn is_shortage(error: OsError) -> bool {
     use nix::libc::{EMFILE, ENFILE, ENOBUFS, ENOMEM};
     [EMFILE, ENFILE, ENOBUFS, ENOMEM].contains(&error.code)
 }
+
+/// Whether `accept4` may succeed later: for want of descriptors or memory, or because a security module or a
+/// system call filter forbids it. The kernel asks those before it takes the connection from the queue, so to try
+/// again at once would meet the same connection.
+pub(super) fn may_pass(error: OsError) -> bool {
+    use nix::libc::{EACCES, EPERM};
+    is_shortage(error) || [EPERM, EACCES].contains(&error.code)
+}

@@ -28,6 +28,7 @@
 
 mod acceptor;
 mod binding;
+mod budget;
 mod handshakes;
 mod options;
 mod roll;
@@ -47,6 +48,7 @@ pub use acceptor::Acceptor;
 pub use binding::Binding;
 pub use handshakes::AcceptStats;
 pub use options::ListenOptions;
+pub use socket_file::{SocketFile, bind_unix};
 
 use std::time::Duration;
 

@@ -4,6 +4,7 @@ use std::fs::{self, File, OpenOptions, Permissions};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
@@ -23,9 +24,9 @@ pub(super) struct Bound {
     pub(super) file: Option<SocketFile>,
 }
 
-/// Our socket in the file system, and the right to remove it.
+/// The file of a listening socket. Dropping it removes the file, unless another process goes on with the socket.
 #[derive(Debug)]
-pub(super) struct SocketFile {
+pub struct SocketFile {
     path: PathBuf,
     /// The inode that we made, or got.
     inode: Inode,
@@ -64,6 +65,24 @@ impl SocketFile {
     pub(super) fn remove(&mut self, removed: bool) {
         self.removed = removed;
     }
+}
+
+/// Binds a listening socket of any protocol, by the rules that listeners of this library follow: one server for
+/// each path, of which the file is removed when the returned [`SocketFile`] is dropped. The socket never blocks.
+/// `address` is a path, or `@name` for an abstract name, which has no file.
+///
+/// # Errors
+/// [`ListenError::InUse`] if a living server listens there, [`ListenError::Occupied`] if the path is something
+/// else than a socket, [`ListenError::BadPath`], [`ListenError::Path`], [`ListenError::Os`].
+pub fn bind_unix(
+    address: impl AsRef<Path>,
+    options: &ListenOptions,
+) -> Result<(UnixListener, Option<SocketFile>), ListenError> {
+    let address = address.as_ref();
+    let address = Address::parse(address)
+        .map_err(|_| ListenError::BadPath { path: address.display().to_string() })?;
+    let Bound { socket, file } = bind_address(&address, options)?;
+    Ok((UnixListener::from(socket), file))
 }
 
 /// Binds an address and listens.

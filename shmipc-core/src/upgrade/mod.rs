@@ -50,7 +50,8 @@
 //!   else may come to serve leaves them.
 //! * **U8** Sessions are told to leave when the successor serves, not before: as long as nothing has
 //!   passed, no client is disturbed.
-//! * **U9** Both sides look at the other's user: only the own one and root are dealt with.
+//! * **U9** Both sides look at the other's user: only the own one is dealt with, or those that an authorizer for upgrades
+//!   admits.
 //!
 //! `check` visits every interleaving of three servers with these machines, where each may die at any step, any deadline
 //! may pass at any time, and the third one comes at any time; and once with each rule weakened.

@@ -30,6 +30,11 @@ impl Place {
         Self { program, flavour, directory: tempfile::tempdir().expect("a directory") }
     }
 
+    /// `blocking` or `tokio`.
+    pub fn flavour(&self) -> &'static str {
+        self.flavour
+    }
+
     /// Where they listen.
     pub fn path(&self) -> PathBuf {
         self.directory.path().join("socket")

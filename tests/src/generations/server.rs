@@ -25,6 +25,8 @@ struct Options {
     drain: Duration,
     ready_within: Duration,
     application: String,
+    /// Where the upgrade socket is, if not beside the socket.
+    upgrade_at: Option<String>,
     /// Wait for the word before anything.
     held: bool,
     /// Wait for the word before it is ready.
@@ -46,6 +48,7 @@ impl Options {
             drain: PATIENCE,
             ready_within: PATIENCE,
             application: String::new(),
+            upgrade_at: None,
             held: false,
             told: false,
             asked: false,
@@ -59,6 +62,7 @@ impl Options {
                 Some(("drain", text)) => options.drain = millis(text),
                 Some(("ready-within", text)) => options.ready_within = millis(text),
                 Some(("application", text)) => options.application = text.to_owned(),
+                Some(("upgrade-at", text)) => options.upgrade_at = Some(text.to_owned()),
                 Some(("descriptors", text)) => options.descriptors = text.parse().ok(),
                 Some(("stop", text)) => options.stop = Some(step_named(text).expect("a step")),
                 None if *word == "blocking" => options.tokio = false,
@@ -144,7 +148,10 @@ mod threads {
     use super::*;
 
     pub(super) fn run(path: &str, options: &Options) {
-        let builder = Listener::builder().config(options.config());
+        let mut builder = Listener::builder().config(options.config());
+        if let Some(address) = &options.upgrade_at {
+            builder = builder.upgrade_at(address);
+        }
         options.begin_binding();
         match builder.ready_within(options.ready_within).bind_upgradable(path) {
             Ok(listener) => serve(&Arc::new(listener), options),
@@ -216,7 +223,10 @@ mod tasks {
     use super::*;
 
     pub(super) async fn run(path: &str, options: &Options) {
-        let builder = Listener::builder().config(options.config());
+        let mut builder = Listener::builder().config(options.config());
+        if let Some(address) = &options.upgrade_at {
+            builder = builder.upgrade_at(address);
+        }
         options.begin_binding();
         match builder.ready_within(options.ready_within).bind_upgradable(path).await {
             Ok(listener) => serve(&Arc::new(listener), options).await,

@@ -161,7 +161,7 @@ impl Acceptor {
             for _ in 0..TURNS {
                 inner.check()?;
                 if let Some(established) = inner.ready.pop_front() {
-                    let more = !inner.ready.is_empty();
+                    let more = !inner.ready.is_empty() || inner.has_left();
                     self.signal(inner, more)?;
                     return Ok(Some(established));
                 }

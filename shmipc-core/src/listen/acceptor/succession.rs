@@ -87,9 +87,14 @@ impl Inner {
 
     /// Whether there is an upgrade that has more to do than to wait.
     pub(super) fn is_unsettled(&self) -> bool {
-        self.upgrades
-            .as_ref()
-            .is_some_and(|upgrades| upgrades.accepts() != self.accepts || upgrades.has_unsent())
+        self.upgrades.as_ref().is_some_and(|upgrades| {
+            upgrades.accepts() != self.accepts || upgrades.has_unsent() || upgrades.has_left()
+        })
+    }
+
+    /// Whether a peer of an upgrade had more for the last turn than its budget.
+    pub(super) fn has_left(&self) -> bool {
+        self.upgrades.as_ref().is_some_and(Upgrades::has_left)
     }
 
     pub(super) fn check(&self) -> Result<(), ListenError> {

@@ -7,7 +7,8 @@ use nix::errno::Errno;
 use nix::sys::epoll::{EpollEvent, EpollFlags};
 
 use super::super::SHORTAGE_PAUSE;
-use super::super::handshakes::{is_shortage, number_of};
+use super::super::budget::Budget;
+use super::super::handshakes::{may_pass, number_of};
 use super::super::socket_file::start_listening;
 use super::super::upgrades::{self, Main};
 use super::{ACCEPT_BUDGET, Acceptor, Inner, LISTENER, WAKE};
@@ -61,7 +62,7 @@ impl Acceptor {
         Ok(worked)
     }
 
-    /// Goes on with an upgrade. True if it is another one's turn now.
+    /// Goes on with an upgrade. True if it is another one's turn now, or if work is left.
     pub(super) fn upgrade(&self, inner: &mut Inner, now: Instant) -> Result<bool, ListenError> {
         let (Some(socket), Some(upgrades)) = (&inner.listener, &mut inner.upgrades) else {
             return Ok(false);
@@ -79,7 +80,7 @@ impl Acceptor {
         }
         let accepts = upgrades.accepts();
         if accepts == inner.accepts {
-            return Ok(false);
+            return Ok(inner.has_left());
         }
         tracing::info!(generation = inner.generation, accepts, "upgrade");
         if accepts {
@@ -98,7 +99,8 @@ impl Acceptor {
         now: Instant,
     ) -> Result<bool, ListenError> {
         let mut worked = false;
-        for _ in 0..ACCEPT_BUDGET {
+        let mut budget = Budget::new(ACCEPT_BUDGET);
+        while budget.take() {
             let Some(listener) = inner.listener.as_ref().filter(|_| inner.accepts) else { break };
             match mem::accept(listener.as_fd()) {
                 Ok(socket) => {
@@ -107,13 +109,11 @@ impl Acceptor {
                     worked = true;
                 }
                 Err(Errno::EAGAIN) => break,
-                // A client that is gone already, or that a security module keeps out.
-                Err(Errno::EINTR | Errno::ECONNABORTED | Errno::EPERM | Errno::EACCES) => {
-                    worked = true;
-                }
+                // A client that is gone already.
+                Err(Errno::EINTR | Errno::ECONNABORTED) => worked = true,
                 Err(errno) => {
                     let error = OsError::new("accept4", errno);
-                    if !is_shortage(error) {
+                    if !may_pass(error) {
                         return Err(error.into());
                     }
                     self.pause(inner, now, error)?;

@@ -2,6 +2,7 @@
 
 mod accepting;
 mod files;
+mod upgrading;
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -8,14 +8,17 @@ use nix::sys::epoll::{Epoll, EpollFlags};
 
 use crate::config::Config;
 use crate::error::{ListenError, OsError, UpgradeRefusal};
-use crate::handshake::is_own_or_root;
 use crate::link;
 use crate::mem;
 use crate::upgrade::{Heard, Line, Message, Side, plain_frame};
 
 use super::super::SHORTAGE_PAUSE;
-use super::super::handshakes::is_shortage;
-use super::{AFTER, DOOR, Main, Neighbour, Upgrades};
+use super::super::budget::Budget;
+use super::super::handshakes::may_pass;
+use super::{AFTER, DOOR, DOOR_BACKLOG, Main, Neighbour, Upgrades};
+
+/// Connections to the upgrade socket taken in one turn: its whole backlog.
+const DOOR_BUDGET: usize = DOOR_BACKLOG as usize;
 
 impl Upgrades {
     pub(super) fn watch_door(&mut self, epoll: &Epoll) -> Result<(), ListenError> {
@@ -28,15 +31,19 @@ impl Upgrades {
         Ok(())
     }
 
-    /// Takes in who has connected to the upgrade socket.
+    /// Takes in the successors that have connected to the upgrade socket. `true` if more may have.
     pub(super) fn open_door(
         &mut self,
         main: Main<'_>,
         config: &Config,
         epoll: &Epoll,
         now: Instant,
-    ) -> Result<(), ListenError> {
+    ) -> Result<bool, ListenError> {
+        let mut budget = Budget::new(DOOR_BUDGET);
         while self.accepts() && self.door_closed_until.is_none() {
+            if !budget.take() {
+                return Ok(true);
+            }
             let taken = mem::accept(self.door.socket.as_fd());
             if taken.is_ok() {
                 // One that was gone when this one came is not in its way.
@@ -46,24 +53,24 @@ impl Upgrades {
             let admitted = match taken {
                 Ok(socket) => self.admit(socket, epoll, now),
                 Err(Errno::EAGAIN) => break,
-                Err(Errno::EINTR | Errno::ECONNABORTED | Errno::EPERM | Errno::EACCES) => Ok(()),
+                Err(Errno::EINTR | Errno::ECONNABORTED) => Ok(()),
                 Err(errno) => Err(OsError::new("accept4", errno)),
             };
             match admitted {
                 Ok(()) => {}
-                Err(error) if is_shortage(error) => {
+                Err(error) if may_pass(error) => {
                     tracing::warn!(%error, "no successor can connect");
                     self.door_closed_until = now.checked_add(SHORTAGE_PAUSE);
                 }
                 Err(error) => return Err(error.into()),
             }
         }
-        Ok(())
+        Ok(false)
     }
 
     fn admit(&mut self, socket: OwnedFd, epoll: &Epoll, now: Instant) -> Result<(), OsError> {
         let cred = link::peer_cred(socket.as_fd())?;
-        let refusal = if !is_own_or_root(cred) {
+        let refusal = if !self.authorizer.admits(cred) {
             UpgradeRefusal::Unauthorized(cred.uid)
         // The last one may still have to be told why not.
         } else if self.after.line.is_none() && self.succession.ask() {
@@ -77,7 +84,8 @@ impl Upgrades {
         } else {
             UpgradeRefusal::InProgress
         };
-        tracing::warn!(?cred, %refusal, "a successor is refused");
+        // A peer may come as often as it likes: no more than that for each time.
+        tracing::debug!(?cred, %refusal, "a successor is refused");
         let _ = link::send(socket.as_fd(), &plain_frame(Message::Refuse(refusal)), &[]);
         Ok(())
     }

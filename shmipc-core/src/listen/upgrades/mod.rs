@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use nix::sys::epoll::{Epoll, EpollFlags};
 
 use super::ListenOptions;
+use super::options::UpgradeAuthorizer;
 use super::socket_file::{Bound, SocketFile, start_listening};
 use crate::config::Config;
 use crate::error::{ListenError, OsError};
@@ -21,6 +22,9 @@ use crate::upgrade::{Failure, Heard, Line, Predecessor, Side, Succession, Succes
 const DOOR: u64 = 2;
 pub(super) const BEFORE: (u64, u64) = (4, 5);
 const AFTER: (u64, u64) = (6, 7);
+
+/// Successors that wait to be looked at.
+const DOOR_BACKLOG: u16 = 16;
 
 /// How long a neighbour may take for an answer that does not depend on its application.
 pub(super) const ANSWER: Duration = Duration::from_secs(5);
@@ -44,6 +48,10 @@ pub(super) struct Upgrades {
     /// The door is not looked at until then, for want of descriptors.
     door_closed_until: Option<Instant>,
     door_watched: bool,
+    /// A peer had more for the last turn than its budget.
+    left: bool,
+    /// Which users are dealt with (U9).
+    authorizer: UpgradeAuthorizer,
     /// The sessions are to be told to leave (U8).
     leaving: bool,
 }
@@ -76,13 +84,17 @@ pub(super) fn is_ours(key: u64) -> bool {
 
 /// The upgrade socket is for the same user alone.
 pub(super) fn door_options() -> ListenOptions {
-    ListenOptions::new().mode(0o600).backlog(16)
+    ListenOptions::new().mode(0o600).backlog(DOOR_BACKLOG)
 }
 
 impl Upgrades {
     /// A server that has bound its sockets itself.
-    pub(super) fn first(door: Bound, epoll: &Epoll) -> Result<Self, ListenError> {
-        Self::new(door, epoll, Succession::first(), 1, None)
+    pub(super) fn first(
+        door: Bound,
+        epoll: &Epoll,
+        authorizer: UpgradeAuthorizer,
+    ) -> Result<Self, ListenError> {
+        Self::new(door, epoll, Succession::first(), 1, None, authorizer)
     }
 
     /// A server that has got its sockets over this line.
@@ -91,10 +103,11 @@ impl Upgrades {
         epoll: &Epoll,
         generation: u64,
         mut line: Line,
+        authorizer: UpgradeAuthorizer,
     ) -> Result<Self, ListenError> {
         line.move_to(epoll, BEFORE)?;
         let succession = Succession::following(Successor::Holding);
-        Self::new(door, epoll, succession, generation, Some(line))
+        Self::new(door, epoll, succession, generation, Some(line), authorizer)
     }
 
     fn new(
@@ -103,6 +116,7 @@ impl Upgrades {
         succession: Succession,
         generation: u64,
         before: Option<Line>,
+        authorizer: UpgradeAuthorizer,
     ) -> Result<Self, ListenError> {
         link::watch(epoll, door.socket.as_fd(), EpollFlags::empty(), DOOR)?;
         let mut upgrades = Self {
@@ -115,6 +129,8 @@ impl Upgrades {
             patience: ANSWER,
             door_closed_until: None,
             door_watched: false,
+            left: false,
+            authorizer,
             leaving: false,
         };
         upgrades.watch_door(epoll)?;
@@ -124,6 +140,11 @@ impl Upgrades {
     /// Whether clients are to be accepted here.
     pub(super) fn accepts(&self) -> bool {
         self.succession.accepts()
+    }
+
+    /// Whether a peer had more for the last turn than its budget.
+    pub(super) fn has_left(&self) -> bool {
+        self.left
     }
 
     /// Whether something is to be sent, and need not wait for a while.
@@ -161,7 +182,7 @@ impl Upgrades {
         self.act(&steps, now);
     }
 
-    /// Everything that can be done now.
+    /// Does what can be done now, with a [`Budget`](super::budget::Budget) for each peer.
     pub(super) fn progress(
         &mut self,
         main: Main<'_>,
@@ -172,18 +193,19 @@ impl Upgrades {
         if self.door_closed_until.take_if(|until| now >= *until).is_some() {
             self.door_watched = false;
         }
-        self.open_door(main, config, epoll, now)?;
+        let mut left = self.open_door(main, config, epoll, now)?;
         for side in [Side::Before, Side::After] {
             let neighbour = self.neighbour(side);
             neighbour.retry_at.take_if(|at| now >= *at);
             let late = neighbour.late_at.take_if(|at| now >= *at).is_some();
-            self.listen_to(side, config, epoll, now)?;
+            left |= self.listen_to(side, config, epoll, now)?;
             if late {
                 self.hear(side, Heard::Late, now);
                 // What it is cut off from is read at once.
-                self.listen_to(side, config, epoll, now)?;
+                left |= self.listen_to(side, config, epoll, now)?;
             }
         }
+        self.left = left;
         // A step on one side may be the other one's turn.
         for side in [Side::Before, Side::After, Side::Before, Side::After] {
             self.speak_to(side, main, epoll, now)?;

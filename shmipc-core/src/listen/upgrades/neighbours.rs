@@ -16,6 +16,7 @@ use crate::upgrade::{
 };
 use crate::wire::{self, Frame};
 
+use super::super::budget::Budget;
 use super::super::handshakes::is_shortage;
 use super::super::socket_file::{Bound, SocketFile};
 use super::{ANSWER, Main, TURN, Upgrades};
@@ -23,23 +24,30 @@ use super::{ANSWER, Main, TURN, Upgrades};
 /// The longest that a successor may ask for to make ready.
 const LONGEST_PATIENCE: Duration = Duration::from_secs(3600);
 
+/// Frames of a neighbour taken in one turn. An upgrade has five.
+const FRAMES_BUDGET: usize = 16;
+
 impl Upgrades {
-    /// Reads what a neighbour has said.
+    /// Reads what a neighbour has said. `true` if more may be there.
     pub(super) fn listen_to(
         &mut self,
         side: Side,
         config: &Config,
         epoll: &Epoll,
         now: Instant,
-    ) -> Result<(), ListenError> {
+    ) -> Result<bool, ListenError> {
+        let mut budget = Budget::new(FRAMES_BUDGET);
         loop {
             let neighbour = self.neighbour(side);
             let cut = neighbour.cut;
             let Some(line) = neighbour.line.as_mut().filter(|_| !neighbour.closing) else {
-                return Ok(());
+                return Ok(false);
             };
+            if !budget.take() {
+                return Ok(true);
+            }
             let heard = match line.receive() {
-                Ok(Incoming::Nothing) => return Ok(()),
+                Ok(Incoming::Nothing) => return Ok(false),
                 Ok(Incoming::Frame(frame)) => {
                     let message = message_of(&frame, |claim| judge(claim, config));
                     match (message, frame) {

@@ -1,0 +1,92 @@
+//! What `unix:PATH` finds at its path: it replaces a socket of a dead server, and nothing else.
+
+use std::fs;
+use std::os::unix::fs::{FileTypeExt, PermissionsExt, symlink};
+use std::os::unix::net::UnixListener;
+use std::path::{Path, PathBuf};
+
+use nix::sys::stat::Mode;
+use nix::unistd::mkfifo;
+use shmipc_async::ListenError;
+use shmipc_http::{Address, BindError, Incoming};
+use tempfile::TempDir;
+
+/// Binds `unix:PATH` and `shm:PATH`, which follow the same rules.
+#[track_caller]
+fn expect_occupied(path: &Path) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    for address in [Address::Unix(path.to_owned()), Address::Shm(path.to_owned())] {
+        let error = runtime.block_on(Incoming::bind(&address)).expect_err("the path is in use");
+        let expected = ListenError::Occupied { path: path.display().to_string() };
+        assert_eq!(error, BindError::Listen(expected), "{address}");
+    }
+}
+
+fn place() -> (TempDir, PathBuf) {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("data.db");
+    (directory, path)
+}
+
+#[test]
+fn unix_bind_at_a_regular_file_fails_and_leaves_its_contents() {
+    let (_directory, path) = place();
+    fs::write(&path, "precious").unwrap();
+    expect_occupied(&path);
+    assert_eq!(fs::read(&path).unwrap(), b"precious");
+}
+
+#[test]
+fn unix_bind_at_a_fifo_fails_and_leaves_it() {
+    let (_directory, path) = place();
+    mkfifo(&path, Mode::S_IRUSR | Mode::S_IWUSR).unwrap();
+    expect_occupied(&path);
+    assert!(fs::symlink_metadata(&path).unwrap().file_type().is_fifo());
+}
+
+#[test]
+fn unix_bind_at_a_dangling_symlink_fails_and_leaves_it() {
+    let (directory, path) = place();
+    let target = directory.path().join("target");
+    symlink(&target, &path).unwrap();
+    expect_occupied(&path);
+    assert_eq!(fs::read_link(&path).unwrap(), target);
+    assert!(!target.exists());
+}
+
+#[test]
+fn unix_bind_at_a_symlink_to_a_file_fails_and_leaves_both() {
+    let (directory, path) = place();
+    let target = directory.path().join("target");
+    fs::write(&target, "precious").unwrap();
+    symlink(&target, &path).unwrap();
+    expect_occupied(&path);
+    assert_eq!(fs::read_link(&path).unwrap(), target);
+    assert_eq!(fs::read(&target).unwrap(), b"precious");
+}
+
+#[test]
+fn unix_bind_at_a_symlink_to_a_dead_socket_fails_and_leaves_both() {
+    let (directory, path) = place();
+    let target = directory.path().join("target");
+    drop(UnixListener::bind(&target).unwrap());
+    symlink(&target, &path).unwrap();
+    expect_occupied(&path);
+    assert!(fs::symlink_metadata(&target).unwrap().file_type().is_socket());
+    assert_eq!(fs::read_link(&path).unwrap(), target);
+}
+
+#[test]
+fn unix_bind_replaces_a_dead_socket_and_removes_its_own_at_the_end() {
+    let (_directory, path) = place();
+    drop(UnixListener::bind(&path).unwrap());
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let address = Address::Unix(path.clone());
+    let incoming = runtime.block_on(Incoming::bind(&address)).unwrap();
+    assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o7777, 0o600);
+    let error = runtime.block_on(Incoming::bind(&address)).expect_err("a server listens");
+    let expected = ListenError::InUse { path: path.display().to_string() };
+    assert_eq!(error, BindError::Listen(expected));
+    drop(incoming);
+    assert!(!path.exists());
+}
