@@ -60,7 +60,9 @@ impl Listener {
     /// # }
     /// ```
     ///
-    /// Beside the socket file and its lock there are an upgrade socket, `address.upgrade`, and its lock.
+    /// Beside the socket file and its lock there are an upgrade socket, `address.upgrade` unless
+    /// [`ListenerBuilder::upgrade_at`](crate::ListenerBuilder::upgrade_at) says otherwise, and its lock. A process of the
+    /// same user that reaches the upgrade socket can take the server over.
     ///
     /// # Errors
     /// As [`bind`](Self::bind); [`ListenError::UpgradeRefused`], [`ListenError::UpgradeTimedOut`],

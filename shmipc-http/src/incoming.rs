@@ -112,10 +112,17 @@ impl Incoming {
                 }
                 Poll::Ready(accepted)
             }
-            Source::Unix(socket, pause) => poll_socket(cx, pause, |cx| {
-                socket.listener.poll_accept(cx).map_ok(|(socket, _)| Connection::unix(socket))
-            })
-            .map(Ok),
+            Source::Unix(socket, pause) => {
+                if let Err(error) = socket.poll_look(cx) {
+                    self.source = Source::Over;
+                    return Poll::Ready(Err(error));
+                }
+                let listener = &socket.listener;
+                poll_socket(cx, pause, |cx| {
+                    listener.poll_accept(cx).map_ok(|(socket, _)| Connection::unix(socket))
+                })
+                .map(Ok)
+            }
             Source::Tcp(listener, pause) => poll_socket(cx, pause, |cx| {
                 listener.poll_accept(cx).map_ok(|(socket, _)| Connection::tcp(socket))
             })

@@ -1,19 +1,28 @@
 //! Unix and TCP sockets.
 
 use std::io;
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::path::{Path, PathBuf};
+use std::path::Path;
+use std::pin::Pin;
+use std::task::Context;
+use std::time::{Duration, Instant};
 
 use http::uri::Authority;
+use shmipc_async::ListenError;
+use shmipc_core::link;
 use shmipc_core::listen::{ListenOptions, SocketFile, bind_unix as bind_listener};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+use tokio::time::{Sleep, sleep};
 
 use crate::{Address, BindError};
 
+/// Between two looks at the socket file.
+const LOOK: Duration = Duration::from_secs(60);
 const HTTP_PORT: u16 = 80;
 
 pub(crate) async fn connect_unix(path: &Path) -> io::Result<UnixStream> {
-    UnixStream::connect(kernel_path(path)).await
+    let address = link::Address::parse(path).map_err(|_| io::ErrorKind::InvalidInput)?;
+    let socket = link::try_connect(&address).map_err(io::Error::from)?;
+    UnixStream::from_std(socket.into())
 }
 
 pub(crate) async fn connect_tcp(authority: &Authority) -> io::Result<TcpStream> {
@@ -24,7 +33,24 @@ pub(crate) async fn connect_tcp(authority: &Authority) -> io::Result<TcpStream> 
 #[derive(Debug)]
 pub(crate) struct UnixSocket {
     pub(crate) listener: UnixListener,
-    _file: Option<SocketFile>,
+    file: Option<SocketFile>,
+    look: Pin<Box<Sleep>>,
+}
+
+impl UnixSocket {
+    /// Once a minute, looks whether clients find the socket file, as a listener of shared memory does.
+    pub(crate) fn poll_look(&mut self, cx: &mut Context<'_>) -> Result<(), ListenError> {
+        let Some(file) = &mut self.file else { return Ok(()) };
+        while self.look.as_mut().poll(cx).is_ready() {
+            self.look = Box::pin(sleep(LOOK));
+            let Some(socket) = file.look(&ListenOptions::new(), Instant::now())? else { continue };
+            match UnixListener::from_std(socket.into()) {
+                Ok(listener) => self.listener = listener,
+                Err(error) => tracing::warn!(%error, "the new socket cannot be watched"),
+            }
+        }
+        Ok(())
+    }
 }
 
 /// Listens at a path, by the same rules as a listener of shared memory: only a socket of a dead server is replaced.
@@ -32,19 +58,11 @@ pub(crate) fn bind_unix(address: &Address, path: &Path) -> Result<UnixSocket, Bi
     let (listener, file) = bind_listener(path, &ListenOptions::new())?;
     let listener =
         UnixListener::from_std(listener).map_err(|error| BindError::socket(address, &error))?;
-    Ok(UnixSocket { listener, _file: file })
+    Ok(UnixSocket { listener, file, look: Box::pin(sleep(LOOK)) })
 }
 
 pub(crate) async fn bind_tcp(authority: &Authority) -> io::Result<TcpListener> {
     TcpListener::bind(host_and_port(authority)).await
-}
-
-/// The kernel marks an abstract name with a zero byte.
-fn kernel_path(path: &Path) -> PathBuf {
-    match path.as_os_str().as_bytes() {
-        [b'@', name @ ..] => PathBuf::from(std::ffi::OsString::from_vec([b"\0", name].concat())),
-        _ => path.to_owned(),
-    }
 }
 
 fn host_and_port(authority: &Authority) -> (&str, u16) {

@@ -138,10 +138,15 @@ impl ListenerBuilder {
 impl Listener {
     /// Listens at `address`, a path or `@name` for an abstract address, with the defaults.
     ///
-    /// A stale socket file is replaced; one of a living server never.
+    /// The socket file of a server that was killed is replaced; that of a living one never, nor a file that is no
+    /// socket. While the listener accepts, it looks at its file once a minute and makes it again if it is gone.
     ///
     /// # Errors
-    /// [`ListenError::InUse`], [`ListenError::BadPath`], [`ListenError::Os`].
+    /// [`ListenError::InUse`] if a living server listens there, [`ListenError::Occupied`] if the path is something
+    /// else than a socket, [`ListenError::ForeignLock`] if another user's lock file is in the way,
+    /// [`ListenError::TooOpen`] if the file system gives the file a mode that is more open than asked,
+    /// [`ListenError::BadPath`], [`ListenError::SealUnsupported`], [`ListenError::Path`] and [`ListenError::Os`]
+    /// with what the operating system says.
     pub fn bind(address: impl AsRef<Path>) -> Result<Self, ListenError> {
         Self::builder().bind(address)
     }
@@ -154,7 +159,8 @@ impl Listener {
     /// Accepts the next session. **Blocks** until a client has completed its handshake.
     ///
     /// # Errors
-    /// [`ListenError`]: the listener is finished. Never because of one client.
+    /// [`ListenError`]: the listener is finished. Never because of one client. [`ListenError::Replaced`] if the socket
+    /// file was removed or replaced, and another server listens on the path now.
     pub fn accept(&self) -> Result<Session, ListenError> {
         loop {
             if let Some(session) = self.accept_until(None)? {

@@ -8,8 +8,9 @@ use std::path::{Path, PathBuf};
 use nix::sys::stat::Mode;
 use nix::unistd::mkfifo;
 use shmipc_async::ListenError;
-use shmipc_http::{Address, BindError, Incoming};
+use shmipc_http::{Address, BindError, Connector, Incoming};
 use tempfile::TempDir;
+use tokio::io::AsyncWriteExt;
 
 /// Binds `unix:PATH` and `shm:PATH`, which follow the same rules.
 #[track_caller]
@@ -89,4 +90,30 @@ fn unix_bind_replaces_a_dead_socket_and_removes_its_own_at_the_end() {
     assert_eq!(error, BindError::Listen(expected));
     drop(incoming);
     assert!(!path.exists());
+}
+
+/// A socket address has room for 107 bytes.
+#[test]
+fn unix_and_shm_reach_a_path_of_any_length() {
+    let directory = tempfile::tempdir().unwrap();
+    let deep = directory.path().join("d".repeat(200));
+    fs::create_dir(&deep).unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    for name in ["short".to_owned(), "n".repeat(200)] {
+        let path = deep.join(name);
+        for address in [Address::Unix(path.clone()), Address::Shm(path)] {
+            runtime.block_on(async {
+                let mut incoming = Incoming::bind(&address).await.unwrap();
+                let connector = Connector::new(&address);
+                let client = async {
+                    let mut connection = connector.connect().await.unwrap();
+                    connection.write_all(b"x").await.unwrap();
+                    connection
+                };
+                let (accepted, _connection) = tokio::join!(incoming.accept(), client);
+                accepted.unwrap();
+            });
+        }
+        assert_eq!(fs::read_dir(&deep).unwrap().count(), 0);
+    }
 }

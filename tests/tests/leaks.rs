@@ -93,7 +93,7 @@ fn after_two_hundred_sessions() {
         assert!(last.0 < first.0 + 2048 && last.1 < first.1 + 2048, "memory grows: {memory:?}");
     }
     peer.succeed();
-    assert_eq!(files(directory.path()), ["socket.lock"]);
+    assert!(files(directory.path()).is_empty());
 }
 
 /// Servers that are killed in the middle of it.

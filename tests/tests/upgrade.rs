@@ -44,7 +44,7 @@ fn clients_follow_from_server_to_server(place: &Place) {
     server.hang_up();
     server.line("failed Closed");
     server.succeed();
-    assert_eq!(place.files(), ["socket.lock", "socket.upgrade.lock"]);
+    assert!(place.files().is_empty());
 }
 
 /// There is a listener at every moment: who does not repeat anything connects each time. And who connects is shown
@@ -129,11 +129,11 @@ fn a_successor_that_is_closed_ends_the_service(place: &Place) {
     second.hang_up();
     second.line("failed Closed");
     second.succeed();
-    assert_eq!(place.files(), ["socket.lock", "socket.upgrade.lock"]);
+    assert!(place.files().is_empty());
     assert_eq!(exchange(&mut stream), 1);
     stream.finish().unwrap();
     first.line("drained");
-    assert_eq!(place.files(), ["socket.lock", "socket.upgrade.lock"]);
+    assert!(place.files().is_empty());
 }
 
 fn successors_that_do_not_fit(place: &Place) {

@@ -98,7 +98,7 @@ impl Row {
         last.hang_up();
         last.line("failed Closed");
         last.succeed();
-        assert_eq!(self.place.files(), ["socket.lock", "socket.upgrade.lock"]);
+        assert!(self.place.files().is_empty());
     }
 }
 

@@ -81,7 +81,9 @@ impl From<ConnectError> for Error {
 impl From<ListenError> for Error {
     fn from(error: ListenError) -> Self {
         let kind = match &error {
-            ListenError::InUse { .. } | ListenError::Occupied { .. } => ErrorKind::AddrInUse,
+            ListenError::InUse { .. }
+            | ListenError::Occupied { .. }
+            | ListenError::Replaced { .. } => ErrorKind::AddrInUse,
             ListenError::BadPath { .. } | ListenError::OtherPath { .. } => ErrorKind::InvalidInput,
             ListenError::Path { error, .. } | ListenError::Os(error) => error.kind(),
             ListenError::SealUnsupported => ErrorKind::Unsupported,
@@ -90,7 +92,9 @@ impl From<ListenError> for Error {
             }
             ListenError::UpgradeRefused(_) => ErrorKind::ConnectionRefused,
             ListenError::UpgradeTimedOut => ErrorKind::TimedOut,
-            ListenError::ForeignServer { .. } => ErrorKind::PermissionDenied,
+            ListenError::ForeignServer { .. }
+            | ListenError::ForeignLock { .. }
+            | ListenError::TooOpen { .. } => ErrorKind::PermissionDenied,
         };
         Self::new(kind, error)
     }

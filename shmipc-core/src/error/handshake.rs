@@ -164,8 +164,10 @@ pub enum ConnectError {
         /// The error of the last attempt.
         error: OsError,
     },
-    /// The address is empty or longer than a socket address can be (107 bytes).
-    #[error("`{address}` cannot be a socket address: it is empty or longer than 107 bytes")]
+    /// The address is empty, contains a zero byte, or is too long: 107 bytes of a name, 4,095 of a path.
+    #[error(
+        "`{address}` cannot be a socket address: it is empty, has a zero byte, or is longer than 107 bytes as an `@name` or 4095 as a path"
+    )]
     BadAddress {
         /// The address.
         address: String,
@@ -191,21 +193,53 @@ pub enum ListenError {
         /// The path.
         path: String,
     },
-    /// The path is longer than a socket address can be (107 bytes), or empty.
-    #[error("`{path}` cannot be a socket path: it is empty or longer than 107 bytes")]
+    /// The path is empty, contains a zero byte, or is too long: 107 bytes of a name, 4,095 of a path.
+    #[error(
+        "`{path}` cannot be a socket path: it is empty, has a zero byte, or is longer than 107 bytes as an `@name` or 4095 as a path"
+    )]
     BadPath {
         /// The path.
         path: String,
     },
     /// The socket file, or the lock file beside it, cannot be made.
-    #[error(
-        "cannot make {path}: {error}; its directory must exist, and this user be allowed to write there"
-    )]
+    #[error("cannot make {path}: {error}; {}", path_advice(error))]
     Path {
         /// The file.
         path: String,
         /// What the operating system said.
         error: OsError,
+    },
+    /// The lock file belongs to another user, whose mode keeps this one out.
+    #[error(
+        "{path} was left by uid {uid}, and this user may not open it; if no server of that user runs, remove the file, else choose another path"
+    )]
+    ForeignLock {
+        /// The lock file.
+        path: String,
+        /// Its owner.
+        uid: u32,
+    },
+    /// The socket file would let in more users than it should, and its file system does not let that be changed.
+    #[error(
+        "{path} has mode {mode:o} instead of {asked:o}, and its file system ({file_system}) does not change it; choose a directory on a local file system, such as one in /run"
+    )]
+    TooOpen {
+        /// The socket file.
+        path: String,
+        /// The mode that it got.
+        mode: u32,
+        /// The mode that it was to have.
+        asked: u32,
+        /// The kind of its file system.
+        file_system: String,
+    },
+    /// The socket file was removed or replaced, and another server listens on the path now.
+    #[error(
+        "another server listens on {path} now, since the socket file was removed or replaced; this one accepts no more clients"
+    )]
+    Replaced {
+        /// The path.
+        path: String,
     },
     /// Kernel support is missing.
     #[error("this kernel lacks F_SEAL_FUTURE_WRITE; Linux 5.1 or newer is needed")]
@@ -252,10 +286,24 @@ pub enum ListenError {
 
 /// What to do about a server that cannot be reached.
 fn advice(error: &OsError) -> &'static str {
-    use nix::libc::{EACCES, EMFILE, EPERM};
+    use nix::libc::{EACCES, EMFILE, ENAMETOOLONG, EPERM};
     match error.code {
+        ENAMETOOLONG => TOO_LONG,
         EMFILE => "raise `ulimit -n` of this process, or close something",
         EACCES | EPERM => "may this user use the socket, and its directory?",
         _ => "is the server running?",
     }
 }
+
+/// What to do about a file that cannot be made.
+fn path_advice(error: &OsError) -> &'static str {
+    use nix::libc::{EDQUOT, ENAMETOOLONG, ENOSPC, EROFS};
+    match error.code {
+        ENAMETOOLONG => TOO_LONG,
+        ENOSPC | EDQUOT => "make room there",
+        EROFS => "that file system is read-only",
+        _ => "its directory must exist, and this user be allowed to write there",
+    }
+}
+
+const TOO_LONG: &str = "a path of more than 107 bytes needs /proc, and its last part at most 242 bytes; choose a shorter one";

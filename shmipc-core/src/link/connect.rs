@@ -60,7 +60,8 @@ pub fn try_connect(address: &Address) -> Result<OwnedFd, OsError> {
 }
 
 fn start(socket: &OwnedFd, address: &Address) -> Result<(), Errno> {
-    nix::sys::socket::connect(socket.as_raw_fd(), &address.to_unix()?)
+    let reach = address.reach()?;
+    nix::sys::socket::connect(socket.as_raw_fd(), &reach.unix)
 }
 
 pub(crate) fn new_socket(flags: SockFlag) -> Result<OwnedFd, OsError> {

@@ -44,6 +44,7 @@ mod wait;
 )]
 mod tests;
 
+pub(crate) use address::path_of;
 pub use address::{Address, BadAddress};
 pub use bell::Bell;
 pub(crate) use bell::{add_one, eventfd};

@@ -11,7 +11,7 @@ use nix::sys::epoll::Epoll;
 use nix::sys::socket::{UnixAddr, getsockname, getsockopt, sockopt};
 use nix::sys::stat::{fstat, stat};
 
-use super::socket_file::{Bound, SocketFile, bind_address, with_suffix};
+use super::socket_file::{Bound, SocketFile, bind_address, has_ended, with_suffix};
 use super::upgrades::{ANSWER, BEFORE, Upgrades, door_options, failed};
 use super::{Acceptor, ListenOptions};
 use crate::config::Config;
@@ -141,8 +141,8 @@ impl Binding {
         }
         if self.line.is_none() {
             match link::try_connect(&self.upgrade).map_err(|error| (error.code, error)) {
-                Ok(socket) => self.claim(socket)?,
-                Err((libc::ENOENT | libc::ECONNREFUSED, _)) => match self.bind() {
+                Ok(socket) if !has_ended(&socket) => self.claim(socket)?,
+                Ok(_) | Err((libc::ENOENT | libc::ECONNREFUSED, _)) => match self.bind() {
                     Err(ListenError::InUse { .. }) if self.may_pass(now) => {
                         return Ok(self.pause(now));
                     }

@@ -1,20 +1,20 @@
 //! Listening: the socket file, and many handshakes side by side.
 //!
 //! ```text
-//!   PATH.lock   locked by whoever listens on PATH, as long as it lives; never deleted
-//!   PATH.new    the socket between bind and rename
-//!   PATH        the socket, always one that somebody listens on (or did, until it died)
+//!   PATH.lock   locked by the server that listens on PATH, as long as it lives (`lock_file`)
+//!   PATH        the socket: bound, watched and removed by `socket_file`
 //! ```
 //!
 //! # Invariants
-//! * **A1** Only the holder of the lock binds, renames or unlinks, so between two servers of this
-//!   library there is no race. The lock goes with the process that holds it.
+//! * **A1** Only the holder of the lock binds or unlinks, so between two servers of this library there is no
+//!   race. The lock goes with the process that holds it; one that only a forked child of that process still
+//!   holds is replaced.
 //! * **A2** A socket that answers is never replaced, even if its owner takes no lock; nor is a file that
 //!   is no socket.
-//! * **A3** The path always leads to a socket that is bound and listening: it is made under another
-//!   name, with its mode, and renamed over the old one. Clients never see it missing.
-//! * **A4** Whoever leaves removes the path only if it still leads to its own inode. A listener that
-//!   was passed to us (systemd and its like) is never removed.
+//! * **A3** As long as a server accepts, the path leads to its socket: it looks once a minute, and makes a file that is
+//!   missing again. If it finds another server there, it stops: two never serve beside each other for longer.
+//! * **A4** A server that ends removes the files only if they are still its own. A listener that
+//!   was passed to it (systemd and its like) is never removed.
 //! * **A5** No client delays another: every handshake is driven only as far as it can go, has a
 //!   deadline, and counts against a cap, in all and per uid.
 //! * **A6** Nothing that a client does, and no lack of descriptors or memory, ends a listener.
@@ -30,6 +30,7 @@ mod acceptor;
 mod binding;
 mod budget;
 mod handshakes;
+mod lock_file;
 mod options;
 mod roll;
 mod socket_file;

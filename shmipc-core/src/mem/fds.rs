@@ -6,6 +6,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 use nix::errno::Errno;
 use nix::libc;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::stat::{FileStat, SFlag, fstat};
 
 use crate::error::OsError;
@@ -144,18 +145,31 @@ pub fn accept(listener: BorrowedFd<'_>) -> Result<OwnedFd, Errno> {
 /// # Errors
 /// `EMFILE`, `ENFILE`, `ENOMEM`.
 pub fn pidfd_of_self() -> Result<Option<OwnedFd>, OsError> {
-    let pid = nix::unistd::getpid().as_raw();
-    // SAFETY: the call takes two numbers.
-    let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) };
-    match Errno::result(fd) {
-        Ok(fd) => {
-            let fd = i32::try_from(fd).unwrap_or(-1);
-            // SAFETY: M8: a new descriptor (never -1) that nobody else knows.
-            Ok(Some(unsafe { OwnedFd::from_raw_fd(fd) }))
-        }
+    match pidfd_of(nix::unistd::getpid().as_raw()) {
+        Ok(fd) => Ok(Some(fd)),
         Err(Errno::ENOSYS | Errno::EPERM | Errno::EACCES) => Ok(None),
         Err(errno) => Err(OsError::new("pidfd_open", errno)),
     }
+}
+
+/// Whether a process has ended, reaped or not. `false` where that is not known: process 0, which stands for those of
+/// other pid namespaces, or a kernel without process descriptors (before Linux 5.3).
+pub fn has_ended(pid: i32) -> bool {
+    match pidfd_of(pid) {
+        Ok(process) => {
+            let mut fds = [PollFd::new(process.as_fd(), PollFlags::POLLIN)];
+            poll(&mut fds, PollTimeout::ZERO).is_ok_and(|ready| ready > 0)
+        }
+        Err(errno) => errno == Errno::ESRCH,
+    }
+}
+
+fn pidfd_of(pid: i32) -> Result<OwnedFd, Errno> {
+    // SAFETY: the call takes two numbers.
+    let fd = Errno::result(unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) })?;
+    let fd = i32::try_from(fd).unwrap_or(-1);
+    // SAFETY: M8: a new descriptor (never -1) that nobody else knows.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
 /// Whether a descriptor is a process descriptor.

@@ -45,7 +45,9 @@ mod trust;
 
 pub use cgroup::left_in_cgroup;
 pub use extent::{ExtentMut, ExtentTable, LentBytes, Range};
-pub use fds::{MAX_RECEIVED, Received, Truncated, accept, is_pidfd, pidfd_of_self, receive};
+pub use fds::{
+    MAX_RECEIVED, Received, Truncated, accept, has_ended, is_pidfd, pidfd_of_self, receive,
+};
 pub use fork::Home;
 pub use heap::HeapMemory;
 pub use mapping::{OwnMapping, PeerMapping};

@@ -21,6 +21,7 @@ use crate::handshake::Established;
 use crate::link::{self, Address};
 use crate::mem::{self, Home};
 
+mod files;
 mod succession;
 mod turn;
 
@@ -68,6 +69,10 @@ struct Inner {
     handshakes: Handshakes,
     /// Sessions that nobody has taken yet.
     ready: VecDeque<Established>,
+    /// When to look at the socket files again, while this listener accepts and has some (A3).
+    look_at: Option<Instant>,
+    /// Why it has ended, if it was not closed.
+    failure: Option<ListenError>,
     /// Accepting stands still until then, for want of descriptors or memory.
     paused_until: Option<Instant>,
     /// Whether `wake` is readable.
@@ -125,7 +130,7 @@ impl Acceptor {
         let events = if accepts { EpollFlags::EPOLLIN } else { EpollFlags::empty() };
         link::watch(&epoll, socket.as_fd(), events, LISTENER)?;
         link::watch(&epoll, wake.as_fd(), EpollFlags::EPOLLIN, WAKE)?;
-        let inner = Inner {
+        let mut inner = Inner {
             closed: false,
             listener: Some(socket),
             file,
@@ -138,9 +143,12 @@ impl Acceptor {
             accepts,
             handshakes: Handshakes::new(config),
             ready: VecDeque::new(),
+            look_at: None,
+            failure: None,
             paused_until: None,
             signalled: false,
         };
+        inner.look_later(Instant::now());
         Ok(Self { epoll, wake, inner: Mutex::new(inner), home: Home::here() })
     }
 
@@ -150,7 +158,7 @@ impl Acceptor {
     /// [`next_deadline`](Self::next_deadline) passes.
     ///
     /// # Errors
-    /// [`ListenError::Closed`] after [`close`](Self::close). [`ListenError::Forked`] in a forked child. [`ListenError::Os`] if the listener or the
+    /// [`ListenError::Closed`] after [`close`](Self::close). [`ListenError::Replaced`] if another server listens on the path now. [`ListenError::Forked`] in a forked child. [`ListenError::Os`] if the listener or the
     /// epoll itself is broken; no client can bring that about (A6). Of a listener that can be handed over:
     /// [`ListenError::HandedOver`] while a successor serves and no handshake is in progress here any more (of these only those
     /// go on whose clients may have come to their end; their sessions leave at once); if
@@ -273,7 +281,14 @@ impl Acceptor {
         }
         let inner = self.lock();
         let upgrades = inner.upgrades.as_ref().and_then(Upgrades::deadline);
-        inner.handshakes.deadline().into_iter().chain(inner.paused_until).chain(upgrades).min()
+        let own = [inner.paused_until, inner.look_at];
+        inner
+            .handshakes
+            .deadline()
+            .into_iter()
+            .chain(own.into_iter().flatten())
+            .chain(upgrades)
+            .min()
     }
 
     /// What this listener has seen; nothing in a forked child.

@@ -101,6 +101,9 @@ impl Inner {
         if self.closed {
             return Err(ListenError::Closed);
         }
+        if let Some(failure) = &self.failure {
+            return Err(failure.clone());
+        }
         self.upgrades.as_ref().and_then(Upgrades::failure).map_or(Ok(()), Err)
     }
 

@@ -33,6 +33,9 @@ impl Acceptor {
     pub(super) fn turn(&self, inner: &mut Inner, now: Instant) -> Result<bool, ListenError> {
         let late = inner.handshakes.on_time(&self.epoll, now);
         inner.ready.extend(late);
+        if inner.look_at.is_some_and(|at| now >= at) {
+            self.look_after_files(inner, now)?;
+        }
         if inner.paused_until.take_if(|until| now >= *until).is_some() {
             self.watch_listener(inner, inner.accepts)?;
         }
@@ -88,6 +91,7 @@ impl Acceptor {
             upgrades.listen()?;
         }
         inner.accepts = accepts;
+        inner.look_at = Some(now).filter(|_| accepts);
         self.watch_listener(inner, accepts && inner.paused_until.is_none())?;
         Ok(true)
     }

@@ -4,27 +4,33 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
+use std::thread;
+use std::time::Duration;
 
 use super::{Directory, bind};
 use crate::config::Config;
 use crate::error::ListenError;
-use crate::listen::{Acceptor, ListenOptions};
+use crate::handshake::connect;
+use crate::link::{self, Address};
+use crate::listen::{Acceptor, Binding, ListenOptions};
 
-fn in_use(path: &Path) -> ListenError {
+const IN_TIME: Duration = Duration::from_secs(60);
+
+pub(super) fn in_use(path: &Path) -> ListenError {
     ListenError::InUse { path: path.display().to_string() }
 }
 
 #[test]
-fn the_socket_goes_and_the_lock_file_stays() {
+fn the_socket_and_its_lock_go_with_the_listener() {
     let directory = Directory::new();
     let acceptor = bind(directory.socket()).unwrap();
     assert_eq!(directory.list(), ["s", "s.lock"]);
     UnixStream::connect(directory.socket()).unwrap();
     drop(acceptor);
-    assert_eq!(directory.list(), ["s.lock"]);
+    assert!(directory.list().is_empty());
     let again = bind(directory.socket()).unwrap();
     again.close();
-    assert_eq!(directory.list(), ["s.lock"]);
+    assert!(directory.list().is_empty());
 }
 
 #[test]
@@ -57,7 +63,7 @@ fn a_live_socket_without_a_lock_is_not_stolen_either() {
     let _other = UnixListener::bind(directory.socket()).unwrap();
     assert_eq!(bind(directory.socket()).unwrap_err(), in_use(&directory.socket()));
     UnixStream::connect(directory.socket()).unwrap();
-    assert_eq!(directory.list(), ["s", "s.lock"]);
+    assert_eq!(directory.list(), ["s"]);
 }
 
 #[test]
@@ -65,10 +71,7 @@ fn a_stale_socket_is_replaced() {
     let directory = Directory::new();
     // The standard library leaves the file behind, as a crash does.
     drop(UnixListener::bind(directory.socket()).unwrap());
-    drop(UnixListener::bind(directory.0.join("s.new")).unwrap());
-    let stale = fs::metadata(directory.socket()).unwrap().ino();
     let _acceptor = bind(directory.socket()).unwrap();
-    assert_ne!(fs::metadata(directory.socket()).unwrap().ino(), stale);
     assert_eq!(directory.list(), ["s", "s.lock"]);
     UnixStream::connect(directory.socket()).unwrap();
 }
@@ -80,11 +83,7 @@ fn a_file_that_is_no_socket_is_left_alone() {
     let path = directory.socket().display().to_string();
     assert_eq!(bind(directory.socket()).unwrap_err(), ListenError::Occupied { path });
     assert_eq!(fs::read(directory.socket()).unwrap(), b"precious");
-    fs::remove_file(directory.socket()).unwrap();
-    fs::write(directory.0.join("s.new"), "precious").unwrap();
-    assert!(matches!(bind(directory.socket()), Err(ListenError::Path { .. })));
-    assert_eq!(fs::read(directory.0.join("s.new")).unwrap(), b"precious");
-    assert_eq!(directory.list(), ["s.lock", "s.new"]);
+    assert_eq!(directory.list(), ["s"]);
 }
 
 /// A4.
@@ -121,19 +120,52 @@ fn the_mode_is_set_before_anybody_can_connect() {
     assert_eq!(lock & 0o7777, 0o600);
 }
 
-/// As long as an address can be, although the temporary name is longer.
+/// Paths up to the longest part that has room for `.upgrade.lock` behind it, of which some fit into an address, some do in
+/// their directory, and some nowhere.
 #[test]
-fn the_longest_path_works() {
+fn a_path_of_any_length_is_bound_and_found() {
     let directory = Directory::new();
     let prefix = directory.0.display().to_string().len() + 1;
-    let path = directory.0.join("p".repeat(107 - prefix));
+    for length in (99..=111).chain([prefix + 85, prefix + 95, prefix + 107, prefix + 242]) {
+        let path = directory.0.join("p".repeat(length.saturating_sub(prefix).clamp(1, 242)));
+        let acceptor = Binding::new(&path, ListenOptions::new(), Config::default(), IN_TIME)
+            .unwrap()
+            .complete()
+            .unwrap();
+        drop(link::try_connect(&Address::parse(&path).unwrap()).unwrap());
+        assert_eq!(bind(&path).unwrap_err(), in_use(&path));
+        let door = path.display().to_string() + ".upgrade";
+        drop(link::try_connect(&Address::parse(door).unwrap()).unwrap());
+        assert_eq!(directory.list().len(), 4);
+        drop(acceptor);
+        assert!(directory.list().is_empty(), "{:?}", directory.list());
+    }
+}
+
+#[test]
+fn a_path_below_a_long_directory_is_bound_and_found() {
+    let directory = Directory::new();
+    let deep = directory.0.join("d".repeat(200)).join("e".repeat(200));
+    fs::create_dir_all(&deep).unwrap();
+    let path = deep.join("s");
     let acceptor = bind(&path).unwrap();
-    UnixStream::connect(&path).unwrap();
+    thread::scope(|scope| {
+        let client = scope.spawn(|| connect(&path, &Config::default()));
+        acceptor.accept(None).unwrap().unwrap();
+        client.join().unwrap().unwrap();
+    });
     drop(acceptor);
-    assert_eq!(directory.list().len(), 1);
-    let path = directory.0.join("p".repeat(108 - prefix));
-    assert_eq!(bind(&path).unwrap_err(), ListenError::BadPath { path: path.display().to_string() });
+    assert_eq!(fs::read_dir(&deep).unwrap().count(), 0);
+}
+
+#[test]
+fn a_path_that_the_kernel_takes_nowhere_is_refused_by_name() {
+    let path = "p".repeat(4096);
+    assert_eq!(bind(&path).unwrap_err(), ListenError::BadPath { path });
     assert!(matches!(bind(""), Err(ListenError::BadPath { .. })));
+    let directory = Directory::new();
+    let error = bind(directory.0.join("p".repeat(251))).unwrap_err().to_string();
+    assert!(error.contains("its last part at most 242 bytes"), "{error}");
 }
 
 #[test]

@@ -2,7 +2,9 @@
 
 mod accepting;
 mod files;
+mod locks;
 mod upgrading;
+mod watch;
 
 use std::fs;
 use std::path::{Path, PathBuf};

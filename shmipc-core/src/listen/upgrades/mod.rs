@@ -213,6 +213,24 @@ impl Upgrades {
         self.watch_door(epoll)
     }
 
+    /// Looks whether successors find the upgrade socket, and makes its file again if it is gone.
+    pub(super) fn look(&mut self, epoll: &Epoll, now: Instant) -> Result<(), ListenError> {
+        let looked = self.door.file.as_mut().map(|file| file.look(&door_options(), now));
+        match looked.transpose() {
+            Ok(made) => {
+                let Some(socket) = made.flatten() else { return Ok(()) };
+                let _ = epoll.delete(self.door.socket.as_fd());
+                link::watch(epoll, socket.as_fd(), EpollFlags::empty(), DOOR)?;
+                (self.door.socket, self.door_watched) = (socket, false);
+                self.watch_door(epoll)
+            }
+            Err(error) => {
+                tracing::warn!(%error, "no successor can find this server");
+                Ok(())
+            }
+        }
+    }
+
     /// Closes the connections; false if somebody else goes on with the socket files.
     pub(super) fn close(mut self, main: Main<'_>, epoll: &Epoll, now: Instant) -> bool {
         let owns_files = self.succession.owns_files();
