@@ -11,6 +11,7 @@
 //! ipcbench both       --transport tcp,shm-sync --size 64,64k
 //! ipcbench fan-in     --transport uds,shm-sync --size 64 --clients 1,16
 //! ipcbench load       --size 64 --percent 10,50,90
+//! ipcbench load       --transport uds,shm-sync --size 64 --every-us 50,100,140,200,500,1000
 //! ipcbench quiet      --transport uds,shm-sync --size 64
 //! ipcbench latency    --transport uds-connect,tcp-connect,shm-connect,shm-streams --size 64
 //! ipcbench latency    --transport uds,shm-sync --size 1M --mixed
@@ -141,8 +142,12 @@ fn main() -> ExitCode {
         Command::FanIn { options, clients } => {
             turns::run(&Plan { streams: clients, ..Plan::new(Bench::FanIn, options) })
         }
-        Command::Load { options, percent } => {
+        Command::Load { options, percent, every_us } if every_us.is_empty() => {
             turns::run(&Plan { percent, ..Plan::new(Bench::Load, options) })
+        }
+        Command::Load { options, every_us, .. } => {
+            let rates = every_us.into_iter().map(|us| 1_000_000 / u64::from(us)).collect();
+            turns::run(&Plan { rates, ..Plan::new(Bench::Load, options) })
         }
         Command::Quiet { options, quiet_ms } => {
             turns::run(&Plan { quiet_ms, ..Plan::new(Bench::Quiet, options) })

@@ -14,12 +14,14 @@ pub(crate) struct Plan {
     pub(crate) streams: Vec<usize>,
     /// Rates, in percent of what a Unix socket carries.
     pub(crate) percent: Vec<u32>,
+    /// Rates in messages a second, instead.
+    pub(crate) rates: Vec<u64>,
     pub(crate) quiet_ms: u64,
 }
 
 impl Plan {
     pub(crate) fn new(bench: Bench, options: Options) -> Self {
-        Self { bench, options, streams: vec![1], percent: vec![0], quiet_ms: 0 }
+        Self { bench, options, streams: vec![1], percent: vec![0], rates: vec![0], quiet_ms: 0 }
     }
 
     /// A few transports at 64 bytes, pinned so.
@@ -101,7 +103,8 @@ impl Plan {
             let waits = each(streams, &options.wait, |arm, &wait| arm.wait = wait);
             let open = each(waits, &options.open, |arm, &open| arm.open = open);
             let on = each(open, runtimes, |arm, &runtime| arm.runtime = runtime);
-            arms.extend(each(on, &self.percent, |arm, &percent| arm.percent = percent));
+            let loaded = each(on, &self.percent, |arm, &percent| arm.percent = percent);
+            arms.extend(each(loaded, &self.rates, |arm, &rate| arm.rate = rate));
         }
         arms
     }

@@ -176,6 +176,10 @@ impl<'a> Turns<'a> {
         let mut known: Vec<(Arm, f64)> = Vec::new();
         let duration = self.duration();
         for Turn { arm, .. } in &mut self.arms {
+            if arm.percent == 0 {
+                // The rate is given.
+                continue;
+            }
             let mut socket = Arm {
                 bench: Bench::Throughput,
                 transport: Transport::Uds,

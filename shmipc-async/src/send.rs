@@ -139,7 +139,7 @@ impl SendStream {
         let mut reservation = loop {
             let waiting = match &mut self.waiting {
                 Some(waiting) => waiting,
-                None => self.waiting.insert(self.core.reserve(len)?),
+                None => self.waiting.insert(self.core.reserve_piece(len)),
             };
             let reserved = ready!(poll_room(&self.session, waiting, cx));
             self.waiting = None;
@@ -149,7 +149,7 @@ impl SendStream {
                 break reservation;
             }
         };
-        // It was made for what a call before this one had to write.
+        // It was made for what a call before this one had to write, or memory for all was refused.
         let len = len.min(reservation.len());
         gather(buffers, &mut reservation[..len]);
         reservation.commit_flags(len, flags)?;

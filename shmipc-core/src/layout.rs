@@ -60,8 +60,10 @@ pub const RING_AT: usize = 4096;
 pub const EXTENT_ALIGN: u32 = 64;
 /// Size of a record header and alignment of records, bytes.
 pub const RECORD_ALIGN: u32 = 16;
-/// Bytes of the first small segment.
-pub const FIRST_SEGMENT: u32 = 2 << 20;
+/// Bytes of the smallest segment for several extents.
+pub const FIRST_SEGMENT: u32 = 64 << 10;
+/// Largest extent that shares a segment with others, bytes.
+pub const LARGEST_SHARED: u32 = 512 << 10;
 /// Bytes of the smallest dedicated segment.
 pub const FIRST_DEDICATED: u32 = 1 << 20;
 

@@ -160,6 +160,11 @@ mod here {
 
     #[inline(always)]
     pub(crate) fn sent(_frame: &[u8]) {}
+
+    #[inline(always)]
+    pub(crate) fn is_refused(_frame: &[u8]) -> bool {
+        false
+    }
 }
 
 #[cfg(feature = "steps")]
@@ -234,6 +239,25 @@ mod here {
         around_frame(frame).into_iter().for_each(|(_, after)| reach(after));
     }
 
+    /// How many bells are still to be refused.
+    static REFUSALS: AtomicU32 = AtomicU32::new(0);
+
+    /// Makes this process fail to ring its peers `count` times, as if the kernel had no memory for it.
+    pub fn refuse_bells(count: u32) {
+        REFUSALS.store(count, Ordering::Relaxed);
+    }
+
+    /// How many bells that were to be refused nobody has tried to ring.
+    pub fn unrefused_bells() -> u32 {
+        REFUSALS.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn is_refused(frame: &[u8]) -> bool {
+        let less = |count: u32| count.checked_sub(1);
+        let order = (Ordering::Relaxed, Ordering::Relaxed);
+        frame == crate::wire::BELL && REFUSALS.fetch_update(order.0, order.1, less).is_ok()
+    }
+
     /// Before and after a frame is on the socket, by its type.
     fn around_frame(frame: &[u8]) -> Option<(Step, Step)> {
         Some(match FrameKind::of(frame)? {
@@ -253,6 +277,6 @@ mod here {
     }
 }
 
+pub(crate) use here::{is_refused, published, reach, sent, unpublished, unsent, written};
 #[cfg(feature = "steps")]
-pub use here::stop_at;
-pub(crate) use here::{published, reach, sent, unpublished, unsent, written};
+pub use here::{refuse_bells, stop_at, unrefused_bells};

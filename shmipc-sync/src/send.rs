@@ -4,7 +4,7 @@ use std::io::{self, IoSlice};
 use std::time::{Duration, Instant};
 
 use shmipc_core::error::SendError;
-use shmipc_core::handle::{SendHalf, Session, Staged};
+use shmipc_core::handle::{Reserving, SendHalf, Session, Staged};
 use shmipc_core::queue::Flags;
 use shmipc_core::session::{SendStats, StreamId};
 
@@ -82,9 +82,22 @@ impl SendStream {
         len: usize,
         deadline: Option<Instant>,
     ) -> Result<Reservation, SendError> {
-        let mut reserving = self.core.reserve(len)?;
+        self.wait_for(self.core.reserve(len)?, deadline)
+    }
+
+    fn wait_for(
+        &self,
+        mut reserving: Reserving,
+        deadline: Option<Instant>,
+    ) -> Result<Reservation, SendError> {
         block_on(&self.session, For::Room, deadline, |waker| reserving.poll(waker))
-            .unwrap_or(Err(SendError::TimedOut))
+            .unwrap_or_else(|| Err(reserving.timed_out()))
+    }
+
+    /// Reserves memory for as much of `len` bytes as a write sends at once.
+    fn reserve_piece(&mut self, len: usize) -> Result<Reservation, SendError> {
+        let reserving = self.core.reserve_piece(len.min(WRITE_PIECE));
+        self.wait_for(reserving, deadline(self.timeout))
     }
 
     /// Sends `data` as one message, copying it into shared memory. **Blocks** as
@@ -102,11 +115,6 @@ impl SendStream {
     pub fn batch(&mut self) -> Batch<'_> {
         self.staged.clear();
         Batch { stream: self }
-    }
-
-    /// Bytes of a write that go into one record.
-    fn piece(&self, len: usize) -> usize {
-        len.min(WRITE_PIECE).min(self.max_message())
     }
 
     fn send_flags(&mut self, data: &[u8], flags: Flags) -> Result<(), SendError> {
@@ -196,19 +204,24 @@ impl io::Write for SendStream {
         if data.is_empty() {
             return Ok(0);
         }
-        let piece = &data[..self.piece(data.len())];
-        self.send_flags(piece, Flags::MORE)?;
-        Ok(piece.len())
+        if self.core.try_send(data, Flags::MORE)? {
+            return Ok(data.len());
+        }
+        let mut reservation = self.reserve_piece(data.len())?;
+        let len = reservation.len();
+        reservation.copy_from_slice(&data[..len]);
+        reservation.commit_flags(len, Flags::MORE)?;
+        Ok(len)
     }
 
     /// As `write`, for the buffers one after the other: what is written of them is one record.
     fn write_vectored(&mut self, buffers: &[IoSlice<'_>]) -> io::Result<usize> {
-        let len =
-            self.piece(buffers.iter().map(|buffer| buffer.len()).fold(0, usize::saturating_add));
-        if len == 0 {
+        let all = buffers.iter().map(|buffer| buffer.len()).fold(0, usize::saturating_add);
+        if all == 0 {
             return Ok(0);
         }
-        let mut reservation = self.reserve(len)?;
+        let mut reservation = self.reserve_piece(all)?;
+        let len = reservation.len();
         gather(buffers, &mut reservation);
         reservation.commit_flags(len, Flags::MORE)?;
         Ok(len)

@@ -25,6 +25,8 @@ fn pair(name: &str, config: &Config) -> (Session, Session) {
 #[test]
 fn unused_segments_make_way_for_a_larger_one() {
     let (writer, reader) = pair("larger", &Config::default());
+    // Acknowledges segments that are announced between its calls.
+    let _driver = reader.spawn_driver().unwrap();
 
     // Half of the messages are held by the application, half are unread.
     let medium = vec![7; 600 << 10];
@@ -88,4 +90,36 @@ fn unused_segments_go_back_while_a_thread_sleeps() {
     }
     other_end.send(b"good morning").unwrap();
     assert_eq!(sleeping.join(), b"good morning");
+}
+
+/// The table in `docs/guide.md`: what a session has whose messages have a length, one on its way at a time.
+#[test]
+fn payload_memory_is_as_large_as_the_messages_need() {
+    const KIB: u32 = 1 << 10;
+    let table = [
+        (4, 0),
+        (8, 64),
+        (16, 64),
+        (64, 256),
+        (256, 1024),
+        (512, 2048),
+        (1024, 1024),
+        (4096, 4096),
+    ];
+    for (length, memory) in table {
+        let (client, server) = pair(&format!("of-{length}"), &Config::default());
+        let mut request = client.open().unwrap();
+        let data = vec![7; (length * KIB) as usize];
+        request.send(&data).unwrap();
+        let mut reply = server.accept_timeout(PATIENCE).unwrap();
+        for _ in 0..20 {
+            assert_eq!(reply.recv_timeout(PATIENCE).unwrap().unwrap().len(), data.len());
+            reply.send(&data).unwrap();
+            assert_eq!(request.recv_timeout(PATIENCE).unwrap().unwrap().len(), data.len());
+            request.send(&data).unwrap();
+        }
+        for session in [client, server] {
+            assert_eq!(session.stats().arena_high_water, memory * KIB, "{length} KiB");
+        }
+    }
 }

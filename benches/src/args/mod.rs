@@ -44,6 +44,11 @@ pub(crate) enum Command {
         #[arg(long, value_delimiter = ',', default_value = "10,50,90",
               value_parser = clap::value_parser!(u32).range(1..=1000))]
         percent: Vec<u32>,
+
+        /// Instead: a message every so many microseconds.
+        #[arg(long, value_delimiter = ',', conflicts_with = "percent",
+              value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+        every_us: Vec<u32>,
     },
     /// A quiet time, then one round trip.
     Quiet {

@@ -155,7 +155,11 @@ pub(crate) fn print_table(figures: &[Figures]) {
             if line.mixed { "mixed".to_owned() } else { Size(line.size).to_string() },
             line.open,
             line.streams,
-            if line.percent > 0 { format!("{}%", line.percent) } else { "-".to_owned() },
+            match (line.percent, line.rate) {
+                (0, 0) => "-".to_owned(),
+                (0, rate) => format!("{}us", 1_000_000 / rate),
+                (percent, _) => format!("{percent}%"),
+            },
             line.runtime,
             line.wait,
             line.trust,
@@ -208,6 +212,7 @@ fn to_first(figures: &[Figures], line: &Figures) -> String {
         first.transport.family() == line.transport.family()
             && first.size == line.size
             && first.percent == line.percent
+            && first.rate == line.rate
     };
     let first = figures.iter().find(same).unwrap_or(line);
     match Verdict::new(line, first).counts() {

@@ -64,6 +64,16 @@ impl ConfigBuilder {
         self
     }
 
+    /// Sets how long [`WaitMode::Adaptive`] spins before it sleeps, at most. Default 150 µs; more than a second
+    /// counts as a second. Zero means [`WaitMode::Block`].
+    ///
+    /// A thread whose messages come more often than that never sleeps, and keeps a CPU busy. Lower it where CPU time
+    /// costs more than latency: below about 20 µs, the price of a wake-up, spinning is of little use.
+    pub fn spin_at_most(mut self, longest: Duration) -> Self {
+        self.config.spin_at_most = longest.min(Duration::from_secs(1));
+        self
+    }
+
     /// What wakes us. Default [`BellKind::Socket`].
     pub fn bell(mut self, bell: BellKind) -> Self {
         self.config.bell = bell;
@@ -142,6 +152,9 @@ impl ConfigBuilder {
             limits.inline_max = limits.inline_max.min(room).min(limits.max_message);
         }
         limits.check()?;
+        if self.config.spin_at_most.is_zero() && self.config.wait == WaitMode::Adaptive {
+            self.config.wait = WaitMode::Block;
+        }
         let name = &self.config.app_name;
         if name.len() > crate::wire::MAX_NAME || name.contains(char::is_control) {
             let must = "be at most 255 bytes without control characters";

@@ -95,6 +95,7 @@ const AGES: Duration = Duration::from_secs(30 * 365 * 24 * 3600);
 pub struct Config {
     pub(crate) limits: Limits,
     pub(crate) wait: WaitMode,
+    pub(crate) spin_at_most: Duration,
     pub(crate) bell: BellKind,
     pub(crate) trust: Option<PeerTrust>,
     pub(crate) authorizer: Option<Arc<dyn Authorizer>>,
@@ -128,6 +129,7 @@ impl Default for Config {
         Self {
             limits: Limits::default(),
             wait: WaitMode::default(),
+            spin_at_most: Duration::from_micros(150),
             bell: BellKind::default(),
             trust: None,
             authorizer: None,
@@ -158,6 +160,11 @@ impl Config {
     /// How threads of this side wait.
     pub fn wait_mode(&self) -> WaitMode {
         self.wait
+    }
+
+    /// How long a thread of this side spins before it sleeps, at most.
+    pub fn spin_at_most(&self) -> Duration {
+        self.spin_at_most
     }
 
     /// The bell this side asks for.

@@ -37,8 +37,11 @@ pub enum SendError {
         /// Bytes possible.
         max: usize,
     },
-    /// Memory for the message could not be had, and none is out that could come back.
-    #[error("no memory for the message: {0}; lower `arena_max` or give the process more")]
+    /// The kernel refuses shared memory for the message, or the descriptor that comes with it, and nothing is
+    /// out that could come back; or it has done so until the deadline. Nothing was sent.
+    #[error(
+        "the kernel refuses memory for the message: {0}; allow the process more descriptors (`ulimit -n`) or memory"
+    )]
     NoMemory(OsError),
     /// The peer is going away and has not seen this stream, nor will it.
     #[error(
@@ -47,7 +50,7 @@ pub enum SendError {
     GoingAway,
     /// The deadline passed; nothing was sent.
     #[error(
-        "timed out waiting for credit, queue space or memory; the peer reads too slowly or not at all"
+        "timed out waiting for credit, queue space or memory to come back; the peer reads too slowly or not at all"
     )]
     TimedOut,
 }

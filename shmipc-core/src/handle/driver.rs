@@ -93,6 +93,7 @@ impl Driver {
         let mut effects = Effects::default();
         shared.rx().publish_head(&mut effects);
         shared.complete(effects, Ok(()));
+        shared.has_loop.store(true, Ordering::Relaxed);
         show_cpu(shared);
         shared.sleeps.fetch_add(1, Ordering::Relaxed);
         let armed = {
@@ -109,10 +110,11 @@ impl Driver {
         if !self.arm() {
             self.shared.link.kick();
         }
+        self.shared.has_loop.store(false, Ordering::Relaxed);
     }
 
-    /// When [`try_drive`](Self::try_drive) is to be called although the descriptor is not readable: to
-    /// give memory back that nobody has used for a while. To be asked before each sleep.
+    /// Returns when to call [`try_drive`](Self::try_drive) although the descriptor is not readable: to give memory
+    /// back that is not used, or to ask the kernel again for what it refused. Ask before each sleep.
     pub fn next_deadline(&self) -> Option<Instant> {
         let asleep_for_ever = self.shared.is_foreign() || self.shared.is_over();
         if asleep_for_ever { None } else { self.shared.do_chores() }

@@ -70,7 +70,7 @@ impl Part {
         }
     }
 
-    fn to_vec(&self) -> Vec<u8> {
+    pub(super) fn to_vec(&self) -> Vec<u8> {
         match self {
             Self::Heap(bytes) => bytes.to_vec(),
             Self::Lent(lent) => lent.bytes.to_vec(),

@@ -14,7 +14,7 @@ use crate::notify::wait::{Pass, PlaceId, Post, Wake};
 use crate::steps::{self, Step};
 
 use super::shared::Shared;
-use super::spin::{cpus, show_cpu};
+use super::spin::{ask_for_cpus, cpus, show_cpu};
 
 /// A thread's place among those that wait in a session; leaves it on drop, also in a panic (X).
 ///
@@ -121,7 +121,9 @@ impl<'a> Waiting<'a> {
                     None => self.parker.park(),
                 },
             }
-            self.shared.spin.on_woken(began.elapsed());
+            let woken = Instant::now();
+            self.shared.spin.on_woken(woken.saturating_duration_since(began));
+            ask_for_cpus(woken);
         }
         {
             let mut gate = self.shared.gate();

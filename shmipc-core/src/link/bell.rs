@@ -34,14 +34,14 @@ impl Bell {
         }
     }
 
-    pub(super) fn ring(&self, socket: BorrowedFd<'_>) -> Result<(), OsError> {
+    pub(super) fn ring(&self, socket: BorrowedFd<'_>) -> Result<bool, OsError> {
         match self {
             Self::Socket => match send(socket, &BELL, &[])? {
                 // `Full`: rings wait there already. `Gone`: the wait set tells.
-                Sent::Whole | Sent::Full | Sent::Gone => Ok(()),
-                Sent::Later => Err(OsError::new("sendmsg", Errno::ENOBUFS)),
+                Sent::Whole | Sent::Full | Sent::Gone => Ok(true),
+                Sent::Later => Ok(false),
             },
-            Self::Eventfd { theirs, .. } => add_one(theirs),
+            Self::Eventfd { theirs, .. } => add_one(theirs).map(|()| true),
         }
     }
 }

@@ -123,11 +123,11 @@ impl Link {
     }
 
     /// Rings the peer's bell. A full socket or eventfd counts as rung (K3), a peer that is gone too:
-    /// the wait set reports that.
+    /// the wait set reports that. Returns `false` if the kernel has no memory for a ring: ring again later.
     ///
     /// # Errors
     /// [`OsError`] if the call fails for another reason.
-    pub fn ring(&self) -> Result<(), OsError> {
+    pub fn ring(&self) -> Result<bool, OsError> {
         self.bell.ring(self.socket.as_fd())
     }
 

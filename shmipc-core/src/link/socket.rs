@@ -50,6 +50,9 @@ pub enum Receive {
 pub fn send(socket: BorrowedFd<'_>, frame: &[u8], fds: &[BorrowedFd<'_>]) -> Result<Sent, OsError> {
     let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
     steps::unsent(frame);
+    if steps::is_refused(frame) {
+        return Ok(Sent::Later);
+    }
     loop {
         let sent = if fds.is_empty() {
             socket::send(socket.as_raw_fd(), frame, flags)

@@ -63,6 +63,8 @@
 //!   armed or the loop is kicked. It never leads in a thread's way: a thread that waits goes inside
 //!   though the loop is armed, and one that leaves without a follower arms for the loop, looks, and
 //!   kicks if there is news. Edges that the loop took after a thread went inside are passed on by a kick.
+//! * **N11** A ring that the kernel refuses completes no check. It is owed until the chores of this process have
+//!   rung; with no thread and no loop to do them, the session ends.
 //!
 //! The tests of this module visit every interleaving of small cases with the code of [`wait`] and
 //! [`event`] itself (`notify/check`), once with the rules above and once with each rule weakened;

@@ -61,6 +61,8 @@ pub struct Stats {
     pub memory_waits: u64,
     /// Times the peer was asked to return what is unread, because no payload memory was left.
     pub memory_pleas: u64,
+    /// Times the kernel refused payload memory for what was to be sent.
+    pub memory_refusals: u64,
     /// Messages moved to our heap while they were unread, so that the peer gets its memory back.
     pub evicted: u64,
     /// Extents lent to the peer now.

@@ -51,6 +51,8 @@ pub(crate) struct Ticket {
     pub(crate) waker: Option<Waker>,
     /// What it waits for has been counted.
     pub(crate) counted: bool,
+    /// It waits for memory.
+    pub(crate) lacks_memory: bool,
 }
 
 /// Tickets that this many fit into keep their memory when none of them is left.
@@ -71,7 +73,8 @@ pub(crate) struct Tickets {
 impl Tickets {
     pub(crate) fn join(&mut self, stream: usize, serial: u64, ask: Ask) -> TicketId {
         let (state, age) = (State::Waiting, self.joined);
-        let ticket = Ticket { stream, serial, age, ask, state, waker: None, counted: false };
+        let (waker, counted, lacks_memory) = (None, false, false);
+        let ticket = Ticket { stream, serial, age, ask, state, waker, counted, lacks_memory };
         let id = self.all.insert(ticket);
         self.joined += 1;
         self.queue.insert(age, id);

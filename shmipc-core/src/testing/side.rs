@@ -356,6 +356,8 @@ impl<P: Memory + Clone> Feeds<Own, P> for Around<P> {
         Ok(())
     }
 
+    fn pleaded(&self) {}
+
     fn read_socket(
         &self,
         rx: &mut Rx<Own, P>,

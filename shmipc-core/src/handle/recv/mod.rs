@@ -36,6 +36,10 @@ pub struct RecvHalf<T: Trust = Untrusted> {
     taken: VecDeque<Taken>,
     /// How many they were when they were joined last.
     joined: usize,
+    /// Some of them may lie in the peer's memory.
+    lent: bool,
+    /// The peer's pleas for memory that they were last moved for.
+    pleas: u64,
     /// What was taken would answer the next call: watchers have been told.
     kept: bool,
     /// Memory of a message that was copied out, to be given back in the next section.
@@ -54,8 +58,20 @@ enum Announce {
 impl<T: Trust> RecvHalf<T> {
     pub(super) fn new(owner: Arc<Owner>, key: usize, id: StreamId, announced: bool) -> Self {
         let announce = if announced { Announce::Known } else { Announce::Unknown };
-        let (taken, joined, kept, spare) = (VecDeque::new(), 0, false, None);
-        Self { owner, key, id, announce, taken, joined, kept, spare, trust: PhantomData }
+        let pleas = owner.shared.pleas();
+        Self {
+            owner,
+            key,
+            id,
+            announce,
+            taken: VecDeque::new(),
+            joined: 0,
+            lent: false,
+            pleas,
+            kept: false,
+            spare: None,
+            trust: PhantomData,
+        }
     }
 
     /// The stream's id.
@@ -84,7 +100,7 @@ impl<T: Trust> RecvHalf<T> {
         let mut new = RecvHalf::new(Arc::clone(&old.owner), old.key, old.id, true);
         std::mem::swap(&mut new.announce, &mut old.announce);
         std::mem::swap(&mut new.taken, &mut old.taken);
-        new.kept = old.kept;
+        (new.kept, new.lent) = (old.kept, old.lent);
         old.key = usize::MAX;
         new
     }

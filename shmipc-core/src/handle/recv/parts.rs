@@ -27,10 +27,27 @@ impl<T: Trust> RecvHalf<T> {
             return;
         }
         let part = self.part(entry);
+        self.lent |= matches!(part, Part::Lent(_));
         self.taken.push_back(Taken { part, from: 0, more });
         self.joined = self.joined.min(self.taken.len());
         if self.taken.len() - self.joined >= PARTS {
             self.join();
+        }
+    }
+
+    /// Moves the parts to the heap and hands their memory back, if the peer has asked for memory since it was
+    /// last asked here: the rest of their message may be what it needs the memory for.
+    pub(super) fn heed_plea(&mut self) {
+        let pleas = self.owner.shared.pleas();
+        if !self.lent || pleas == self.pleas {
+            return;
+        }
+        self.pleas = pleas;
+        self.lent = false;
+        for taken in &mut self.taken {
+            if let Part::Lent(_) = taken.part {
+                taken.part = Part::Heap(taken.part.to_vec().into_boxed_slice());
+            }
         }
     }
 
@@ -66,6 +83,7 @@ impl<T: Trust> RecvHalf<T> {
         let mut parts = parts.map(Taken::rest);
         let first = parts.next()?;
         let rest = parts.collect();
+        self.lent &= !self.taken.is_empty();
         Some(Message::new(first, rest, self.owner.shared.promise))
     }
 

@@ -71,7 +71,10 @@ impl<T: Trust> RecvHalf<T> {
                 return Poll::Ready(Err(RecvError::TooLarge { max }));
             }
             match self.poll_entry(waker) {
-                Poll::Pending => return Poll::Pending,
+                Poll::Pending => {
+                    self.heed_plea();
+                    return Poll::Pending;
+                }
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
                 Poll::Ready(Ok(None)) => return Poll::Ready(Ok(self.assemble(self.taken.len()))),
                 Poll::Ready(Ok(Some(entry))) if self.taken.is_empty() && !entry.more => {

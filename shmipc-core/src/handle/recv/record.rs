@@ -87,6 +87,9 @@ impl<T: Trust> RecvHalf<T> {
                 (Next::Nothing, None) => {
                     if let Some(waker) = waker {
                         rx.wait(self.key, waker, &mut effects);
+                        if self.lent {
+                            rx.wait_in_message(self.key);
+                        }
                         rx.publish_head(&mut effects);
                     }
                     Poll::Pending

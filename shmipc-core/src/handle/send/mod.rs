@@ -44,6 +44,13 @@ impl SendHalf {
         Ok(Reserving::new(&self.owner, self.key, self.serial, Ask::Data(len as u32)))
     }
 
+    /// Begins to reserve `len` bytes, at most `max_message`, or up to `inline_max` of them if the kernel refuses
+    /// memory for all: for bytes that need not lie in one record. The reservation says how many it has.
+    pub fn reserve_piece(&self, len: usize) -> Reserving {
+        let len = len.min(self.max_message()) as u32;
+        Reserving::new(&self.owner, self.key, self.serial, Ask::Piece(len))
+    }
+
     /// Counters of what was sent.
     pub fn stats(&self) -> SendStats {
         match self.owner.shared.is_foreign() {

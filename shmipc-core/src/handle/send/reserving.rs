@@ -39,7 +39,7 @@ impl Reserving {
             Poll::Pending => return Poll::Pending,
         };
         steps::reach(Step::Granted);
-        let Ask::Data(len) = self.ask else { unreachable!("announcements use `poll_grant`") };
+        let len = grant.len;
         let mut inline = std::mem::take(&mut self.inline);
         if grant.extent.is_none() {
             inline.resize(len as usize, 0);
@@ -51,6 +51,15 @@ impl Reserving {
             inline,
             len,
         }))
+    }
+
+    /// Why it is given up at its deadline: the kernel has refused the memory that it waits for, or the peer has
+    /// given nothing back.
+    pub fn timed_out(&self) -> SendError {
+        let Some(ticket) = self.ticket.filter(|_| !self.owner.shared.is_foreign()) else {
+            return SendError::TimedOut;
+        };
+        self.owner.shared.tx().refusal(ticket).map_or(SendError::TimedOut, SendError::NoMemory)
     }
 
     pub(in crate::handle) fn poll_grant(
@@ -76,6 +85,8 @@ impl Reserving {
                 shared.complete(effects, Ok(()));
                 match grown {
                     Ok(()) => continue,
+                    // It goes inside of its record.
+                    Err(SendError::NoMemory(_)) if matches!(self.ask, Ask::Piece(_)) => continue,
                     Err(error) => return Poll::Ready(Err(error)),
                 }
             }

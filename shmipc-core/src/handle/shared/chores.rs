@@ -1,5 +1,6 @@
-//! What is due now and then, whoever passes by: memory that nobody uses goes back to the kernel, and
-//! frames that the kernel refused are sent again.
+//! What is due now and then, by whichever thread is about to sleep or passes by: memory that is not used goes
+//! back to the kernel, frames and bells that the kernel refused are sent again, and it is asked again for
+//! memory that it refused.
 
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -10,7 +11,7 @@ use crate::wire;
 use super::Shared;
 use super::frames::{Backlog, Frame};
 
-/// After which the kernel is asked again that lacked memory for a frame.
+/// After which the kernel is asked again that lacked memory for a frame or a bell.
 const RETRY: Duration = Duration::from_millis(10);
 
 impl Shared {
@@ -19,13 +20,16 @@ impl Shared {
     pub(in crate::handle) fn do_chores(&self) -> Option<Instant> {
         let mut effects = Effects::default();
         let sweep = self.sweep(&mut effects);
+        let ask_again = self.tx().ask_again(self.began.elapsed(), &mut effects);
+        let ask_again = ask_again.and_then(|at| self.began.checked_add(at));
         let backlog = match self.has_frames() {
             true => self.flush_frames(&mut effects),
             false => Backlog::None,
         };
         self.complete(effects, Ok(()));
-        let retry = (backlog == Backlog::Kernel).then(|| Instant::now() + RETRY);
-        sweep.into_iter().chain(retry).min()
+        let waits = backlog == Backlog::Kernel || self.is_ring_owed();
+        let retry = waits.then(|| Instant::now() + RETRY);
+        sweep.into_iter().chain(retry).chain(ask_again).min()
     }
 
     /// Retires segments that were free for a whole period; when to look again. While there is a segment

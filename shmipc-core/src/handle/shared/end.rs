@@ -3,12 +3,16 @@
 use std::sync::atomic::Ordering;
 
 use crate::error::SessionError;
+use crate::link::Sent;
 use crate::notify::leaving;
 use crate::session::Effects;
 use crate::steps::{self, Step};
 use crate::wire;
 
 use super::Shared;
+
+/// How often closing is tried to be told to the peer while the kernel has no memory for it.
+const CLOSE_ATTEMPTS: u32 = 10;
 
 impl Shared {
     /// Leaves, once: the streams that the peer has opened are served, and no others.
@@ -19,7 +23,8 @@ impl Shared {
         self.complete(effects, left);
         if first_time {
             tracing::debug!("we leave");
-            self.ring();
+            // One that is refused is owed.
+            let _: bool = self.ring();
         }
     }
 
@@ -35,7 +40,17 @@ impl Shared {
         if self.is_foreign() || self.is_over() {
             return;
         }
-        let _ = self.link.send_frame(&wire::close(code), &[]);
+        // Without the frame the peer takes the end of the connection for a death.
+        for _ in 0..CLOSE_ATTEMPTS {
+            match self.link.send_frame(&wire::close(code), &[]) {
+                Ok(Sent::Later) => std::thread::yield_now(),
+                Ok(Sent::Whole | Sent::Full | Sent::Gone) => break,
+                Err(error) => {
+                    tracing::debug!(%error, "the peer cannot be told that the session is closed");
+                    break;
+                }
+            }
+        }
         self.end(SessionError::Closed);
     }
 

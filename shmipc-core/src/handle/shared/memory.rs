@@ -33,18 +33,37 @@ impl Shared {
     }
 
     /// Whether the application may hold one more extent: a quarter of the arena and of the cap are
-    /// its own, beyond that messages are delivered as copies.
+    /// its own, beyond that messages are delivered as copies. The arena of a peer that has asked for memory is
+    /// what it has got, not what was agreed: its kernel may refuse the rest.
     pub(in crate::handle) fn may_hold(&self, weight: u32) -> bool {
+        let arena = match self.held.peer_is_short.load(Ordering::Relaxed) {
+            true => self.held.mapped.load(Ordering::Relaxed),
+            false => self.incoming.arena_max,
+        };
         // Counted before it is judged, so that threads which ask at the same time do not all pass.
         let bytes = self.held.bytes.fetch_add(u64::from(weight), Ordering::Relaxed);
         let count = self.held.count.fetch_add(1, Ordering::Relaxed);
-        let may =
-            bytes < u64::from(self.incoming.arena_max / 4) && count < self.incoming.max_lent / 4;
+        let may = bytes < u64::from(arena / 4) && count < self.incoming.max_lent / 4;
         if !may {
             self.forget_held(weight);
             self.copies_forced.fetch_add(1, Ordering::Relaxed);
         }
         may
+    }
+
+    /// Notes which of the peer's segments there are, one of which is new or gone.
+    pub(super) fn note_segments(&self, bytes: usize, is_new: bool) {
+        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
+        self.held.mapped.store(bytes, Ordering::Relaxed);
+        if is_new {
+            // It has got more than it had when it asked.
+            self.held.peer_is_short.store(false, Ordering::Relaxed);
+        }
+    }
+
+    /// Counts the peer's pleas for memory. Changes in a section of the receiving half only.
+    pub(in crate::handle) fn pleas(&self) -> u64 {
+        self.held.pleas.load(Ordering::Relaxed)
     }
 
     fn forget_held(&self, weight: u32) {
@@ -60,20 +79,48 @@ impl Shared {
         }
     }
 
-    /// Creates the segment of `plan`, which the caller has reserved the right to, and announces it.
-    /// Blocks while the kernel clears the pages.
+    /// Creates the segment of `plan`, which the caller has reserved the right to, and announces it; a smaller
+    /// one if the kernel lacks memory for that. Blocks while the kernel clears the pages.
+    ///
+    /// # Errors
+    /// [`SendError::NoMemory`] if the kernel refuses and nothing is out that could come back.
     pub(in crate::handle) fn grow(
         &self,
-        plan: Plan,
+        mut plan: Plan,
         effects: &mut Effects,
     ) -> Result<(), SendError> {
-        let Err(error) = self.create(plan, effects) else { return Ok(()) };
-        let mut tx = self.tx();
-        let may_wait = tx.arena.refused(plan);
-        tx.settle_or_end(effects);
-        match error {
-            CreateError::Os(_) | CreateError::FileSize(_) if may_wait => Ok(()),
-            error => Err(SendError::NoMemory(os_error(error))),
+        let mut lasts;
+        let error = loop {
+            let Err(error) = self.create(plan, effects) else { return Ok(()) };
+            lasts = matches!(error, CreateError::SealUnsupported);
+            let error = os_error(error);
+            let smaller = is_lack_of_memory(error).then(|| self.tx().arena.smaller(plan));
+            match smaller.flatten() {
+                Some(smaller) => plan = smaller,
+                None => break error,
+            }
+        };
+        let (first, may_wait) = {
+            let mut tx = self.tx();
+            let first = tx.arena.refusal() != Some(error);
+            let may_wait = tx.arena.refused(plan, error, self.began.elapsed());
+            tx.settle_or_end(effects);
+            (first, may_wait)
+        };
+        if first {
+            tracing::warn!(%error, bytes = plan.bytes, "the kernel refuses payload memory");
+        }
+        if lasts || !may_wait {
+            return Err(SendError::NoMemory(error));
+        }
+        self.tell_of_chores();
+        Ok(())
+    }
+
+    /// Comes between a sleeper of this session and its sleep, which began before there was something to do.
+    pub(super) fn tell_of_chores(&self) {
+        if self.gate().another_asleep(None) {
+            self.link.kick();
         }
     }
 
@@ -113,9 +160,7 @@ impl Shared {
         // If the peer does not read its socket the reservation waits, like for anything else.
         let _ = self.flush_frames(effects);
         // Who sleeps already does not know of the chores that come with a segment.
-        if self.gate().another_asleep(None) {
-            self.link.kick();
-        }
+        self.tell_of_chores();
         Ok(())
     }
 
@@ -131,6 +176,11 @@ impl Shared {
             copied = Some((victim, copy));
         }
     }
+}
+
+/// Whether a smaller segment may be had.
+fn is_lack_of_memory(error: OsError) -> bool {
+    [nix::libc::ENOMEM, nix::libc::ENOSPC, nix::libc::EFBIG].contains(&error.code)
 }
 
 /// What the kernel said.

@@ -73,6 +73,10 @@ pub(crate) struct Shared {
     /// The files of our segments, for refusing them if the peer hands one back.
     own_files: Mutex<BTreeMap<u32, FileStat>>,
     bells_rung: AtomicU64,
+    /// The kernel has refused a ring, which the chores are to make.
+    ring_owed: AtomicBool,
+    /// An event loop drives the session now and then.
+    pub(super) has_loop: AtomicBool,
     pub(super) sleeps: AtomicU64,
     /// Threads woken that need the CPU of one that spins.
     pub(super) woken: AtomicU64,
@@ -89,6 +93,12 @@ pub(crate) struct Shared {
 struct Held {
     bytes: AtomicU64,
     count: AtomicU32,
+    /// Bytes of the peer's segments.
+    mapped: AtomicU32,
+    /// Pleas of the peer for memory.
+    pleas: AtomicU64,
+    /// It has announced no segment since the last of them.
+    peer_is_short: AtomicBool,
 }
 
 /// Extents lent to us and the queue by which they go back.
@@ -154,7 +164,7 @@ impl Shared {
             incoming,
             promise: config.trust,
             wait_mode: config.wait,
-            spin: SpinBudget::default(),
+            spin: SpinBudget::new(config.spin_at_most),
             progress: Progress::default(),
             held: Held::default(),
             ending: AtomicBool::new(false),
@@ -162,6 +172,8 @@ impl Shared {
             home: Home::here(),
             own_files: Mutex::new(BTreeMap::from([(0, own_file)])),
             bells_rung: AtomicU64::new(0),
+            ring_owed: AtomicBool::new(false),
+            has_loop: AtomicBool::new(false),
             sleeps: AtomicU64::new(0),
             woken: AtomicU64::new(0),
             copies_forced: AtomicU64::new(0),
@@ -211,6 +223,7 @@ impl Shared {
             stats.space_waits = tx.waits.space;
             stats.memory_waits = tx.waits.memory;
             stats.memory_pleas = tx.pleas;
+            stats.memory_refusals = tx.arena.refusals();
             stats.lent = tx.arena.lent();
             stats.arena_bytes = tx.arena.mapped();
             stats.arena_high_water = tx.arena.high_water();
@@ -246,6 +259,11 @@ impl Feeds for Shared {
         returns.lent += 1;
         *returns.by_segment.entry(segment).or_default() += 1;
         Ok(())
+    }
+
+    fn pleaded(&self) {
+        self.held.peer_is_short.store(true, Ordering::Relaxed);
+        self.held.pleas.fetch_add(1, Ordering::Relaxed);
     }
 
     fn read_socket(&self, rx: &mut Rx, effects: &mut Effects) -> Result<(), PeerMisbehaved> {

@@ -2,14 +2,21 @@
 
 use std::sync::MutexGuard;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
-use crate::error::PeerMisbehaved;
+use nix::errno::Errno;
+
+use crate::error::{OsError, PeerMisbehaved};
 use crate::notify::event::Cursor;
 use crate::notify::leaving;
 use crate::session::{Effects, Payload, Tx};
 use crate::steps::{self, Step};
 
 use super::Shared;
+
+/// How often a ring is tried at once that the kernel refuses, and how often after a pause, if nobody else will.
+const ATTEMPTS: u32 = 10;
+const PAUSE: Duration = Duration::from_millis(1);
 
 impl Shared {
     /// Does what was left to be done after the locks: hands back, rings, wakes; ends the session if
@@ -88,8 +95,7 @@ impl Shared {
         self.checks.fence(&self.peer);
         for (cursor, position) in moved {
             let Some(position) = position else { continue };
-            if self.checks.check(&self.peer, cursor, position) {
-                self.ring();
+            if self.checks.check(&self.peer, cursor, position) && self.ring() {
                 self.checks.rung(cursor, position);
             }
         }
@@ -111,18 +117,65 @@ impl Shared {
     /// P2 to P4 for records alone.
     #[inline]
     pub(super) fn signal_tail(&self, position: u64) {
-        if self.checks.needs_ring(&self.peer, Cursor::Tail, position) {
-            self.ring();
+        if self.checks.needs_ring(&self.peer, Cursor::Tail, position) && self.ring() {
             self.checks.rung(Cursor::Tail, position);
         }
     }
 
+    /// Rings the peer. Returns `false` if the kernel refuses that: the ring is owed, and the check that asked for it
+    /// is not completed, so that the next publication rings as well (N11).
     #[cold]
-    pub(super) fn ring(&self) {
+    pub(super) fn ring(&self) -> bool {
         self.bells_rung.fetch_add(1, Ordering::Relaxed);
         steps::reach(Step::BellUnrung);
-        // A bell that cannot be rung belongs to a peer that is gone; the socket says so.
-        let _ = self.link.ring();
-        steps::reach(Step::BellRung);
+        for _ in 0..ATTEMPTS {
+            if self.try_ring() {
+                steps::reach(Step::BellRung);
+                return true;
+            }
+            std::thread::yield_now();
+        }
+        self.owe_ring();
+        false
+    }
+
+    /// Rings once. A bell that cannot be rung at all ends the session: the peer would sleep without end.
+    fn try_ring(&self) -> bool {
+        self.link.ring().unwrap_or_else(|error| {
+            self.end(error.into());
+            true
+        })
+    }
+
+    /// The chores are to ring: of the threads that wait in this session, or of its event loop. If there are neither, this
+    /// thread tries for a moment longer, and then ends the session rather than leave the peer asleep.
+    fn owe_ring(&self) {
+        self.ring_owed.store(true, Ordering::Release);
+        let (asleep, others) = {
+            let gate = self.gate();
+            (gate.another_asleep(None), !gate.is_empty())
+        };
+        if asleep {
+            self.link.kick();
+        }
+        if asleep || others || self.has_loop.load(Ordering::Relaxed) {
+            return;
+        }
+        for _ in 0..ATTEMPTS {
+            std::thread::sleep(PAUSE);
+            if !self.is_ring_owed() {
+                return;
+            }
+        }
+        self.end(OsError::new("sendmsg", Errno::ENOBUFS).into());
+    }
+
+    /// Makes the ring that is owed, if one is. Returns whether it is owed still.
+    pub(super) fn is_ring_owed(&self) -> bool {
+        if !self.ring_owed.swap(false, Ordering::AcqRel) || self.is_over() || self.try_ring() {
+            return false;
+        }
+        self.ring_owed.store(true, Ordering::Release);
+        true
     }
 }

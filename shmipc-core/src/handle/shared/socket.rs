@@ -134,6 +134,7 @@ impl Shared {
                     }
                 };
                 rx.add_segment(id, mapping, add.class);
+                self.note_segments(rx.segments().1, true);
                 steps::reach(Step::SegmentMapped);
                 let mut returns = lock(&self.returns);
                 returns.by_segment.insert(id, 0);
@@ -149,6 +150,7 @@ impl Shared {
                     return Err(PeerMisbehaved::RetiredWhileLent);
                 }
                 rx.remove_segment(id)?;
+                self.note_segments(rx.segments().1, false);
             }
             // Of the handshake, or of an upgrade.
             _ => return Err(PeerMisbehaved::Frame),

@@ -26,8 +26,8 @@ use crate::mem::{Memory, MemoryMut};
 use super::shared::Shared;
 use outside::Outside;
 
-/// The longest spin, nanoseconds: a few wake-ups of a virtual machine, so that a peer who fills a
-/// megabyte is waited for awake (`docs/decisions.md`).
+/// The longest spin unless the configuration says otherwise, nanoseconds: a few wake-ups of a virtual machine, so
+/// that a peer that fills a megabyte is waited for awake (`docs/decisions.md`).
 const LONGEST: u32 = 150_000;
 /// The first budget: about one wake-up of a virtual machine.
 const FIRST: u32 = 50_000;
@@ -42,23 +42,26 @@ const LOOKS: u32 = 128;
 #[derive(Debug)]
 pub(super) struct SpinBudget {
     nanos: AtomicU32,
+    /// The shortest and the longest budget, nanoseconds.
+    bounds: (u32, u32),
     paid: AtomicU64,
     failed: AtomicU64,
     outside: Outside,
 }
 
-impl Default for SpinBudget {
-    fn default() -> Self {
+impl SpinBudget {
+    /// Spins for `longest` at most.
+    pub(super) fn new(longest: Duration) -> Self {
+        let longest = u32::try_from(longest.as_nanos()).unwrap_or(u32::MAX);
         Self {
-            nanos: AtomicU32::new(FIRST),
+            nanos: AtomicU32::new(FIRST.min(longest)),
+            bounds: (SHORTEST.min(longest), longest),
             paid: AtomicU64::new(0),
             failed: AtomicU64::new(0),
             outside: Outside::default(),
         }
     }
-}
 
-impl SpinBudget {
     pub(super) fn counts(&self) -> (u64, u64) {
         (self.paid.load(Ordering::Relaxed), self.failed.load(Ordering::Relaxed))
     }
@@ -80,10 +83,11 @@ impl SpinBudget {
     /// having; else the spin was for nothing.
     pub(super) fn on_woken(&self, slept: Duration) {
         let budget = self.nanos.load(Ordering::Relaxed);
-        let learned = if self.budget() + slept < Duration::from_nanos(u64::from(LONGEST)) {
-            budget.saturating_mul(2).min(LONGEST)
+        let (shortest, longest) = self.bounds;
+        let learned = if self.budget() + slept < Duration::from_nanos(u64::from(longest)) {
+            budget.saturating_mul(2).min(longest)
         } else {
-            (budget / 2).max(SHORTEST)
+            (budget / 2).max(shortest)
         };
         if learned != budget {
             self.nanos.store(learned, Ordering::Relaxed);
@@ -108,10 +112,34 @@ impl Shared {
 /// Threads of this process that spin now, in any session.
 static SPINNING: AtomicUsize = AtomicUsize::new(0);
 
-/// CPUs that this process may use, by affinity and quota.
+/// CPUs that this process may use, by affinity and quota; 0 before anything asked.
+static CPUS: AtomicUsize = AtomicUsize::new(0);
+
+/// CPUs that this process may use, by affinity and quota. Both may change while it runs: [`ask_for_cpus`].
 pub(super) fn cpus() -> usize {
-    static CPUS: OnceLock<usize> = OnceLock::new();
-    *CPUS.get_or_init(|| std::thread::available_parallelism().map_or(1, usize::from))
+    match CPUS.load(Ordering::Relaxed) {
+        0 => {
+            let cpus = std::thread::available_parallelism().map_or(1, usize::from);
+            CPUS.store(cpus, Ordering::Relaxed);
+            cpus
+        }
+        cpus => cpus,
+    }
+}
+
+/// Asks the kernel again how many CPUs there are, if nothing has asked for some seconds. For a thread that has just
+/// slept: the answer takes some ten microseconds, as it is read from files of the cgroup.
+pub(super) fn ask_for_cpus(now: Instant) {
+    const EVERY: u64 = 5;
+    static BEGAN: OnceLock<Instant> = OnceLock::new();
+    static ASKED: AtomicU64 = AtomicU64::new(0);
+    let seconds = now.saturating_duration_since(*BEGAN.get_or_init(|| now)).as_secs();
+    let asked = ASKED.load(Ordering::Relaxed);
+    let due = seconds >= asked + EVERY;
+    if due && ASKED.compare_exchange(asked, seconds, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
+        CPUS.store(0, Ordering::Relaxed);
+        cpus();
+    }
 }
 
 /// How many threads of this process may spin at one time.

@@ -13,6 +13,10 @@ use crate::testing::explore::Model;
 
 /// The step of a thread whose deadline passes.
 const DEADLINE: u8 = 0x80;
+/// The step of a thread of the peer whose ring is refused.
+const REFUSED: u8 = 0x40;
+/// The step of the peer's chores.
+const CHORES: u8 = (THREADS + PRODUCERS) as u8;
 
 impl Model for Scenario {
     type State = State;
@@ -61,6 +65,8 @@ impl Model for Scenario {
             gate: NOBODY,
             bell: false,
             kick: false,
+            refusals: self.refusals,
+            owed: false,
             queues: [[NOBODY; THREADS]; 2],
             used: [0; 2],
         }
@@ -89,15 +95,28 @@ impl Model for Scenario {
                 self.settle_down(&mut next);
                 found.push(((THREADS + p) as u8, next));
             }
+            if state.producers[p].at == ProducerAt::Ring && state.refusals > 0 {
+                let mut next = state.clone();
+                self.is_refused(&mut next, p);
+                self.settle_down(&mut next);
+                found.push((REFUSED | (THREADS + p) as u8, next));
+            }
+        }
+        if state.owed {
+            let mut next = state.clone();
+            (next.owed, next.bell) = (false, true);
+            self.settle_down(&mut next);
+            found.push((CHORES, next));
         }
     }
 
     fn judge(&self, state: &State, steps: &[(u8, State)]) -> Option<Violation> {
-        // A deadline is never needed, and what a thread of the peer does next inside of a call
+        // A deadline is never needed, a refusal is not either, and what a thread of the peer does next inside of a call
         // that may never return neither.
         let in_call = state.producers[0].new > 0;
         let stopped = |step: u8| self.stops && in_call && usize::from(step) == THREADS;
-        if steps.iter().any(|(step, _)| *step < DEADLINE && !stopped(*step)) {
+        let must_not = |step: u8| step & (DEADLINE | REFUSED) != 0 || stopped(step);
+        if steps.iter().any(|(step, _)| !must_not(*step)) {
             return None;
         }
         (0..THREADS).find_map(|t| match state.threads[t].at {
@@ -119,6 +138,12 @@ impl Model for Scenario {
         let t = usize::from(step & !DEADLINE);
         if step & DEADLINE != 0 {
             return format!("{} deadline", ["L", "F", "B"][t]);
+        }
+        if step == CHORES {
+            return "chores ring".to_owned();
+        }
+        if step & REFUSED != 0 {
+            return format!("P{} ring refused", t - usize::from(REFUSED) - THREADS + 1);
         }
         if t >= THREADS {
             let p = &state.producers[t - THREADS];

@@ -57,6 +57,18 @@ impl Scenario {
         }
     }
 
+    /// The kernel refuses the ring (N11): the check is not completed, the call returns, and the chores ring.
+    pub(super) fn is_refused(&self, s: &mut State, p: usize) {
+        s.refusals -= 1;
+        if self.is(Weakening::RefusedBellCountsAsRung) {
+            s.producers[p].at = ProducerAt::Rung;
+            return;
+        }
+        s.owed = !self.is(Weakening::RefusedBellIsNotOwed);
+        let publication = self.producers[p][usize::from(s.producers[p].op)];
+        self.returns(s, p, publication.cursor());
+    }
+
     fn event_first(&self) -> bool {
         self.is(Weakening::CheckBeforePublish)
             || self.is(Weakening::BystanderArmsAndEventLoadedFirst)

@@ -98,6 +98,8 @@ pub(super) enum Weakening {
     LoopArmsWithoutLook,
     LoopTakesAndDoesNotKick,
     RetireForgetsTheLoop,
+    RefusedBellCountsAsRung,
+    RefusedBellIsNotOwed,
 }
 
 /// One case: who does what, over which bell, under which rules.
@@ -114,6 +116,8 @@ pub(super) struct Scenario {
     pub(super) follower_looks: bool,
     /// The first thread of the peer may stop for ever inside of a publishing call.
     pub(super) stops: bool,
+    /// So many rings may be refused by the kernel.
+    pub(super) refusals: u8,
     pub(super) weak: Option<Weakening>,
 }
 

@@ -19,6 +19,7 @@ pub(super) const IDLE: Scenario = Scenario {
     reads_bell: false,
     follower_looks: false,
     stops: true,
+    refusals: 0,
     weak: None,
 };
 

@@ -193,6 +193,10 @@ pub(super) struct State {
     pub(super) gate: u8,
     pub(super) bell: bool,
     pub(super) kick: bool,
+    /// Rings that the kernel may still refuse.
+    pub(super) refusals: u8,
+    /// It has refused one, and the chores are to ring.
+    pub(super) owed: bool,
     /// Waiters for space and for returns in their order, and what was granted or taken so far.
     pub(super) queues: [[u8; THREADS]; 2],
     pub(super) used: [u8; 2],
@@ -256,6 +260,8 @@ impl State {
                 | u64::from(self.bell) << 16
                 | u64::from(self.kick) << 17
                 | u64::from(self.book.outside) << 18
+                | u64::from(self.owed) << 19
+                | u64::from(self.refusals) << 24
                 | (self.book.active as u64) << 20
                 | self.followers() << 32,
         );

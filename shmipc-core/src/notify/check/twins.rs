@@ -248,3 +248,39 @@ fn an_event_loop() {
         &[(Weakening::BellTakenWithoutKick, Fails::Asleep(L))],
     );
 }
+
+/// The kernel refuses to ring, once or twice.
+#[test]
+fn a_refused_bell() {
+    let one = Scenario {
+        threads: [&[Op::Record], &[], &[]],
+        producers: [&[Publish::Record(L)], &[]],
+        bell: Bell::Socket,
+        refusals: 2,
+        ..CALM
+    };
+    twins(
+        "one waiter, refused bells",
+        &one,
+        &[
+            (Weakening::RefusedBellCountsAsRung, Fails::Asleep(L)),
+            (Weakening::RefusedBellIsNotOwed, Fails::Asleep(L)),
+        ],
+    );
+    let space = Scenario {
+        threads: [&[Op::Space(1)], &[Op::Record], &[]],
+        producers: [&[Publish::Head(1)], &[Publish::Record(F)]],
+        ..one
+    };
+    let counts = (Weakening::RefusedBellCountsAsRung, Fails::Asleep(F));
+    twins("a space and a record waiter, refused bells", &space, &[counts]);
+    // The peer is preempted for ever between publication and ring; others ring for it.
+    let stops = Scenario {
+        threads: [&[Op::Record], &[Op::Record], &[]],
+        producers: [&[Publish::Record(L)], &[Publish::Record(F)]],
+        stops: true,
+        refusals: 1,
+        ..one
+    };
+    holds("two waiters, a refused bell, one publisher stops", &stops);
+}

@@ -1,13 +1,25 @@
 //! Segments: created on demand, retired when they are in the way or idle.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use offset_allocator::Allocator;
 
-use crate::layout::{EXTENT_ALIGN, FIRST_DEDICATED, FIRST_SEGMENT};
+use crate::error::OsError;
+use crate::layout::{EXTENT_ALIGN, FIRST_DEDICATED, FIRST_SEGMENT, LARGEST_SHARED};
 use crate::mem::ArenaSegment;
 
-use super::{Arena, Plan, Region, Segment, Shortage};
+use super::{Arena, Plan, Region, Segment, Shortage, units};
+
+/// How long the kernel is left alone after it has refused a segment: short for the caller, long for a kernel
+/// that has to clear pages before it finds that there are too few.
+const PAUSE: Duration = Duration::from_millis(50);
+/// Most segments that the reader has not acknowledged when another one is created (P4).
+const UNACKNOWLEDGED: u32 = 2;
+/// Extents of the length asked for that a new segment has room for, unless memory is short.
+const EXTENTS: u32 = 4;
+/// A dedicated segment that is smaller than usual has a multiple of this size: that of the largest page.
+const PAGE: u32 = 64 << 10;
 
 impl Arena {
     /// Reserves the right to create the segment of `plan`; others wait until it is there or given up.
@@ -21,12 +33,12 @@ impl Arena {
         if !self.may_grow() {
             return None;
         }
-        if let Some(bytes) = self.next_small() {
-            return Some(Plan { region: Region::Small, bytes });
+        if let Some(bytes) = self.next_small(LARGEST_SHARED) {
+            return Some(Plan { region: Region::Small, bytes, needs: LARGEST_SHARED });
         }
         let bytes = max_message.next_power_of_two().max(FIRST_DEDICATED);
         let fits = bytes <= self.room(Region::Dedicated);
-        fits.then_some(Plan { region: Region::Dedicated, bytes })
+        fits.then_some(Plan { region: Region::Dedicated, bytes, needs: max_message })
     }
 
     /// Adds the created segment, not yet allocatable, and returns its id.
@@ -52,6 +64,8 @@ impl Arena {
         self.segments.insert(id, segment);
         self.bytes[plan.region as usize] += plan.bytes;
         self.out += 1;
+        self.unacknowledged += 1;
+        (self.refusal, self.ask_again) = (None, None);
         self.high_water = self.high_water.max(self.bytes.iter().sum());
         id
     }
@@ -64,13 +78,51 @@ impl Arena {
         }
     }
 
-    /// The kernel refused the segment of `plan`. True if asking again makes sense, because something can
-    /// come back, until which nobody tries to grow; or because the other region will do.
-    pub fn refused(&mut self, plan: Plan) -> bool {
+    /// What to try instead of `plan`, for which the kernel lacks memory: a smaller segment in which the
+    /// extent that is asked for finds room all the same.
+    pub fn smaller(&self, plan: Plan) -> Option<Plan> {
+        let bytes = match plan.region {
+            Region::Small => self.next_below(plan.bytes / 2, plan.needs),
+            Region::Dedicated => Some(plan.needs.next_multiple_of(PAGE)),
+        };
+        let bytes = bytes.filter(|bytes| *bytes < plan.bytes);
+        bytes.map(|bytes| Plan { bytes, ..plan })
+    }
+
+    /// The kernel refused the segment of `plan` at the time `now`. Returns `true` if the reservation can wait
+    /// (P5): for what is out, for the time at which the kernel is asked again, or not at all because the
+    /// other region has memory.
+    pub fn refused(&mut self, plan: Plan, error: OsError, now: Duration) -> bool {
         self.give_up(plan);
+        self.refusal = Some(error);
+        self.refusals += 1;
+        self.ask_again = Some(now.saturating_add(PAUSE));
         let other = plan.region == Region::Small && self.bytes[Region::Dedicated as usize] > 0;
-        self.refused = self.out > 0 || other;
-        self.refused
+        self.out > 0 || other
+    }
+
+    /// What the kernel said when it was last asked for a segment, if that was a refusal.
+    pub fn refusal(&self) -> Option<OsError> {
+        self.refusal
+    }
+
+    /// How often the kernel has refused a segment.
+    pub fn refusals(&self) -> u64 {
+        self.refusals
+    }
+
+    /// When the kernel can be asked again for memory, if it is being left alone.
+    pub fn asks_again_at(&self) -> Option<Duration> {
+        self.ask_again
+    }
+
+    /// Ends the pause after a refusal if it is over at the time `now`. Returns `true` if it ended.
+    pub fn end_pause(&mut self, now: Duration) -> bool {
+        let over = self.ask_again.is_some_and(|at| at <= now);
+        if over {
+            self.ask_again = None;
+        }
+        over
     }
 
     /// The segment of `plan` is not created.
@@ -86,12 +138,18 @@ impl Arena {
         if !self.may_grow() {
             return Shortage::Wait(region);
         }
-        let grow = |region: Region, bytes: u32| Shortage::Grow(Plan { region, bytes });
+        let grow = |region: Region, bytes: u32| {
+            // The acknowledgement is a return, and wakes like one.
+            match self.unacknowledged < UNACKNOWLEDGED {
+                true => Shortage::Grow(Plan { region, bytes, needs: len }),
+                false => Shortage::Growing(region),
+            }
+        };
         if region == Region::Small {
             if self.creating[Region::Small as usize] {
                 return Shortage::Growing(region);
             }
-            if let Some(next) = self.next_small() {
+            if let Some(next) = self.next_small(len) {
                 return grow(Region::Small, next);
             }
         }
@@ -104,16 +162,17 @@ impl Arena {
         Shortage::Wait(region)
     }
 
-    /// Whether there may be one more segment, of whatever size.
+    /// Whether there may be one more segment, of whatever size. With nothing out, the kernel is asked in any
+    /// case: the reservation has nothing to wait for.
     pub(super) fn may_grow(&self) -> bool {
         let full = self.segments.len() >= self.max_segments as usize;
-        let in_vain = self.refused && self.out > 0;
+        let in_vain = self.ask_again.is_some() && self.out > 0;
         !full && !in_vain && self.out + 2 <= self.max_lent
     }
 
-    pub(super) fn may_grow_small(&self) -> bool {
+    pub(super) fn may_grow_small(&self, len: u32) -> bool {
         let begun = self.creating[Region::Small as usize];
-        !self.refused && self.may_grow() && (begun || self.next_small().is_some())
+        self.ask_again.is_none() && self.may_grow() && (begun || self.next_small(len).is_some())
     }
 
     /// Bytes that a region can grow by.
@@ -173,14 +232,28 @@ impl Arena {
         std::mem::take(&mut self.retired)
     }
 
-    /// Size of the next small segment: double the largest, or else the largest that fits and that no
-    /// other has, since [`sweep`](Self::sweep) may have left any of them. No two are alike, so they are few.
-    pub(super) fn next_small(&self) -> Option<u32> {
+    /// Size of the next small segment for an extent of `len`: double the largest, and room for a few such
+    /// extents; or else the largest that fits and that no other has, since [`sweep`](Self::sweep) may have left
+    /// any of them. No two are alike, so they are few.
+    pub(super) fn next_small(&self, len: u32) -> Option<u32> {
+        let few = (len * EXTENTS).next_power_of_two().max(FIRST_SEGMENT);
+        // The reader has not kept up: what is sent until it does is to find room in this one.
+        let few = if self.unacknowledged == 0 { few } else { LARGEST_SHARED * EXTENTS };
+        let double = self.small().map(|s| s.bytes.saturating_mul(2)).max().unwrap_or(0);
+        self.next_below(double.max(few), len)
+    }
+
+    /// The largest size up to `most` that fits, that no small segment has, and in which an extent of `len`
+    /// finds room.
+    fn next_below(&self, most: u32, len: u32) -> Option<u32> {
         let room = self.room(Region::Small);
-        let small = || self.segments.values().filter(|s| s.region == Region::Small);
-        let double = small().map(|s| s.bytes.saturating_mul(2)).max().unwrap_or(FIRST_SEGMENT);
-        std::iter::successors(Some(double), |size| Some(size / 2))
-            .take_while(|size| *size >= FIRST_SEGMENT)
-            .find(|&size| size <= room && small().all(|s| s.bytes != size))
+        let least = (units(len) * EXTENT_ALIGN).next_power_of_two().max(FIRST_SEGMENT);
+        std::iter::successors(Some(most), |size| Some(size / 2))
+            .take_while(|size| *size >= least)
+            .find(|&size| size <= room && self.small().all(|s| s.bytes != size))
+    }
+
+    fn small(&self) -> impl Iterator<Item = &Segment> {
+        self.segments.values().filter(|segment| segment.region == Region::Small)
     }
 }

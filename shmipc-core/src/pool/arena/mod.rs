@@ -3,11 +3,12 @@
 mod growth;
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use offset_allocator::{Allocation, Allocator};
 
-use crate::error::PeerMisbehaved;
-use crate::layout::{EXTENT_ALIGN, FIRST_SEGMENT, Geometry};
+use crate::error::{OsError, PeerMisbehaved};
+use crate::layout::{EXTENT_ALIGN, Geometry, LARGEST_SHARED};
 use crate::mem::{ExtentMut, ExtentTable, Range};
 use crate::wire::SegmentClass;
 
@@ -39,6 +40,8 @@ pub struct Plan {
     pub region: Region,
     /// Its size.
     pub bytes: u32,
+    /// The extent that it is for, bytes: a smaller segment will do if the kernel refuses this one.
+    pub needs: u32,
 }
 
 /// Why an extent cannot be had now.
@@ -48,7 +51,7 @@ pub enum Shortage {
     Grow(Plan),
     /// Wait for returns; younger waiters of this region wait behind.
     Wait(Region),
-    /// Wait for the segment that somebody is creating.
+    /// Wait for a segment: another thread is creating it, or the reader has two to acknowledge first (P4).
     Growing(Region),
 }
 
@@ -67,8 +70,13 @@ pub struct Arena {
     bytes: [u32; 2],
     /// A segment of the region is being created.
     creating: [bool; 2],
-    /// The kernel refused a segment, and nothing has come back since: wait for that.
-    refused: bool,
+    /// What the kernel said when it was last asked for a segment, if that was a refusal.
+    refusal: Option<OsError>,
+    /// The kernel is not asked again before this time; `None` if it may be asked now.
+    ask_again: Option<Duration>,
+    refusals: u64,
+    /// Segments that the reader has not acknowledged.
+    unacknowledged: u32,
     /// Extents Held or Lent, and segments not acknowledged (P2).
     out: u32,
     lent: u32,
@@ -103,7 +111,10 @@ impl Arena {
             inline_max: geometry.inline_max,
             bytes: [0; 2],
             creating: [false; 2],
-            refused: false,
+            refusal: None,
+            ask_again: None,
+            refusals: 0,
+            unacknowledged: 0,
             out: 0,
             lent: 0,
             high_water: 0,
@@ -118,7 +129,7 @@ impl Arena {
         }
         let found = match self.find(len, region) {
             // A whole segment for a small extent is the last resort.
-            None if region == Region::Small && !self.may_grow_small() => {
+            None if region == Region::Small && !self.may_grow_small(len) => {
                 self.find(len, Region::Dedicated)
             }
             found => found,
@@ -164,7 +175,7 @@ impl Arena {
                     segment.acknowledged = true;
                 }
                 self.out -= 1;
-                self.refused = false;
+                self.unacknowledged -= 1;
             }
         }
         Ok(())
@@ -192,7 +203,7 @@ impl Arena {
 
     /// Where an extent of that length belongs.
     pub fn region_of(&self, len: u32) -> Region {
-        if len <= FIRST_SEGMENT / 4 { Region::Small } else { Region::Dedicated }
+        if len <= LARGEST_SHARED { Region::Small } else { Region::Dedicated }
     }
 
     /// A free range in the live segments of a region, the youngest segment first: what was used last
@@ -215,7 +226,6 @@ impl Arena {
 
     fn free(&mut self, range: Range) {
         self.out -= 1;
-        self.refused = false;
         if let Some(segment) = self.segments.get_mut(&range.segment) {
             segment.free(range.offset);
         }

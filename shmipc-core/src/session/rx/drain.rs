@@ -103,6 +103,8 @@ impl<O: MemoryMut + Clone, P: Memory + Clone> Rx<O, P> {
         }
         if header.kind == Kind::Need {
             effects.evict |= self.unread.move_all();
+            feeds.pleaded();
+            self.wake_in_message(effects);
             return Ok(None);
         }
         let id = StreamId::from_word(header.stream);

@@ -10,7 +10,7 @@ mod spare;
 mod streams;
 mod watch;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::task::Waker;
 
@@ -95,6 +95,8 @@ pub(crate) trait Feeds<O = Arc<OwnMapping>, P = Arc<PeerMapping>> {
     fn tx(&self) -> std::sync::MutexGuard<'_, Tx<O, P>>;
     /// Counts an extent as lent to us.
     fn borrowed(&self, segment: u32) -> Result<(), PeerMisbehaved>;
+    /// Notes that the peer has asked for memory.
+    fn pleaded(&self);
     /// Reads the socket for frames that a record may depend on.
     fn read_socket(&self, rx: &mut Rx<O, P>, effects: &mut Effects) -> Result<(), PeerMisbehaved>;
 }
@@ -155,6 +157,8 @@ pub(crate) struct Rx<O = Arc<OwnMapping>, P = Arc<PeerMapping>> {
     end_wakers: Vec<Waker>,
     segments: BTreeMap<u32, (Arc<PeerMapping>, SegmentClass)>,
     unread: Unread,
+    /// Streams whose reader waits for the rest of a message of which it holds parts in the peer's memory.
+    in_message: BTreeSet<usize>,
     spare: Spare,
     crowd: Crowd,
     /// The id of the segment announced last.
@@ -196,6 +200,7 @@ impl<O: MemoryMut + Clone, P: Memory + Clone> Rx<O, P> {
             end_wakers: Vec::new(),
             segments: BTreeMap::new(),
             unread: Unread::default(),
+            in_message: BTreeSet::new(),
             spare: Spare::default(),
             crowd: Crowd::new(),
             last_segment: 0,

@@ -158,6 +158,22 @@ impl<O: MemoryMut + Clone, P: Memory + Clone> Rx<O, P> {
         }
     }
 
+    /// The reader of a stream waits for the rest of a message of which it holds parts in the peer's memory: it
+    /// is woken too when the peer asks for memory.
+    pub(crate) fn wait_in_message(&mut self, key: usize) {
+        self.in_message.insert(key);
+    }
+
+    /// Wakes the readers that wait in the middle of a message. Each has registered since the last plea, so a
+    /// peer that pleads without end gains nothing.
+    pub(super) fn wake_in_message(&mut self, effects: &mut Effects) {
+        for key in std::mem::take(&mut self.in_message) {
+            if let Some(stream) = self.streams.get_mut(key) {
+                stream.wake(&self.crowd, effects);
+            }
+        }
+    }
+
     /// Whom to wake when a place may be free, after [`Rx::open`] found none.
     pub(crate) fn wait_open(&self, waker: &Waker, tx: &mut Tx<O, P>, effects: &mut Effects) {
         let free = self.free.iter().map(|&number| self.ours[number as usize].free_at);

@@ -27,6 +27,9 @@ const BUFFERS: usize = 4;
 pub(crate) enum Ask {
     /// A record with that many bytes of payload.
     Data(u32),
+    /// A record with that many bytes of payload, or with fewer that travel inside of it, if the kernel refuses
+    /// memory: a piece of what need not lie in one.
+    Piece(u32),
     /// A record that opens the stream and says nothing else.
     Open,
 }
@@ -34,9 +37,14 @@ pub(crate) enum Ask {
 impl Ask {
     /// What a stream with this window is charged for it.
     fn charge(self, window: u32) -> u64 {
+        self.len().map_or(0, |len| charge(len, window))
+    }
+
+    /// Bytes of payload; `None` for a record without.
+    fn len(self) -> Option<u32> {
         match self {
-            Self::Data(len) => charge(len, window),
-            Self::Open => 0,
+            Self::Data(len) | Self::Piece(len) => Some(len),
+            Self::Open => None,
         }
     }
 }
@@ -49,6 +57,8 @@ pub(crate) struct Grant {
     ring: u64,
     charge: u64,
     footprint: u64,
+    /// Bytes of payload.
+    pub(crate) len: u32,
     /// Memory, for payload that does not fit into the record.
     pub(crate) extent: Option<ExtentMut>,
 }

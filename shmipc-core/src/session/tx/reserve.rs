@@ -1,8 +1,9 @@
 //! Reservations: credit, queue bytes and memory in one step, oldest first.
 
 use std::task::Waker;
+use std::time::Duration;
 
-use crate::error::{PeerMisbehaved, SendError, SessionError};
+use crate::error::{OsError, PeerMisbehaved, SendError, SessionError};
 use crate::mem::{ExtentMut, Memory, MemoryMut};
 use crate::notify::event::{self, Cursor, Settle, space_event};
 use crate::pool::{Region, Shortage};
@@ -155,13 +156,28 @@ impl<O: MemoryMut + Clone, P: Memory + Clone> Tx<O, P> {
     fn take_over(&mut self, id: TicketId, effects: &mut Effects) {
         let ticket = self.tickets.get(id);
         let waits = matches!(ticket.state, State::Waiting);
-        if !waits || !matches!(ticket.ask, Ask::Data(len) if len > self.geometry.inline_max) {
+        let inline_max = self.geometry.inline_max;
+        if !waits || ticket.ask.len().is_none_or(|len| len <= inline_max) {
             return;
         }
         if let Some(plan) = self.tickets.take_plan() {
             self.tickets.get(id).state = State::Growing;
             effects.grow = Some(plan);
         }
+    }
+
+    /// The refusal of the kernel that a reservation waits for to end, if that is what it waits for.
+    pub(crate) fn refusal(&mut self, id: TicketId) -> Option<OsError> {
+        self.arena.refusal().filter(|_| self.tickets.get(id).lacks_memory)
+    }
+
+    /// Asks the kernel again for memory, if it has refused some and been left alone for long enough. Returns
+    /// when to ask again otherwise, in time since the session began.
+    pub(crate) fn ask_again(&mut self, now: Duration, effects: &mut Effects) -> Option<Duration> {
+        if self.arena.end_pause(now) {
+            self.settle_or_end(effects);
+        }
+        self.arena.asks_again_at()
     }
 
     /// The owner of the ticket has created its segment, or failed to.
@@ -268,8 +284,9 @@ impl<O: MemoryMut + Clone, P: Memory + Clone> Tx<O, P> {
                 effects.wakers.extend(self.tickets.answer(id, State::Failed(error)));
                 continue;
             }
-            if matches!(ask, Ask::Data(_)) && self.tickets.is_behind(serial, age) {
+            if ask.len().is_some() && self.tickets.is_behind(serial, age) {
                 self.count_wait(id, &Lack::Stream);
+                self.tickets.get(id).lacks_memory = false;
                 self.tickets.park(id);
                 continue;
             }
@@ -281,6 +298,8 @@ impl<O: MemoryMut + Clone, P: Memory + Clone> Tx<O, P> {
                 Err(lack) => lack,
             };
             self.count_wait(id, &lack);
+            self.tickets.get(id).lacks_memory =
+                matches!(lack, Lack::Memory(_) | Lack::Behind(_) | Lack::Grow(_));
             match lack {
                 Lack::Stream => self.tickets.park(id),
                 Lack::Session => break,
@@ -353,14 +372,24 @@ impl<O: MemoryMut + Clone, P: Memory + Clone> Tx<O, P> {
         {
             self.attempts += 1;
         }
-        let Ask::Data(len) = ask else { return self.grant(key, ask, Place::Inside) };
+        let Some(len) = ask.len() else { return self.grant(key, ask, Place::Inside) };
         let region = self.arena.region_of(len);
         let blocked = blocked[region as usize];
         if len > self.geometry.inline_max {
-            return if blocked {
-                Ok(Err(Lack::Behind(region)))
-            } else {
-                self.grant(key, ask, Place::Apart)
+            let granted = match blocked {
+                true => Err(Lack::Behind(region)),
+                false => self.grant(key, ask, Place::Apart)?,
+            };
+            let refused = match &granted {
+                Err(Lack::Memory(_) | Lack::Behind(_)) => self.arena.refusal().is_some(),
+                Err(Lack::Grow(_)) => self.arena.asks_again_at().is_some(),
+                _ => false,
+            };
+            return match ask {
+                Ask::Piece(_) if refused && self.geometry.inline_max > 0 => {
+                    self.grant(key, Ask::Data(self.geometry.inline_max), Place::Inside)
+                }
+                _ => Ok(granted),
             };
         }
         if len >= OVERFLOW {
@@ -387,9 +416,9 @@ impl<O: MemoryMut + Clone, P: Memory + Clone> Tx<O, P> {
     ) -> Result<Result<Grant, Lack>, PeerMisbehaved> {
         let window = self.geometry.stream_window;
         let charge = ask.charge(window);
-        let (ring, footprint, extent) = match ask {
-            Ask::Open => (16, 0, None),
-            Ask::Data(len) => {
+        let (ring, footprint, extent) = match ask.len() {
+            None => (16, 0, None),
+            Some(len) => {
                 let inside = 16 + u64::from(len).next_multiple_of(16);
                 let apart = place == Place::Apart;
                 let ring = if apart { 32 } else { inside };
@@ -423,7 +452,8 @@ impl<O: MemoryMut + Clone, P: Memory + Clone> Tx<O, P> {
         stream.credit.take(charge);
         let serial = stream.serial;
         self.credit.take(footprint);
-        Ok(Ok(Grant { serial, ring, charge, footprint, extent }))
+        let len = ask.len().unwrap_or(0);
+        Ok(Ok(Grant { serial, ring, charge, footprint, len, extent }))
     }
 
     pub(super) fn hold(&mut self, len: u32) -> Result<Result<ExtentMut, Shortage>, PeerMisbehaved> {

@@ -6,7 +6,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 
 use crate::error::PeerMisbehaved;
-use crate::layout::{FIRST_DEDICATED, FIRST_SEGMENT, Geometry};
+use crate::layout::{FIRST_DEDICATED, Geometry, LARGEST_SHARED};
 use crate::mem::{self, ExtentMut, Raw};
 use crate::pool::{Arena, Plan, Region, Returned, Shortage};
 use crate::testing::{Script, small_limits, symmetric};
@@ -124,10 +124,10 @@ impl Model {
             self.arena.returned(Returned::Extent(Raw::new(id))).unwrap();
         }
         assert_eq!(self.arena.returnable(), 0);
-        let small: u32 =
-            self.segments.iter().filter(|s| s.1.region == Region::Small).map(|s| s.1.bytes).sum();
-        let pieces: Vec<_> = (0..small / (FIRST_SEGMENT / 4))
-            .map(|_| self.arena.hold(FIRST_SEGMENT / 4).expect("what was freed is whole again"))
+        let small = self.segments.iter().filter(|s| s.1.region == Region::Small);
+        let pieces: u32 = small.map(|s| s.1.bytes / LARGEST_SHARED).sum();
+        let pieces: Vec<_> = (0..pieces)
+            .map(|_| self.arena.hold(LARGEST_SHARED).expect("what was freed is whole again"))
             .collect();
         pieces.into_iter().for_each(|piece| self.arena.release(piece));
     }
@@ -149,7 +149,7 @@ proptest! {
 
 #[test]
 fn what_was_freed_last_is_used_first() {
-    for len in [300, 1024, 4097, 5000, 9999, 65_536, 100_000] {
+    for len in [300, 1024, 4097, 5000, 9999, 49_152, 80_000] {
         let mut model = Model::new(240);
         let mut extents: Vec<_> = (0..5).map(|_| model.hold(len).unwrap()).collect();
         // Neighbours are in use, so that nothing merges.
@@ -168,7 +168,7 @@ fn the_cap_holds() {
     let extents: Vec<_> = std::iter::from_fn(|| model.hold(64)).collect();
     assert_eq!(extents.len() as u32, model.geometry.max_lent);
     assert_eq!(model.arena.hold(64).err(), Some(Shortage::Wait(Region::Small)));
-    assert_eq!(model.arena.hold(FIRST_SEGMENT).err(), Some(Shortage::Wait(Region::Dedicated)));
+    assert_eq!(model.arena.hold(FIRST_DEDICATED).err(), Some(Shortage::Wait(Region::Dedicated)));
     let mut extents = extents.into_iter();
     model.arena.release(extents.next().unwrap());
     assert!(model.hold(64).is_some());
@@ -177,29 +177,37 @@ fn the_cap_holds() {
 #[test]
 fn a_full_small_region_falls_back_to_the_dedicated_one() {
     let mut model = Model::new(240);
-    let piece = FIRST_SEGMENT / 4;
+    let piece = LARGEST_SHARED;
     let extents: Vec<_> = std::iter::from_fn(|| model.hold(piece)).collect();
     let regions: Vec<_> =
         model.segments.iter().map(|(_, plan)| (plan.region, plan.bytes)).collect();
     let dedicated = (Region::Dedicated, FIRST_DEDICATED);
     assert_eq!(
         regions,
-        [(Region::Small, FIRST_SEGMENT), dedicated, dedicated, dedicated, dedicated]
+        [
+            (Region::Small, 4 * piece),
+            (Region::Small, 2 * piece),
+            (Region::Small, piece),
+            dedicated,
+            dedicated,
+            dedicated,
+            dedicated
+        ]
     );
-    assert_eq!(extents.len(), 4 + 4);
+    assert_eq!(extents.len(), 4 + 2 + 1 + 4);
 }
 
 #[test]
 fn what_is_idle_is_retired_and_what_is_used_stays() {
     let mut model = Model::new(240);
-    let (kept, freed) = (model.hold(64).unwrap(), model.hold(FIRST_SEGMENT).unwrap());
+    let (kept, freed) = (model.hold(64).unwrap(), model.hold(FIRST_DEDICATED).unwrap());
     model.arena.release(freed);
     let mapped = model.arena.mapped();
     model.arena.sweep();
     assert!(model.arena.take_retired().is_empty(), "it was in use a moment ago");
     model.arena.sweep();
     assert_eq!(model.arena.take_retired(), [model.segments[1].0]);
-    assert_eq!(model.arena.mapped(), mapped - FIRST_SEGMENT);
+    assert_eq!(model.arena.mapped(), mapped - FIRST_DEDICATED);
     assert!(!model.arena.is_empty(), "the other one is in use");
     model.arena.release(kept);
     model.arena.sweep();

@@ -84,9 +84,11 @@ impl Scene {
         }
     }
 
-    /// Both sides run until nothing moves; tickets that were granted are used.
+    /// Both sides run until nothing moves; tickets that were granted are used. One that is asked for a segment
+    /// has it at the next turn.
     fn quiesce(&mut self) {
-        loop {
+        let mut idle = 0;
+        while idle < 3 {
             self.pair.quiesce();
             let mut granted = false;
             for (stream, len, ticket) in std::mem::take(&mut self.waiting) {
@@ -99,9 +101,7 @@ impl Scene {
                 }
                 self.pair.carry();
             }
-            if !granted {
-                return;
-            }
+            idle = if granted { 0 } else { idle + 1 };
         }
     }
 
@@ -168,6 +168,8 @@ fn pleas_in_vain(always: bool) -> u64 {
     scene.receiver().side.evictions_left = 0;
     for _ in 0..5 {
         scene.send(0, 1 << 20);
+        // Segments are acknowledged.
+        scene.quiesce();
     }
     for _ in 0..50 {
         scene.pair.quiesce();

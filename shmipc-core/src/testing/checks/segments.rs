@@ -2,8 +2,10 @@
 //! was agreed. Each rule with its twin.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
-use crate::layout::{FIRST_DEDICATED, FIRST_SEGMENT, Geometry};
+use crate::error::OsError;
+use crate::layout::{FIRST_DEDICATED, FIRST_SEGMENT, Geometry, LARGEST_SHARED};
 use crate::mem::{self, ExtentMut, Raw};
 use crate::pool::{Arena, Plan, Region, Returned, Shortage};
 use crate::testing::{small_limits, symmetric};
@@ -94,7 +96,7 @@ impl Owner {
     fn fill_small(&mut self) -> Vec<Lent> {
         let mut lent = Vec::new();
         loop {
-            let extent = self.hold(FIRST_SEGMENT / 4).expect("the dedicated region is free");
+            let extent = self.hold(LARGEST_SHARED).expect("the dedicated region is free");
             let extent = self.lend(extent);
             if self.segments[&extent.segment].region == Region::Dedicated {
                 self.returned(&extent);
@@ -114,7 +116,7 @@ impl Owner {
     fn lend(&mut self, extent: ExtentMut) -> Lent {
         let (id, range) = self.arena.lend(extent);
         let weight = match self.segments[&range.segment] {
-            Plan { region: Region::Dedicated, bytes } => bytes,
+            Plan { region: Region::Dedicated, bytes, .. } => bytes,
             _ => range.len,
         };
         Lent { id, segment: range.segment, offset: range.offset, len: range.len, weight }
@@ -208,7 +210,7 @@ fn guards_are_bounded_in_bytes_and_in_number() {
 /// Whether a small message finds room when guards of a few small ones leave no hole that is large enough.
 fn small_finds_room(dedicated_is_free: bool) -> bool {
     let mut owner = Owner::new(ARENA / 8, Acknowledged::Mapped, true);
-    let (piece, largest) = (64 << 10, FIRST_SEGMENT / 4);
+    let (piece, largest) = (64 << 10, LARGEST_SHARED);
     let taken: Vec<_> = match dedicated_is_free {
         true => Vec::new(),
         false => std::iter::from_fn(|| owner.hold(FIRST_DEDICATED)).collect(),
@@ -247,29 +249,87 @@ fn without_that_way_it_would_wait_for_ever() {
 #[test]
 fn a_small_message_takes_a_whole_segment_only_for_want_of_another() {
     let mut owner = Owner::new(ARENA / 8, Acknowledged::Mapped, true);
-    let small = FIRST_SEGMENT / 4;
+    let small = LARGEST_SHARED;
     let cancelled = owner.hold(FIRST_DEDICATED).unwrap();
     owner.arena.release(cancelled);
     let Err(Shortage::Grow(plan)) = owner.arena.hold(small) else { panic!("it may grow") };
     assert_eq!(plan.region, Region::Small);
     owner.arena.begin(plan);
-    assert!(owner.arena.refused(plan), "there is the other region");
-    // Nothing is to come back: who needs more than there is asks the kernel.
+    assert!(owner.arena.refused(plan, REFUSAL, Duration::ZERO), "there is the other region");
+    // Nothing is to come back: the kernel is asked for more than there is.
     assert!(matches!(owner.arena.hold(ARENA / 8), Err(Shortage::Grow(_))));
     let extent = owner.arena.hold(small).unwrap();
     let lent = owner.lend(extent);
     assert_eq!(owner.segments[&lent.segment].region, Region::Dedicated);
     assert!(matches!(owner.arena.hold(ARENA / 8), Err(Shortage::Wait(_))), "now something is");
     owner.returned(&lent);
+    assert!(owner.arena.end_pause(Duration::from_secs(1)));
     let extent = owner.hold(small).unwrap();
     let lent = owner.lend(extent);
     assert_eq!(owner.segments[&lent.segment].region, Region::Small);
 }
 
+const REFUSAL: OsError = OsError { call: "memfd_create", code: nix::libc::EMFILE };
+
+/// With something out the kernel is left alone until the pause is over, whatever comes back; then it is asked
+/// again, whether anything has come back or not.
+#[test]
+fn the_kernel_is_asked_again_when_the_pause_after_a_refusal_is_over() {
+    let mut owner = Owner::new(ARENA / 8, Acknowledged::Mapped, true);
+    let (first, second) = (owner.hold(LARGEST_SHARED).unwrap(), owner.hold(64).unwrap());
+    let Err(Shortage::Grow(plan)) = owner.arena.hold(FIRST_DEDICATED) else {
+        panic!("it may grow")
+    };
+    owner.arena.begin(plan);
+    assert!(owner.arena.refused(plan, REFUSAL, Duration::ZERO), "something is out");
+    assert_eq!(owner.arena.refusal(), Some(REFUSAL));
+    let waits = |arena: &mut Arena| arena.hold(FIRST_DEDICATED).err();
+    assert_eq!(waits(&mut owner.arena), Some(Shortage::Wait(Region::Dedicated)));
+    owner.arena.release(second);
+    assert_eq!(waits(&mut owner.arena), Some(Shortage::Wait(Region::Dedicated)));
+    let at = owner.arena.asks_again_at().expect("a pause");
+    assert!(!owner.arena.end_pause(at - Duration::from_millis(1)));
+    assert!(owner.arena.end_pause(at));
+    assert_eq!(waits(&mut owner.arena), Some(Shortage::Grow(plan)));
+    // What the kernel gives ends the shortage.
+    owner.grow(plan);
+    assert_eq!((owner.arena.refusal(), owner.arena.refusals()), (None, 1));
+    owner.arena.release(first);
+}
+
+/// The kernel lacks memory for a segment of the usual size: smaller ones will do, down to what is asked for.
+#[test]
+fn smaller_segments_are_tried_when_memory_is_short() {
+    let owner = Owner::new(ARENA / 8, Acknowledged::Mapped, true);
+    let sizes = |plan: Plan| -> Vec<u32> {
+        let smaller = |plan: &Plan| owner.arena.smaller(*plan);
+        std::iter::successors(Some(plan), smaller).map(|plan| plan.bytes).collect()
+    };
+    let shared = Plan { region: Region::Small, bytes: 1 << 20, needs: 100_000 };
+    assert_eq!(sizes(shared), [1 << 20, 512 << 10, 256 << 10, 128 << 10]);
+    let dedicated = Plan { region: Region::Dedicated, bytes: 1 << 20, needs: 600_000 };
+    assert_eq!(sizes(dedicated), [1 << 20, 640 << 10]);
+}
+
+/// A reader that acknowledges nothing gets two segments, and the second one has room for what is sent until it
+/// does.
+#[test]
+fn at_most_two_segments_are_not_acknowledged() {
+    let mut owner = Owner::new(ARENA / 8, Acknowledged::Mapped, false);
+    let held: Vec<_> = std::iter::from_fn(|| owner.hold(FIRST_SEGMENT / 4)).collect();
+    let sizes: Vec<_> = owner.segments.values().map(|plan| plan.bytes).collect();
+    assert_eq!(sizes, [FIRST_SEGMENT, 4 * LARGEST_SHARED]);
+    assert!(held.len() > 100);
+    let growing = Shortage::Growing(Region::Small);
+    assert_eq!(owner.arena.hold(FIRST_SEGMENT / 4).err(), Some(growing), "no plea for memory");
+    owner.acknowledge(1);
+    assert!(owner.hold(FIRST_SEGMENT / 4).is_some());
+}
+
 /// Which segment an idle time leaves is chance. Small messages have as much room after it as before.
 #[test]
 fn small_messages_have_the_same_room_after_an_idle_time() {
-    for survivor in 1..=2 {
+    for survivor in 1..=4 {
         let mut owner = Owner::new(ARENA / 8, Acknowledged::Mapped, true);
         let before = owner.fill_small();
         let (kept, returned): (Vec<_>, Vec<_>) =
@@ -288,10 +348,10 @@ fn small_messages_have_the_same_room_after_an_idle_time() {
 /// needs a larger one. Returns whether it is served, and how many bytes are pinned.
 fn after_cancelled_reservations(rule: Acknowledged, reads: bool) -> (bool, u32) {
     let mut owner = Owner::new(ARENA / 8, rule, reads);
-    let small: Vec<_> =
-        (0..ARENA / 2 / FIRST_DEDICATED).map(|_| owner.hold(FIRST_DEDICATED).unwrap()).collect();
+    let small: Vec<_> = std::iter::from_fn(|| owner.hold(FIRST_DEDICATED)).collect();
     small.into_iter().for_each(|extent| owner.arena.release(extent));
-    assert_eq!(owner.pinned(), ARENA / 2);
+    let unread = rule == Acknowledged::Used || !reads && rule == Acknowledged::Mapped;
+    assert_eq!(owner.pinned(), if unread { 2 * FIRST_DEDICATED } else { ARENA / 2 });
     let served = owner.hold(ARENA / 8).is_some();
     (served, owner.pinned())
 }
@@ -305,7 +365,8 @@ fn segments_that_were_never_used_make_way() {
 
 #[test]
 fn a_reader_that_reads_nothing_pins_no_more_than_the_arena() {
-    assert_eq!(after_cancelled_reservations(Acknowledged::Mapped, false), (false, ARENA / 2));
+    let pinned = 2 * FIRST_DEDICATED;
+    assert_eq!(after_cancelled_reservations(Acknowledged::Mapped, false), (false, pinned));
     let weak = after_cancelled_reservations(Acknowledged::AtOnce, false);
     assert!(weak.1 > ARENA / 2, "retired without an acknowledgement they would pile up");
 }
