@@ -23,8 +23,8 @@ impl Short {
         let listener = Listener::bind(&path).unwrap();
         let path = path.to_str().unwrap();
         let mut sender = Peer::start(env!("CARGO_BIN_EXE_sender"), &[flavour, path]);
-        sender.line("ready");
         let session = listener.accept().unwrap();
+        sender.line("ready");
         sender.say(&format!("send {bytes}"));
         let mut stream = session.accept().unwrap();
         receive(&mut stream, bytes);

@@ -8,7 +8,7 @@
 //! | `write BYTES` | writes one message and ends it | `did write`, or `did ERROR` |
 //! | `stats` | | `did REFUSALS` |
 
-use std::io::{BufRead, Write};
+use std::io::Write;
 use std::time::Duration;
 
 use tests::child::die_with_parent;
