@@ -9,14 +9,14 @@ use nix::errno::Errno;
 use shmipc_core::steps;
 use shmipc_sync::{Session, SessionError};
 use tests::child::Peer;
-use tests::deadline::{until, within};
+use tests::deadline::{start, until, within};
 use tests::proc::is_asleep;
 use tests::serving;
 use tests::tokio::{CurrentThread, Kind, MultiThread};
 
 /// More than are tried at once, fewer than in the pauses after it.
 const SOME: u32 = 15;
-/// More than a call tries by itself.
+/// More than a call tries by itself, pauses included.
 const MANY: u32 = 25;
 
 #[test]
@@ -35,17 +35,27 @@ fn a_peer_whose_bell_is_refused_is_woken_or_the_session_ends() {
         assert_eq!(steps::unrefused_bells(), 0);
 
         // A thread that waits in the session does it for the caller.
+        let sleeps = session.stats().sleeps;
+        let waiting = session.clone();
+        let waiting = start("a thread that waits", move || waiting.accept().map(drop));
+        until("it waits", || session.stats().sleeps > sleeps);
         refuse(&mut server, MANY);
-        stream.recv().unwrap();
         stream.send(b"waiting").unwrap();
-        stream.recv().unwrap();
         assert!(seen(&mut server, "waiting"));
+        assert_eq!(steps::unrefused_bells(), 0);
+        session.close(0);
+        assert!(waiting.join().is_err());
 
         // So does the driver of the tokio flavour.
         with_driver::<CurrentThread>(&mut server, &path);
         with_driver::<MultiThread>(&mut server, &path);
 
-        // The kernel goes on refusing: no silence, but an end that says why.
+        // The kernel goes on refusing, and no thread and no task is there to try: no silence, but an end that says
+        // why.
+        let session = Session::connect(&path).unwrap();
+        let mut stream = session.open().unwrap();
+        stream.send(b"hello").unwrap();
+        stream.recv().unwrap();
         refuse(&mut server, u32::MAX);
         let _ = stream.send(b"in vain");
         let error = session.closed_timeout(Duration::from_secs(60)).expect("the session ends");

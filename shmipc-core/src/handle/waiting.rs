@@ -170,6 +170,7 @@ impl Drop for Waiting<'_> {
             unparker.unpark();
         }
         kick_if_news(self.shared, armed);
+        self.shared.leave_no_ring_owed();
     }
 }
 

@@ -170,8 +170,18 @@ impl Shared {
         self.end(OsError::new("sendmsg", Errno::ENOBUFS).into());
     }
 
+    /// A thread stops waiting, whose chores a ring may have been left to.
+    pub(in crate::handle) fn leave_no_ring_owed(&self) {
+        if self.is_ring_owed() {
+            self.owe_ring();
+        }
+    }
+
     /// Makes the ring that is owed, if one is. Returns whether it is owed still.
     pub(super) fn is_ring_owed(&self) -> bool {
+        if !self.ring_owed.load(Ordering::Relaxed) {
+            return false;
+        }
         if !self.ring_owed.swap(false, Ordering::AcqRel) || self.is_over() || self.try_ring() {
             return false;
         }
