@@ -42,6 +42,7 @@ pub struct Driver {
 
 impl Driver {
     pub(super) fn new(shared: &Arc<Shared>) -> Self {
+        shared.has_loop.store(true, Ordering::Relaxed);
         Self { shared: Arc::clone(shared) }
     }
 
