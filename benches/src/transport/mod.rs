@@ -136,8 +136,8 @@ impl fmt::Display for Arm {
         }
         if self.percent > 0 {
             write!(f, ", {} %", self.percent)?;
-        } else if self.rate > 0 {
-            write!(f, ", every {} us", 1_000_000 / self.rate)?;
+        } else if let Some(us) = 1_000_000_u64.checked_div(self.rate) {
+            write!(f, ", every {us} us")?;
         }
         Ok(())
     }
