@@ -37,7 +37,7 @@ fn memory_beyond_the_limit_of_file_sizes_is_refused_with_its_name() {
         limit(found.needs);
         let session = Session::connect(&path).unwrap();
         let mut stream = session.open().unwrap();
-        let error = stream.send(&[7; 100_000]).unwrap_err();
+        let error = stream.send(&[7; 300_000]).unwrap_err();
         assert!(
             matches!(error, SendError::NoMemory(error) if error.code == libc::EFBIG),
             "{error:?}"
@@ -46,7 +46,7 @@ fn memory_beyond_the_limit_of_file_sizes_is_refused_with_its_name() {
         stream.send(b"small").unwrap();
         assert_eq!(stream.recv().unwrap().unwrap().to_vec(), b"small");
         limit(hard);
-        stream.send(&[7; 100_000]).unwrap();
-        assert_eq!(stream.recv().unwrap().unwrap().to_vec(), [7; 100_000]);
+        stream.send(&[7; 300_000]).unwrap();
+        assert_eq!(stream.recv().unwrap().unwrap().to_vec(), [7; 300_000]);
     });
 }
