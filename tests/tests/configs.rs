@@ -192,3 +192,12 @@ fn upfront() {
         assert!(meet_and_work(config.clone(), config));
     }
 }
+
+#[test]
+fn spinning_for_no_time_is_blocking() {
+    let config = Config::builder().spin_at_most(Duration::ZERO).build().unwrap();
+    assert_eq!(config.wait_mode(), WaitMode::Block);
+    let config = Config::default();
+    let default = (WaitMode::Adaptive, Duration::from_micros(150));
+    assert_eq!((config.wait_mode(), config.spin_at_most()), default);
+}
