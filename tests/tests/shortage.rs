@@ -6,7 +6,7 @@ use std::time::Duration;
 use shmipc_sync::{Listener, Message, Stream};
 use tests::child::Peer;
 use tests::deadline::{start, within};
-use tests::payload::{check, pattern};
+use tests::payload::check;
 use tests::proc::{is_asleep, limit_descriptors};
 
 /// A sender, and the test's end of its stream.
