@@ -12,7 +12,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
 
-use program::{check, has_tcp, ipcbench, lines, not_tried, run};
+use program::{check, has_tcp, ipcbench, lines, not_tried, run, unpinned};
 
 const CONTROLS: &str = "cacheline,bare-map,bare-ring,eventfd,futex,pipe,uds,seqpacket,tcp";
 
@@ -211,7 +211,7 @@ fn nonsense_is_refused() {
         let output = ipcbench(&["latency"]).args(wrong).output().unwrap();
         assert!(!output.status.success(), "{wrong:?}");
     }
-    let output = ipcbench(&["latency", "--size", "64"]).args(["--pin", "0,1023"]).output().unwrap();
+    let output = unpinned(&["latency", "--size", "64", "--pin", "0,1023"]).output().unwrap();
     assert!(!output.status.success());
     assert!(String::from_utf8_lossy(&output.stderr).contains("cannot run on CPU 1023"));
 }
