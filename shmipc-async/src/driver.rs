@@ -14,8 +14,8 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::runtime::Handle;
 use tokio::task::yield_now;
-use tokio::time::timeout_at;
 
+use crate::clock;
 use crate::fd::{Watched, watch};
 
 /// The longest that the driver keeps the other tasks of its thread waiting while it looks.
@@ -108,15 +108,9 @@ impl Running {
     /// Sleeps until the session is to be driven. Fails when the runtime goes.
     async fn sleep(&self) -> std::io::Result<()> {
         let deadline = self.fd.get_ref().0.next_deadline();
-        let mut ready = match deadline {
-            None => self.fd.readable().await?,
-            Some(deadline) => match timeout_at(deadline.into(), self.fd.readable()).await {
-                Ok(ready) => ready?,
-                Err(_) => return Ok(()),
-            },
-        };
+        let Some(ready) = clock::until(deadline, self.fd.readable()).await else { return Ok(()) };
         // Before the next drive: what comes in between is seen twice, not never.
-        ready.clear_ready();
+        ready?.clear_ready();
         Ok(())
     }
 }

@@ -50,6 +50,7 @@
 #![forbid(unsafe_code)]
 
 mod client;
+mod clock;
 mod connect;
 mod driver;
 mod fd;

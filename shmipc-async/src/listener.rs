@@ -10,9 +10,8 @@ use shmipc_core::error::ListenError;
 use shmipc_core::listen::{AcceptStats, Acceptor, Binding, ListenOptions};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
-use tokio::time::{sleep, timeout_at};
 
-use crate::Session;
+use crate::{Session, clock};
 use crate::fd::{Watched, watch};
 use crate::upgrade::{complete, failed};
 
@@ -198,7 +197,7 @@ impl Listener {
                 // Its client learns of it by the end of the session.
                 Err(error) => {
                     tracing::warn!(%error, "an accepted session cannot be watched");
-                    sleep(PAUSE).await;
+                    clock::sleep_until(Instant::now() + PAUSE).await;
                 }
             }
         }
@@ -214,18 +213,12 @@ impl Listener {
             if let Some(result) = work(acceptor, Instant::now())? {
                 return Ok(result);
             }
-            let gone = |error| failed("epoll_wait", &error);
-            let ready = self.acceptor.readable();
-            let mut ready = match acceptor.next_deadline() {
-                None => ready.await.map_err(gone)?,
-                Some(deadline) => match timeout_at(deadline.into(), ready).await {
-                    Ok(ready) => ready.map_err(gone)?,
-                    Err(_) => continue,
-                },
-            };
+            let ready = clock::until(acceptor.next_deadline(), self.acceptor.readable()).await;
             // The acceptor's descriptor reports for as long as something waits, but tokio is told of
             // changes only: it may not forget before everything was looked at.
-            ready.clear_ready();
+            if let Some(ready) = ready {
+                ready.map_err(|error| failed("epoll_wait", &error))?.clear_ready();
+            }
         }
     }
 

@@ -12,10 +12,9 @@ use shmipc_core::handle::WeakSession;
 use shmipc_core::listen::{Acceptor, Binding};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
-use tokio::time::timeout_at;
 
 use crate::fd::{Watched, watch};
-use crate::{Listener, Session};
+use crate::{Listener, Session, clock};
 
 /// What has become of a server that was handed over; see [`Listener::drain`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -137,15 +136,9 @@ pub(crate) async fn complete(binding: Binding) -> Result<Acceptor, ListenError> 
             return Ok(acceptor);
         }
         let deadline = binding.next_deadline();
-        let ready = fd.readable();
-        let mut ready = match deadline {
-            None => ready.await.map_err(|error| failed("epoll_wait", &error))?,
-            Some(deadline) => match timeout_at(deadline.into(), ready).await {
-                Ok(ready) => ready.map_err(|error| failed("epoll_wait", &error))?,
-                Err(_) => continue,
-            },
-        };
-        ready.clear_ready();
+        if let Some(ready) = clock::until(deadline, fd.readable()).await {
+            ready.map_err(|error| failed("epoll_wait", &error))?.clear_ready();
+        }
     }
 }
 

@@ -55,7 +55,7 @@ struct ByHand {
 impl ByHand {
     fn connect(place: &Place) -> Self {
         let address = Address::parse(place.path().with_extension("upgrade")).unwrap();
-        let socket = link::connect(&address, None).unwrap();
+        let socket = link::try_connect(&address).unwrap();
         Self { socket, decoder: Decoder::new() }
     }
 

@@ -86,7 +86,7 @@ fn a_predecessor_that_is_stopped_when_it_has_made_way(place: &Place) {
 /// A client as far as its first frame, or as far as a quick server leads it, and where it is.
 fn begin(place: &Place) -> (Exchange, Progress) {
     let address = Address::parse(place.path()).unwrap();
-    let socket = link::connect(&address, None).unwrap();
+    let socket = link::try_connect(&address).unwrap();
     let mut exchange = Exchange::new(Role::Client, socket, &Config::default()).unwrap();
     let progress = exchange.progress().unwrap();
     (exchange, progress)
@@ -106,7 +106,7 @@ fn end(mut exchange: Exchange, mut progress: Progress) -> Result<Core, Handshake
 /// the predecessor; nor do those that say nothing at all.
 fn handshakes_that_are_cut_short(place: &Place) {
     let mut first = place.next(1);
-    let mute = link::connect(&Address::parse(place.path()).unwrap(), None).unwrap();
+    let mute = link::try_connect(&Address::parse(place.path()).unwrap()).unwrap();
     let begun: Vec<_> = (0..3).map(|_| begin(place)).collect();
     // They were taken from the backlog before this one.
     place.is_served_by(1);

@@ -67,7 +67,8 @@ impl Client {
     /// # Panics
     /// Outside of a tokio runtime with I/O and time enabled.
     pub async fn open(&self) -> Result<Stream, CallError> {
-        let deadline = Instant::from_std(self.sessions().config.session().connect_deadline());
+        let now = Instant::now().into_std();
+        let deadline = Instant::from_std(self.sessions().config.session().connect_deadline(now));
         let _ongoing = Ongoing::begin(self.sessions())?;
         let mut attempts = Attempts::new(true);
         loop {

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::task::Poll;
 
 use shmipc_core::client::{CallError, ClientConfig, Idle, Lines, Turn, random};
-use shmipc_core::error::SessionError;
+use shmipc_core::error::{ConnectError, SessionError};
 use shmipc_core::handle::{Parting, Session as Core, WeakSession};
 use shmipc_core::mem::Home;
 use tokio::sync::Notify;
@@ -58,7 +58,7 @@ impl Sessions {
         loop {
             let now = Instant::now();
             if now >= deadline {
-                return Err(CallError::TimedOut);
+                return Err(self.with(|lines| lines.timed_out()));
             }
             let mut changed = pin!(self.changed.notified());
             // Before the look: a report in between is not missed.
@@ -79,6 +79,7 @@ impl Sessions {
                 }
                 Turn::Follow => deadline,
                 Turn::Pause(then) => deadline.min(then.into()),
+                Turn::Failed(error) => return Err(error.into()),
                 Turn::Closed => return Err(CallError::Closed),
             };
             let _ = timeout_at(until, changed).await;
@@ -98,7 +99,7 @@ impl Sessions {
             changed.as_mut().enable();
             match self.with(|lines| lines.idle(now())) {
                 Idle::Connect => {
-                    let limit = Instant::from_std(self.config.session().connect_deadline());
+                    let limit = Instant::from_std(self.config.session().connect_deadline(now()));
                     // If it fails, the next call tries.
                     let _ = Connecting::new(self).connect(limit).await;
                 }
@@ -135,11 +136,12 @@ fn follow(
 struct Connecting {
     sessions: Arc<Sessions>,
     over: bool,
+    error: Option<ConnectError>,
 }
 
 impl Connecting {
     fn new(sessions: &Arc<Sessions>) -> Self {
-        Self { sessions: Arc::clone(sessions), over: false }
+        Self { sessions: Arc::clone(sessions), over: false, error: None }
     }
 
     /// Connects for all, as [`Turn::Connect`] asks.
@@ -147,8 +149,11 @@ impl Connecting {
         let sessions = Arc::clone(&self.sessions);
         let config = sessions.config.session();
         let left = deadline.saturating_duration_since(Instant::now());
+        // Between attempts the client pauses itself (K3), and knows why there is no session yet.
         let config = config.with_connect_timeout(config.connect_timeout().min(left));
-        let session = Session::connect_with(&sessions.address, &config).await?;
+        let connected =
+            Session::connect_with(&sessions.address, &config.with_wait_for_server(false)).await;
+        let session = connected.inspect_err(|error| self.error = Some(error.clone()))?;
         let (core, weak) = (session.core.clone(), session.core.downgrade());
         self.over = true;
         match sessions.with(|lines| lines.connected(core, now(), random())) {
@@ -164,7 +169,8 @@ impl Connecting {
 impl Drop for Connecting {
     fn drop(&mut self) {
         if !self.over {
-            self.sessions.with(|lines| lines.failed(now(), random()));
+            let error = self.error.take();
+            self.sessions.with(|lines| lines.failed(error, now(), random()));
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Why a call failed.
 
 use crate::error::{
-    ConnectError, Delivery, HandshakeError, OpenError, OsError, RecvError, Refusal, SendError,
+    ConnectError, Delivery, HandshakeError, OpenError, RecvError, Refusal, SendError,
 };
 
 /// Why a call of a client failed.
@@ -79,22 +79,12 @@ fn is_refusal(error: &HandshakeError) -> bool {
 }
 
 /// A server that is not there yet, has just gone, or has too much to do.
-fn is_passing(error: &ConnectError) -> bool {
-    use std::io::ErrorKind::{ConnectionRefused, ConnectionReset, NotFound, WouldBlock};
-    let of_os = |error: &OsError| {
-        matches!(error.kind(), ConnectionRefused | ConnectionReset | NotFound | WouldBlock)
-    };
-    match error {
-        ConnectError::Unreachable { error, .. } => of_os(error),
-        ConnectError::BadAddress { .. } => false,
-        ConnectError::Handshake(error) => match error {
-            HandshakeError::Closed
-            | HandshakeError::TimedOut
-            | HandshakeError::Refused(Refusal::Busy) => true,
-            HandshakeError::Os(error) => of_os(error),
-            _ => false,
-        },
-    }
+pub(super) fn is_passing(error: &ConnectError) -> bool {
+    let busy = matches!(
+        error,
+        ConnectError::Handshake(HandshakeError::TimedOut | HandshakeError::Refused(Refusal::Busy))
+    );
+    busy || error.is_server_away()
 }
 
 #[cfg(test)]

@@ -3,11 +3,12 @@
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
+use crate::error::ConnectError;
 use crate::handle::Parting;
 
 use super::backoff::{Backoff, part_of};
 use super::config::ClientConfig;
-use super::error::CallError;
+use super::error::{CallError, is_passing};
 use super::events::{ClientEvent, Log, Reader};
 use super::line::Line;
 
@@ -24,6 +25,8 @@ pub struct Lines<S: Line> {
     pauses: Backoff,
     /// No attempt before that (K3).
     not_before: Option<Instant>,
+    /// Why the last attempt to connect failed; `None` if it succeeded.
+    failure: Option<ConnectError>,
     move_spread: Duration,
     /// Sessions made so far.
     made: u64,
@@ -66,6 +69,8 @@ pub enum Turn<S> {
     Follow,
     /// Wait until then.
     Pause(Instant),
+    /// Fail with this: the server has just refused an attempt for all, and would refuse another one.
+    Failed(ConnectError),
     /// The client is closed.
     Closed,
 }
@@ -93,6 +98,7 @@ impl<S: Line> Lines<S> {
             connecting: None,
             pauses: Backoff::new(first, longest),
             not_before: None,
+            failure: None,
             move_spread: config.move_spread(),
             made: 0,
             open: Vec::new(),
@@ -157,10 +163,18 @@ impl<S: Line> Lines<S> {
                 return Turn::Use(session.clone(), *number);
             }
         }
-        match pause {
-            Some(then) if self.connecting.is_none() => Turn::Pause(then),
-            _ => Turn::Follow,
+        match (pause, &self.failure) {
+            _ if self.connecting.is_some() => Turn::Follow,
+            (Some(_), Some(error)) if !is_passing(error) => Turn::Failed(error.clone()),
+            (Some(then), _) => Turn::Pause(then),
+            (None, _) => Turn::Follow,
         }
+    }
+
+    /// The error of a call whose deadline passed before there was a session for it: why there is none, if that is
+    /// known.
+    pub fn timed_out(&self) -> CallError {
+        self.failure.clone().map_or(CallError::TimedOut, CallError::Connect)
     }
 
     // --- sessions ------------------------------------------------------------------------------
@@ -177,6 +191,7 @@ impl<S: Line> Lines<S> {
             return Err(session);
         };
         self.not_before = now.checked_add(self.pauses.next(random));
+        self.failure = None;
         self.made += 1;
         let number = self.made;
         self.open.retain(|weak| !S::is_gone(weak));
@@ -186,9 +201,10 @@ impl<S: Line> Lines<S> {
         Ok(number)
     }
 
-    /// Who had to connect could not, or has given up. `random` is any number.
-    pub fn failed(&mut self, now: Instant, random: u64) {
+    /// Reports that the attempt to connect failed with `error`, or was given up (`None`). `random` is any number.
+    pub fn failed(&mut self, error: Option<ConnectError>, now: Instant, random: u64) {
         self.changes += 1;
+        self.failure = error.or(self.failure.take());
         self.not_before = now.checked_add(self.pauses.next(random));
         if let Some(place) = self.connecting.take() {
             // One attempt is enough for who is idle.

@@ -108,9 +108,20 @@ impl ConfigBuilder {
         self
     }
 
-    /// How long `connect` may take, handshake included. Default 5 s.
+    /// Sets how long `connect` may take, waiting for the server and the handshake included. Default 5 s.
     pub fn connect_timeout(mut self, timeout: Duration) -> Self {
         self.config.connect_timeout = timeout;
+        self
+    }
+
+    /// Sets whether `connect` waits until its timeout for a server that is away: its socket file does not exist, nobody
+    /// listens on it, or the server ends during the handshake. A restart looks like each of these in turn. Default
+    /// `true`; with `false` such a server is reported at once
+    /// ([`ConnectError::Unreachable`](crate::error::ConnectError::Unreachable),
+    /// [`HandshakeError::Closed`](crate::error::HandshakeError::Closed)). A server that is there and busy is waited for
+    /// in either case.
+    pub fn wait_for_server(mut self, wait: bool) -> Self {
+        self.config.wait_for_server = wait;
         self
     }
 

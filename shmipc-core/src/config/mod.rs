@@ -103,6 +103,7 @@ pub struct Config {
     pub(crate) app_name: String,
     pub(crate) app_version: u32,
     pub(crate) connect_timeout: Duration,
+    pub(crate) wait_for_server: bool,
     pub(crate) handshake_timeout: Duration,
     pub(crate) idle_memory_timeout: Duration,
     pub(crate) commit: Commit,
@@ -137,6 +138,7 @@ impl Default for Config {
             app_name: String::new(),
             app_version: 0,
             connect_timeout: Duration::from_secs(5),
+            wait_for_server: true,
             handshake_timeout: Duration::from_secs(5),
             idle_memory_timeout: Duration::from_secs(10),
             commit: Commit::default(),
@@ -177,14 +179,25 @@ impl Config {
         self.connect_timeout
     }
 
-    /// When a call that begins now gives up connecting.
-    pub fn connect_deadline(&self) -> Instant {
-        Instant::now() + self.connect_timeout.min(AGES)
+    /// When a call that begins at `now` gives up connecting.
+    pub fn connect_deadline(&self, now: Instant) -> Instant {
+        now + self.connect_timeout.min(AGES)
     }
 
     /// The same with another time for connecting, see [`ConfigBuilder::connect_timeout`].
     pub fn with_connect_timeout(&self, timeout: Duration) -> Self {
         Self { connect_timeout: timeout, ..self.clone() }
+    }
+
+    /// Returns a copy that waits for a server that is away, or does not, see
+    /// [`ConfigBuilder::wait_for_server`].
+    pub fn with_wait_for_server(&self, wait: bool) -> Self {
+        Self { wait_for_server: wait, ..self.clone() }
+    }
+
+    /// Whether connecting waits for a server that is away.
+    pub fn waits_for_server(&self) -> bool {
+        self.wait_for_server
     }
 
     /// Whether the peer is trusted not to write what it lent us (see [`PeerTrust`]).

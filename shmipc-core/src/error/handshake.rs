@@ -162,6 +162,7 @@ pub enum ConnectError {
         /// The address.
         address: String,
         /// The error of the last attempt.
+        #[source]
         error: OsError,
     },
     /// The address is empty, contains a zero byte, or is too long: 107 bytes of a name, 4,095 of a path.
@@ -175,6 +176,24 @@ pub enum ConnectError {
     /// The handshake failed.
     #[error(transparent)]
     Handshake(#[from] HandshakeError),
+}
+
+impl ConnectError {
+    /// Returns `true` if the server is not there at the moment: it is being restarted, has not been started, or ended
+    /// during the handshake. Nothing was sent to it.
+    pub fn is_server_away(&self) -> bool {
+        use std::io::ErrorKind::{BrokenPipe, ConnectionRefused, ConnectionReset, NotFound};
+        match self {
+            Self::Unreachable { error, .. } => {
+                matches!(error.kind(), ConnectionRefused | ConnectionReset | NotFound)
+            }
+            Self::Handshake(HandshakeError::Closed) => true,
+            Self::Handshake(HandshakeError::Os(error)) => {
+                matches!(error.kind(), ConnectionReset | BrokenPipe)
+            }
+            _ => false,
+        }
+    }
 }
 
 /// Why a listener cannot be made, or is finished.

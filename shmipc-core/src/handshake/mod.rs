@@ -18,7 +18,8 @@
 //! ```
 //!
 //! [`Machine`] is the protocol: frames in, frames out, no socket and no clock. [`Exchange`] moves its
-//! frames over a socket without ever blocking. [`connect`] is the blocking client;
+//! frames over a socket without ever blocking. [`Connecting`] decides when a client tries again, and [`connect`] is the
+//! blocking client;
 //! [`Acceptor`](crate::listen::Acceptor) drives many servers side by side.
 //!
 //! # Invariants
@@ -60,7 +61,7 @@ mod tests;
 pub(crate) use authorize::is_own;
 pub use authorize::{Authorization, authorize, overflow_uid};
 pub(crate) use connect::PAUSE;
-pub use connect::connect;
+pub use connect::{Attempt, Connecting, connect};
 pub(crate) use exchange::tell;
 pub use exchange::{Exchange, Progress, Until};
 pub use machine::{Machine, Transmit};

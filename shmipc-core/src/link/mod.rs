@@ -1,6 +1,6 @@
 //! Every system call on the descriptors of a session, in one place: the socket, the bell, and the one
 //! descriptor that a thread sleeps on. Nothing here blocks, except [`WaitSet::wait`],
-//! [`Poller::wait`], [`wait_ready`] and [`connect`], which say so.
+//! [`Poller::wait`] and [`wait_ready`], which say so.
 //!
 //! ```text
 //!              ┌─ epoll (this is what a session's `AsFd` gives) ─┐
@@ -29,6 +29,7 @@
 )]
 
 mod address;
+mod alarm;
 mod bell;
 mod connect;
 mod poller;
@@ -46,9 +47,10 @@ mod tests;
 
 pub(crate) use address::path_of;
 pub use address::{Address, BadAddress};
+pub use alarm::Alarm;
 pub use bell::Bell;
 pub(crate) use bell::{add_one, eventfd};
-pub use connect::{connect, try_connect};
+pub use connect::try_connect;
 pub(crate) use connect::{new_socket, set_nonblocking};
 pub use poller::Poller;
 pub use socket::{Receive, Sent, peer_cred, receive, send, shutdown};

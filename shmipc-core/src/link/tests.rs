@@ -6,15 +6,14 @@ use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixListener};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::libc;
-use nix::sys::socket::{AddressFamily, Backlog, SockFlag, SockType, listen, socketpair};
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
 
 use super::wait::{through_signals, whole_millis};
 use super::*;
-use crate::error::{ConnectError, HandshakeError};
 use crate::mem;
 use crate::wire::{self, BELL, Frame, SegmentClass};
 
@@ -35,10 +34,6 @@ fn name() -> String {
 fn listener(address: &str) -> UnixListener {
     let address = SocketAddr::from_abstract_name(address.strip_prefix('@').unwrap()).unwrap();
     UnixListener::bind_addr(&address).unwrap()
-}
-
-fn in_a_minute() -> Option<Instant> {
-    Some(Instant::now() + Duration::from_secs(60))
 }
 
 fn woken() -> Woken {
@@ -224,84 +219,12 @@ fn addresses() {
 fn connecting_tells_who_listens() {
     let address = name();
     let _listener = listener(&address);
-    let socket = connect(&Address::parse(&address).unwrap(), in_a_minute()).unwrap();
+    let socket = try_connect(&Address::parse(&address).unwrap()).unwrap();
     let cred = peer_cred(socket.as_fd()).unwrap();
     assert_eq!(cred.uid, nix::unistd::geteuid().as_raw());
     assert_eq!(cred.pid, nix::unistd::getpid().as_raw());
     let mut decoder = Decoder::new();
     assert_eq!(receive(socket.as_fd(), &mut decoder), Ok(Receive::Empty), "it never blocks");
-}
-
-#[test]
-fn a_missing_path_fails_at_once() {
-    let address = Address::parse("/nonexistent/shmipc.sock").unwrap();
-    match connect(&address, None) {
-        Err(ConnectError::Unreachable { address, error }) => {
-            assert_eq!((address.as_str(), error.code), ("/nonexistent/shmipc.sock", libc::ENOENT));
-        }
-        other => panic!("{other:?}"),
-    }
-}
-
-#[test]
-fn a_refused_connection_is_tried_until_the_deadline() {
-    let address = Address::parse(name()).unwrap();
-    match connect(&address, Some(Instant::now())) {
-        Err(ConnectError::Unreachable { error, .. }) => {
-            assert_eq!(error.code, libc::ECONNREFUSED);
-        }
-        other => panic!("{other:?}"),
-    }
-}
-
-#[test]
-fn a_listener_that_comes_back_is_found() {
-    let address = name();
-    thread::scope(|scope| {
-        let client = scope.spawn(|| connect(&Address::parse(&address).unwrap(), in_a_minute()));
-        let listener = listener(&address);
-        client.join().unwrap().unwrap();
-        drop(listener);
-    });
-}
-
-/// A listener with room for one connection, and sockets that take it.
-fn crowded(address: &str) -> (UnixListener, Vec<OwnedFd>) {
-    let listener = listener(address);
-    listen(&listener, Backlog::new(0).unwrap()).unwrap();
-    let address = Address::parse(address).unwrap();
-    let mut crowd = Vec::new();
-    loop {
-        match try_connect(&address) {
-            Ok(socket) => crowd.push(socket),
-            Err(error) => {
-                assert_eq!(error.code, libc::EAGAIN);
-                return (listener, crowd);
-            }
-        }
-    }
-}
-
-#[test]
-fn a_full_backlog_is_waited_for() {
-    let address = name();
-    let (listener, crowd) = crowded(&address);
-    thread::scope(|scope| {
-        let client = scope.spawn(|| connect(&Address::parse(&address).unwrap(), in_a_minute()));
-        for _ in &crowd {
-            mem::accept(listener.as_fd()).unwrap();
-        }
-        client.join().unwrap().unwrap();
-    });
-}
-
-#[test]
-fn a_backlog_that_stays_full_is_a_timeout() {
-    let address = name();
-    let (_listener, _crowd) = crowded(&address);
-    let soon = Some(Instant::now() + Duration::from_millis(5));
-    let error = connect(&Address::parse(&address).unwrap(), soon).unwrap_err();
-    assert_eq!(error, ConnectError::Handshake(HandshakeError::TimedOut));
 }
 
 /// An epoll over the wait set reports a kick until somebody takes it from there, and is quiet then.

@@ -86,7 +86,7 @@ impl ClientEvents {
             match self.step(now, deadline) {
                 Step::Tell(event) => break event,
                 Step::Connect => {
-                    let limit = self.sessions.config.session().connect_deadline();
+                    let limit = self.sessions.config.session().connect_deadline(Instant::now());
                     // If it fails, the next call tries.
                     let _ = self.sessions.connect(deadline.map_or(limit, |at| at.min(limit)));
                 }

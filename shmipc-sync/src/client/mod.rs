@@ -62,7 +62,7 @@ impl Client {
     /// # Errors
     /// [`CallError::Connect`], [`CallError::Open`], [`CallError::TimedOut`], [`CallError::Closed`].
     pub fn open(&self) -> Result<Stream, CallError> {
-        let deadline = self.sessions().config.session().connect_deadline();
+        let deadline = self.sessions().config.session().connect_deadline(Instant::now());
         let _ongoing = Ongoing::begin(self.sessions())?;
         let mut attempts = Attempts::new(true);
         loop {

@@ -5,7 +5,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Instant;
 
 use shmipc_core::client::{CallError, ClientConfig, Lines, Turn, random};
-use shmipc_core::error::SessionError;
+use shmipc_core::error::{ConnectError, SessionError};
 use shmipc_core::handle::{Parting, Session as Core};
 use shmipc_core::link::Poller;
 use shmipc_core::mem::Home;
@@ -74,7 +74,7 @@ impl Sessions {
         loop {
             let now = Instant::now();
             if now >= deadline {
-                return Err(CallError::TimedOut);
+                return Err(self.with(|lines| lines.timed_out()));
             }
             let (turn, seen) = self.with(|lines| (lines.turn(now), lines.changes()));
             match turn {
@@ -85,6 +85,7 @@ impl Sessions {
                 Turn::Connect => return self.connect(deadline),
                 Turn::Follow => self.wait(seen, deadline),
                 Turn::Pause(then) => self.wait(seen, then.min(deadline)),
+                Turn::Failed(error) => return Err(error.into()),
                 Turn::Closed => return Err(CallError::Closed),
             }
         }
@@ -92,11 +93,13 @@ impl Sessions {
 
     /// Connects for all, as [`Turn::Connect`] asks.
     pub(super) fn connect(&self, deadline: Instant) -> Result<Session, CallError> {
-        let mut connecting = Connecting { sessions: self, over: false };
+        let mut connecting = Connecting { sessions: self, over: false, error: None };
         let config = self.config.session();
         let left = deadline.saturating_duration_since(Instant::now());
+        // Between attempts the client pauses itself (K3), and knows why there is no session yet.
         let config = config.with_connect_timeout(config.connect_timeout().min(left));
-        let session = Session::connect_with(&self.address, &config)?;
+        let connected = Session::connect_with(&self.address, &config.with_wait_for_server(false));
+        let session = connected.inspect_err(|error| connecting.error = Some(error.clone()))?;
         let core = session.core.clone();
         connecting.over = true;
         match self.with(|lines| lines.connected(core, Instant::now(), random())) {
@@ -116,12 +119,14 @@ impl Sessions {
 struct Connecting<'a> {
     sessions: &'a Sessions,
     over: bool,
+    error: Option<ConnectError>,
 }
 
 impl Drop for Connecting<'_> {
     fn drop(&mut self) {
         if !self.over {
-            self.sessions.with(|lines| lines.failed(Instant::now(), random()));
+            let error = self.error.take();
+            self.sessions.with(|lines| lines.failed(error, Instant::now(), random()));
         }
     }
 }

@@ -2,7 +2,7 @@ use std::sync::{Arc, Weak};
 
 use super::*;
 use crate::config::PeerCred;
-use crate::error::SessionError;
+use crate::error::{HandshakeError, OsError, Refusal, SessionError};
 
 const PEER: PeerCred = PeerCred::new(1, 2, 3);
 const LEFT: Parting = Parting::PeerLeaves;
@@ -110,12 +110,46 @@ fn who_gives_up_lets_another_connect() {
     let mut case = Case::new(1);
     assert_eq!(case.turn(), Turn::Connect);
     let before = case.lines.changes();
-    case.lines.failed(case.now, u64::MAX);
+    case.lines.failed(None, case.now, u64::MAX);
     assert_ne!(case.lines.changes(), before);
     let Turn::Pause(then) = case.turn() else { panic!("no pause") };
     assert!(then > case.now);
     case.now = then;
     assert_eq!(case.turn(), Turn::Connect);
+}
+
+#[test]
+fn a_call_that_times_out_is_told_why_there_is_no_session() {
+    let mut case = Case::new(1);
+    assert_eq!(case.lines.timed_out(), CallError::TimedOut);
+    let error = OsError { call: "connect", code: nix::libc::ENOENT };
+    let away = ConnectError::Unreachable { address: "/a".to_owned(), error };
+    assert_eq!(case.turn(), Turn::Connect);
+    case.lines.failed(Some(away.clone()), case.now, 0);
+    assert!(matches!(case.turn(), Turn::Pause(_)), "it may come back");
+    assert_eq!(case.lines.timed_out(), CallError::Connect(away.clone()));
+    case.now += Duration::from_secs(1);
+    assert_eq!(case.turn(), Turn::Connect);
+    case.lines.failed(None, case.now, 0);
+    assert_eq!(case.lines.timed_out(), CallError::Connect(away), "an attempt that was given up says nothing");
+    case.now += Duration::from_secs(1);
+    case.connect('a');
+    assert_eq!(case.lines.timed_out(), CallError::TimedOut);
+}
+
+#[test]
+fn a_refusal_is_shared_by_all_who_wait_until_the_pause_is_over() {
+    let mut case = Case::new(1);
+    assert_eq!(case.turn(), Turn::Connect);
+    assert_eq!(case.turn(), Turn::Follow);
+    let refused =
+        ConnectError::Handshake(HandshakeError::Refused(Refusal::Unauthorized { uid: 1 }));
+    case.lines.failed(Some(refused.clone()), case.now, 0);
+    assert_eq!(case.turn(), Turn::Failed(refused.clone()));
+    assert_eq!(case.turn(), Turn::Failed(refused));
+    case.now += Duration::from_millis(1);
+    assert_eq!(case.turn(), Turn::Connect, "and then it is asked again");
+    assert_eq!(case.turn(), Turn::Follow);
 }
 
 #[test]
@@ -210,7 +244,7 @@ fn an_idle_client_tries_once() {
     case.lines.parted(number, LEFT, case.now, 0);
     assert_eq!(case.lines.idle(case.now), Idle::Connect);
     assert_eq!(case.turn(), Turn::Follow);
-    case.lines.failed(case.now, 0);
+    case.lines.failed(None, case.now, 0);
     assert_eq!(case.lines.idle(case.now + Duration::from_secs(9)), Idle::Rest);
     // And never for a session that was lost.
     case.now += Duration::from_secs(9);

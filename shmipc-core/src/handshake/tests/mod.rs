@@ -1,6 +1,7 @@
 //! Handshakes over socket pairs, both ends in this thread: nothing blocks, so nothing needs a clock.
 
 mod authorizers;
+mod connecting;
 mod hostile;
 mod memory;
 mod pairs;
