@@ -1,8 +1,10 @@
 //! Listeners.
 
+use std::future::poll_fn;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixListener;
 use std::path::Path;
+use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use shmipc_core::config::{Authorizer, Config};
@@ -11,9 +13,10 @@ use shmipc_core::listen::{AcceptStats, Acceptor, Binding, ListenOptions};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
-use crate::{Session, clock};
 use crate::fd::{Watched, watch};
+use crate::poll::proceed;
 use crate::upgrade::{complete, failed};
+use crate::{Session, clock};
 
 /// After a session that cannot be watched, for want of memory or because the user has too much to watch.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -209,8 +212,17 @@ impl Listener {
         work: impl Fn(&Acceptor, Instant) -> Result<Option<T>, ListenError>,
     ) -> Result<T, ListenError> {
         loop {
+            // A flood of clients always has something to accept: the other tasks of the thread run in between.
             let acceptor = self.acceptor();
-            if let Some(result) = work(acceptor, Instant::now())? {
+            let attempt = |cx: &mut Context<'_>| {
+                let budget = ready!(proceed(cx));
+                let result = work(acceptor, Instant::now());
+                if !matches!(result, Ok(None)) {
+                    budget.made_progress();
+                }
+                Poll::Ready(result)
+            };
+            if let Some(result) = poll_fn(attempt).await? {
                 return Ok(result);
             }
             let ready = clock::until(acceptor.next_deadline(), self.acceptor.readable()).await;

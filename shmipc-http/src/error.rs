@@ -33,6 +33,12 @@ pub enum BindError {
     /// Not over shared memory, or not on a Unix socket: another server has the path, or the file cannot be made.
     #[error(transparent)]
     Listen(#[from] shmipc_async::ListenError),
+    /// Only a server over shared memory can be taken over from.
+    #[error("{address} cannot be handed over to a successor: use shm:PATH, or `Incoming::bind`")]
+    NotUpgradable {
+        /// The address.
+        address: Address,
+    },
     /// Not on this TCP socket, or the runtime cannot watch the Unix socket.
     #[error("cannot listen at {address}: {reason}")]
     Socket {

@@ -1,14 +1,16 @@
 //! The server's side.
 
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use futures_core::Stream;
 use shmipc_async::{Config, ListenError, Listener};
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 use tokio::time::{Sleep, sleep};
 
 use crate::sessions::Sessions;
@@ -21,11 +23,25 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// The connections that clients make to one address, as a `Stream` for `serve_with_incoming`, a listener for
 /// `axum::serve`, or one by one.
 ///
-/// Over shared memory these are the streams of all sessions. Nothing that one client does ends it.
+/// Over shared memory these are the streams of all sessions. Nothing that one client does ends it. A server that is
+/// to be replaced while clients go on is made by [`Incoming::bind_upgradable`].
 #[derive(Debug)]
 pub struct Incoming {
     source: Source,
     address: Address,
+    /// How it has ended; closed when it is dropped.
+    end: watch::Sender<Option<End>>,
+}
+
+/// How an [`Incoming`] has ended.
+#[derive(Clone, Debug)]
+pub(crate) enum End {
+    /// A successor serves.
+    HandedOver,
+    /// The listener is finished.
+    Failed(ListenError),
+    /// It was dropped before.
+    Dropped,
 }
 
 #[derive(Debug)]
@@ -65,7 +81,8 @@ impl Incoming {
         let mut bound = address.clone();
         let source = match address {
             Address::Shm(path) => {
-                Source::Shm(Sessions::new(Listener::builder().config(config).bind(path)?))
+                let listener = Listener::builder().config(config).bind(path)?;
+                Source::Shm(Sessions::new(Arc::new(listener)))
             }
             Address::Unix(path) => Source::Unix(socket::bind_unix(address, path)?, None),
             Address::Http(authority) => {
@@ -77,13 +94,21 @@ impl Incoming {
                 Source::Tcp(listener, None)
             }
         };
-        Ok(Self { source, address: bound })
+        Ok(Self::of(source, bound))
     }
 
     /// The streams of the sessions of a listener that was made elsewhere; `address` is what
     /// [`address`](Self::address) gives.
     pub fn from_listener(listener: Listener, address: Address) -> Self {
-        Self { source: Source::Shm(Sessions::new(listener)), address }
+        Self::of_listener(Arc::new(listener), address)
+    }
+
+    pub(crate) fn of_listener(listener: Arc<Listener>, address: Address) -> Self {
+        Self::of(Source::Shm(Sessions::new(listener)), address)
+    }
+
+    fn of(source: Source, address: Address) -> Self {
+        Self { source, address, end: watch::Sender::new(None) }
     }
 
     /// Where it listens; the port that was found for port 0.
@@ -91,10 +116,31 @@ impl Incoming {
         &self.address
     }
 
+    /// Returns a future that is ready once this gives no more connections: it has failed, a successor serves, or it was
+    /// dropped. For a server that does not end with it by itself: `axum::serve(incoming, app)` with
+    /// `with_graceful_shutdown(ended)`.
+    pub fn ended(&self) -> impl Future<Output = ()> + Send + use<> {
+        let end = self.end();
+        async { drop(end.await) }
+    }
+
+    pub(crate) fn end(&self) -> impl Future<Output = End> + Send + use<> {
+        let mut end = self.end.subscribe();
+        async move {
+            match end.wait_for(Option::is_some).await {
+                Ok(end) => end.clone().unwrap_or(End::Dropped),
+                Err(_) => End::Dropped,
+            }
+        }
+    }
+
     /// The next connection. Cancel safe: none is lost.
     ///
+    /// After a successor has taken over the listener, it first gives the connections that clients had opened before.
+    ///
     /// # Errors
-    /// [`ListenError`]: the listener is finished. Never because of one client.
+    /// [`ListenError`]: the listener is finished; [`ListenError::HandedOver`]: a successor serves. Never because of one
+    /// client.
     pub async fn accept(&mut self) -> Result<Connection, ListenError> {
         poll_fn(|cx| self.poll_accept(cx)).await
     }
@@ -107,8 +153,12 @@ impl Incoming {
         match &mut self.source {
             Source::Shm(sessions) => {
                 let accepted = ready!(sessions.poll_accept(cx));
-                if accepted.is_err() {
+                if let Err(error) = &accepted {
                     self.source = Source::Over;
+                    self.end.send_replace(Some(match error {
+                        ListenError::HandedOver => End::HandedOver,
+                        error => End::Failed(error.clone()),
+                    }));
                 }
                 Poll::Ready(accepted)
             }

@@ -58,7 +58,7 @@
 
 mod address;
 #[cfg(feature = "axum")]
-mod axum;
+pub mod axum;
 mod connection;
 mod connector;
 mod error;
@@ -67,9 +67,11 @@ pub mod grpc;
 mod incoming;
 mod sessions;
 mod socket;
+mod upgradable;
 
 pub use address::{Address, AddressError};
 pub use connection::{Connection, Peer};
 pub use connector::Connector;
 pub use error::{BindError, ConnectError};
 pub use incoming::Incoming;
+pub use upgradable::{ServeError, Upgradable};

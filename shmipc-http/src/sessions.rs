@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use futures_core::Stream as _;
@@ -15,45 +16,86 @@ use crate::Connection;
 
 /// A listener and the sessions that it has accepted, each waiting for its next stream.
 pub(crate) struct Sessions {
-    accepting: BoxFuture<'static, (Listener, Result<Session, ListenError>)>,
+    /// `None` once the listener was handed over: then the streams that were opened before are left.
+    accepting: Option<BoxFuture<'static, (Arc<Listener>, Result<Session, ListenError>)>>,
     streams: FuturesUnordered<BoxFuture<'static, (Served, Result<Stream, AcceptError>)>>,
+    /// The next look begins with new sessions, not with streams: neither is preferred.
+    sessions_first: bool,
 }
 
 /// A session that streams are accepted from, until this is dropped.
 struct Served(Session);
 
 impl Sessions {
-    pub(crate) fn new(listener: Listener) -> Self {
-        Self { accepting: next_session(listener), streams: FuturesUnordered::new() }
+    pub(crate) fn new(listener: Arc<Listener>) -> Self {
+        let accepting = Some(next_session(listener));
+        Self { accepting, streams: FuturesUnordered::new(), sessions_first: true }
     }
 
+    /// Accepts the next connection. Of one call each source gets one turn: a client that makes sessions in a loop does
+    /// not keep the streams of others waiting, nor the task (both sources take from its budget).
+    ///
+    /// After [`ListenError::HandedOver`] it gives what clients had opened before, and then that error.
     pub(crate) fn poll_accept(
         &mut self,
         cx: &mut Context<'_>,
     ) -> Poll<Result<Connection, ListenError>> {
-        loop {
-            if let Poll::Ready((listener, accepted)) = self.accepting.poll_unpin(cx) {
-                self.streams.push(next_stream(Served(accepted?)));
-                self.accepting = next_session(listener);
-                continue;
+        let mut accepted_session = false;
+        if self.sessions_first {
+            accepted_session = self.poll_session(cx)?;
+        }
+        self.sessions_first = !self.sessions_first;
+        if let Poll::Ready(connection) = self.poll_stream(cx) {
+            return Poll::Ready(Ok(connection));
+        }
+        if self.sessions_first {
+            accepted_session = self.poll_session(cx)?;
+        }
+        if accepted_session {
+            // Its first stream has not been looked for.
+            cx.waker().wake_by_ref();
+        } else if self.accepting.is_none() && self.streams.is_empty() {
+            return Poll::Ready(Err(ListenError::HandedOver));
+        }
+        Poll::Pending
+    }
+
+    /// Takes one new session; true if there was one.
+    fn poll_session(&mut self, cx: &mut Context<'_>) -> Result<bool, ListenError> {
+        let Some(accepting) = &mut self.accepting else { return Ok(false) };
+        let Poll::Ready((listener, accepted)) = accepting.poll_unpin(cx) else { return Ok(false) };
+        self.accepting = None;
+        match accepted {
+            Ok(session) => {
+                self.streams.push(next_stream(Served(session)));
+                self.accepting = Some(next_session(listener));
+                Ok(true)
             }
-            match Pin::new(&mut self.streams).poll_next(cx) {
-                Poll::Ready(Some((served, Ok(stream)))) => {
+            // The sessions have been told to leave, and give what was opened before.
+            Err(ListenError::HandedOver) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn poll_stream(&mut self, cx: &mut Context<'_>) -> Poll<Connection> {
+        while let Poll::Ready(Some((served, accepted))) = Pin::new(&mut self.streams).poll_next(cx)
+        {
+            match accepted {
+                Ok(stream) => {
                     let connection = Connection::new(stream, served.0.peer());
                     self.streams.push(next_stream(served));
-                    return Poll::Ready(Ok(connection));
+                    return Poll::Ready(connection);
                 }
-                Poll::Ready(Some((_, Err(error)))) => tracing::debug!(%error, "a session is over"),
-                // The next session wakes us as well.
-                Poll::Ready(None) | Poll::Pending => return Poll::Pending,
+                Err(error) => tracing::debug!(%error, "a session gives no more connections"),
             }
         }
+        Poll::Pending
     }
 }
 
 fn next_session(
-    listener: Listener,
-) -> BoxFuture<'static, (Listener, Result<Session, ListenError>)> {
+    listener: Arc<Listener>,
+) -> BoxFuture<'static, (Arc<Listener>, Result<Session, ListenError>)> {
     Box::pin(async move {
         let accepted = listener.accept().await;
         (listener, accepted)

@@ -13,20 +13,25 @@ use shmipc_core::listen::{ListenOptions, SocketFile, bind_unix as bind_listener}
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::time::{Sleep, sleep};
 
-use crate::{Address, BindError};
+use crate::{Address, BindError, Connection};
 
 /// Between two looks at the socket file.
 const LOOK: Duration = Duration::from_secs(60);
 const HTTP_PORT: u16 = 80;
 
-pub(crate) async fn connect_unix(path: &Path) -> io::Result<UnixStream> {
-    let address = link::Address::parse(path).map_err(|_| io::ErrorKind::InvalidInput)?;
-    let socket = link::try_connect(&address).map_err(io::Error::from)?;
-    UnixStream::from_std(socket.into())
-}
-
-pub(crate) async fn connect_tcp(authority: &Authority) -> io::Result<TcpStream> {
-    TcpStream::connect(host_and_port(authority)).await
+/// Connects a socket. An address of shared memory has none.
+pub(crate) async fn connect(address: &Address) -> io::Result<Connection> {
+    match address {
+        Address::Shm(_) => Err(io::ErrorKind::Unsupported.into()),
+        Address::Unix(path) => {
+            let address = link::Address::parse(path).map_err(|_| io::ErrorKind::InvalidInput)?;
+            let socket = link::try_connect(&address).map_err(io::Error::from)?;
+            Connection::unix(UnixStream::from_std(socket.into())?)
+        }
+        Address::Http(authority) => {
+            Connection::tcp(TcpStream::connect(host_and_port(authority)).await?)
+        }
+    }
 }
 
 /// A Unix socket that listens. Its file goes with it.

@@ -84,6 +84,7 @@ over_every_address! {
     large_messages => "tonic";
     a_server_that_is_killed_and_started_again => "tonic";
     a_request_to_axum => "axum";
+    a_tonic_service_in_an_axum_router => "router";
     a_request_to_hyper => "hyper";
 }
 
@@ -157,6 +158,14 @@ async fn a_server_that_is_killed_and_started_again(mut server: Server, _: TempDi
 }
 
 async fn a_request_to_axum(server: Server, _directory: TempDir) -> Server {
+    ask_who_i_am(&server.address).await;
+    server
+}
+
+/// The service and a handler beside it are told who calls.
+async fn a_tonic_service_in_an_axum_router(server: Server, _directory: TempDir) -> Server {
+    let mut echo = EchoClient::new(grpc::connect(&server.address).await.expect("connected"));
+    assert_eq!(echo.call(Bytes::from("who?")).await.expect("an answer"), "who?");
     ask_who_i_am(&server.address).await;
     server
 }
@@ -277,14 +286,20 @@ async fn join(connector: &Connector, incoming: &mut Incoming) -> (Connection, Co
 #[test]
 fn errors_are_named() {
     alone("errors", |directory| async move {
+        let impatient =
+            shmipc_async::Config::builder().wait_for_server(false).build().expect("valid");
         let nobody: Address = shm(directory.path()).parse().expect("an address");
-        let error = Connector::new(&nobody).connect().await.expect_err("nobody listens");
+        let error = Connector::with_config(&nobody, impatient.clone())
+            .connect()
+            .await
+            .expect_err("nobody listens");
         assert!(
             matches!(error, ConnectError::Session(shmipc_async::ConnectError::Unreachable { .. })),
             "{error:?}"
         );
         let nobody: Address = unix(directory.path()).parse().expect("an address");
-        let error = Connector::new(&nobody).connect().await.expect_err("nobody listens");
+        let error =
+            Connector::with_config(&nobody, impatient).connect().await.expect_err("nobody listens");
         let absent = matches!(error, ConnectError::Socket { kind: ErrorKind::NotFound, .. });
         assert!(absent, "{error:?}");
 

@@ -3,6 +3,7 @@
 //! ```text
 //! service Echo {
 //!     rpc Call (bytes) returns (bytes);
+//!     rpc Slow (bytes) returns (bytes);            // after as many milliseconds as its first byte says
 //!     rpc Repeat (bytes) returns (stream bytes);   // as often as its first byte says
 //! }
 //! ```

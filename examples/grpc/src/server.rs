@@ -4,6 +4,7 @@ use std::convert::Infallible;
 use std::future::{Ready, ready};
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::stream::{self, BoxStream, StreamExt};
@@ -21,6 +22,9 @@ pub struct EchoServer;
 /// Answers with the request.
 struct Call;
 
+/// Answers with the request, after as many milliseconds as its first byte says.
+struct Slow;
+
 /// Answers with the request, as often as its first byte says.
 struct Repeat;
 
@@ -30,6 +34,20 @@ impl UnaryService<Bytes> for Call {
 
     fn call(&mut self, request: Request<Bytes>) -> Self::Future {
         ready(Ok(Response::new(request.into_inner())))
+    }
+}
+
+impl UnaryService<Bytes> for Slow {
+    type Response = Bytes;
+    type Future = Pin<Box<dyn Future<Output = Result<Response<Bytes>, Status>> + Send>>;
+
+    fn call(&mut self, request: Request<Bytes>) -> Self::Future {
+        let message = request.into_inner();
+        Box::pin(async move {
+            let millis = message.first().copied().unwrap_or(0);
+            tokio::time::sleep(Duration::from_millis(millis.into())).await;
+            Ok(Response::new(message))
+        })
     }
 }
 
@@ -65,8 +83,11 @@ impl Service<http::Request<Body>> for EchoServer {
         Box::pin(async move {
             Ok(match request.uri().path() {
                 "/shmipc.Echo/Call" => grpc.unary(Call, request).await,
+                "/shmipc.Echo/Slow" => grpc.unary(Slow, request).await,
                 "/shmipc.Echo/Repeat" => grpc.server_streaming(Repeat, request).await,
-                _ => Status::unimplemented("the service has `Call` and `Repeat`").into_http(),
+                _ => {
+                    Status::unimplemented("the service has `Call`, `Slow` and `Repeat`").into_http()
+                }
             })
         })
     }

@@ -9,12 +9,10 @@ use std::thread;
 use std::time::Duration;
 
 use nix::errno::Errno;
-use nix::libc;
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
 
 use super::wait::{through_signals, whole_millis};
 use super::*;
-use crate::mem;
 use crate::wire::{self, BELL, Frame, SegmentClass};
 
 const NOW: Option<Duration> = Some(Duration::ZERO);

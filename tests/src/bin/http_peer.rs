@@ -14,7 +14,7 @@ use http_body_util::Full;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use shmipc_http::{Incoming, Peer};
+use shmipc_http::{Address, Incoming, Peer};
 use tests::child::die_with_parent;
 use tokio::io::AsyncReadExt;
 use tonic::service::interceptor::InterceptedService;
@@ -26,13 +26,19 @@ fn main() {
     die_with_parent();
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     runtime.block_on(async {
-        let address = address.parse().expect("an address");
+        let address: Address = address.parse().expect("an address");
+        match role.as_str() {
+            "upgradable" => return upgradable(&address).await,
+            "flood" => return flood(&address).await,
+            _ => {}
+        }
         let incoming = Incoming::bind(&address).await.expect("the address is free");
         println!("listening {}", incoming.address());
         std::io::stdout().flush().expect("the test listens");
         match role.as_str() {
             "tonic" => tonic(incoming).await,
             "axum" => axum(incoming).await,
+            "router" => router(incoming).await,
             "hyper" => hyper(incoming).await,
             _ => panic!("unknown role: {role}"),
         }
@@ -48,6 +54,48 @@ async fn tonic(incoming: Incoming) {
     let service = InterceptedService::new(EchoServer, know_the_caller);
     let router = tonic::transport::Server::builder().add_service(service);
     router.serve_with_incoming_shutdown(incoming, hung_up()).await.expect("served");
+}
+
+/// Can be replaced, and ends when it has been.
+async fn upgradable(address: &Address) {
+    let server = Incoming::bind_upgradable(address).await.expect("bound, or taken over");
+    println!("generation {}", server.generation());
+    std::io::stdout().flush().expect("the test listens");
+    let router = tonic::transport::Server::builder().add_service(EchoServer);
+    let serve = |incoming| {
+        println!("serving");
+        std::io::stdout().flush().expect("the test listens");
+        router.clone().serve_with_incoming_shutdown(incoming, std::future::pending())
+    };
+    tokio::select! {
+        served = server.serve(serve) => served.expect("served"),
+        () = hung_up() => {}
+    }
+}
+
+/// Connects and goes away without end.
+async fn flood(address: &Address) {
+    let Address::Shm(path) = address else { panic!("{address} has no sessions") };
+    println!("listening {address}");
+    std::io::stdout().flush().expect("the test listens");
+    let connect = async {
+        loop {
+            // What the server makes of it is its own business.
+            drop(shmipc_async::Session::connect(path).await);
+        }
+    };
+    tokio::select! {
+        () = connect => {}
+        () = hung_up() => {}
+    }
+}
+
+/// The tonic service inside of an axum router, which also tells a handler who calls.
+async fn router(incoming: Incoming) {
+    let service = InterceptedService::new(EchoServer, know_the_caller);
+    let app = tonic::service::Routes::new(service).into_axum_router();
+    let app = shmipc_http::axum::with_peer(app.route("/whoami", get(whoami)));
+    axum::serve(incoming, app).with_graceful_shutdown(hung_up()).await.expect("served");
 }
 
 /// Every request says who calls: the test, which has started this process.

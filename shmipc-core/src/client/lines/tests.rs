@@ -131,7 +131,11 @@ fn a_call_that_times_out_is_told_why_there_is_no_session() {
     case.now += Duration::from_secs(1);
     assert_eq!(case.turn(), Turn::Connect);
     case.lines.failed(None, case.now, 0);
-    assert_eq!(case.lines.timed_out(), CallError::Connect(away), "an attempt that was given up says nothing");
+    assert_eq!(
+        case.lines.timed_out(),
+        CallError::Connect(away),
+        "an attempt that was given up says nothing"
+    );
     case.now += Duration::from_secs(1);
     case.connect('a');
     assert_eq!(case.lines.timed_out(), CallError::TimedOut);

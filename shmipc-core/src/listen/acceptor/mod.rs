@@ -30,8 +30,9 @@ const WAKE: u64 = 1;
 
 /// Connections taken in one turn of the lock.
 const ACCEPT_BUDGET: usize = 64;
-/// Turns of one call, so that a flood of connections keeps nobody in it for ever.
-const TURNS: usize = 64;
+/// Turns of one call, so that a flood of connections keeps no caller in it for long: an event loop and a tokio task
+/// have other work too.
+const TURNS: usize = 4;
 
 /// Listens on a socket and turns connections into sessions, many side by side (A5). It has no thread:
 /// it works inside [`try_accept`](Self::try_accept).

@@ -1,12 +1,17 @@
 //! tonic: channels to an [`Address`]. The server needs no more than an [`Incoming`](crate::Incoming) in its
 //! `serve_with_incoming`.
 
+mod repeat;
+
+pub use repeat::Repeat;
+
 use tonic::transport::server::Connected;
 use tonic::transport::{Channel, Endpoint, Error};
 
 use crate::{Address, Connection, Connector, Peer};
 
-/// A channel to `address`, connected. It connects anew, at the next call, when the connection is lost. Cancel safe:
+/// A channel to `address`, connected. It connects anew, at the next call, when the connection is lost. For a server
+/// that is upgraded while calls go on, put it into a [`Repeat`]. Cancel safe:
 /// cancelled, there is no connection.
 ///
 /// # Errors
