@@ -46,6 +46,14 @@
 //!
 //! No operation has a time-out of its own: `tokio::time::timeout` may be put around every method that is
 //! called cancel safe here, which all are but the calls of a [`Client`].
+//!
+//! # Paused clocks
+//!
+//! A test may pause tokio's clock (`tokio::time::pause`, `#[tokio::test(start_paused = true)]`). What the configuration
+//! limits (`connect_timeout`, `handshake_timeout`, the time until unused memory goes back) follows the system's clock all
+//! the same: the peer is a process of its own and does not know of the pause. What the caller limits follows tokio's:
+//! the deadline of a call of [`Client`], and `tokio::time::timeout`. A paused clock jumps to the next timer whenever
+//! every task waits, for a peer too, so such a limit passes at once; set none in such a test, or resume the clock.
 
 #![forbid(unsafe_code)]
 

@@ -29,10 +29,19 @@ pub struct Session {
 
 impl Session {
     /// Connects to the listener at `address`, a path or `@name` for an abstract address, with the
-    /// default configuration, within its `connect_timeout`. Cancel safe: nothing is left.
+    /// default configuration.
+    ///
+    /// A server that is away is waited for until the `connect_timeout`, 5 s: its socket file does not exist or is stale,
+    /// its backlog is full, or it ends during the handshake. So a restart of the server is not noticed. To have a server
+    /// that is away reported at once, use
+    /// [`ConfigBuilder::wait_for_server`](shmipc_core::config::ConfigBuilder::wait_for_server).
     ///
     /// # Errors
-    /// [`ConnectError`]: nobody listens, the handshake was refused, or it took too long.
+    /// [`ConnectError::Unreachable`] if no server came in time, [`ConnectError::BadAddress`],
+    /// [`ConnectError::Handshake`] if one side refused, or the handshake took too long.
+    ///
+    /// # Cancel safety
+    /// Cancelled, nothing is left.
     ///
     /// # Panics
     /// Outside of a tokio runtime with I/O and time enabled.
@@ -40,10 +49,15 @@ impl Session {
         Self::connect_with(address, &Config::default()).await
     }
 
-    /// Connects with a configuration, within its `connect_timeout`. Cancel safe: nothing is left.
+    /// Connects with a configuration, within its `connect_timeout`. A server that is away is waited for as long, as
+    /// [`connect`](Self::connect) does, unless `wait_for_server` is `false`.
     ///
     /// # Errors
-    /// As [`connect`](Self::connect).
+    /// [`ConnectError::Unreachable`] if no server came in time, [`ConnectError::BadAddress`],
+    /// [`ConnectError::Handshake`] if one side refused, or the handshake took too long.
+    ///
+    /// # Cancel safety
+    /// Cancelled, nothing is left.
     ///
     /// # Panics
     /// As [`connect`](Self::connect).

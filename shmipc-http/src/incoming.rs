@@ -1,5 +1,6 @@
 //! The server's side.
 
+use std::fmt;
 use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::Pin;
@@ -8,6 +9,8 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use futures_core::Stream;
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
 use shmipc_async::{Config, ListenError, Listener};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -29,8 +32,19 @@ const PAUSE: Duration = Duration::from_millis(100);
 pub struct Incoming {
     source: Source,
     address: Address,
+    /// Ends it when it is ready.
+    until: Option<Until>,
     /// How it has ended; closed when it is dropped.
     end: watch::Sender<Option<End>>,
+}
+
+/// A signal.
+struct Until(BoxFuture<'static, ()>);
+
+impl fmt::Debug for Until {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Until").finish_non_exhaustive()
+    }
 }
 
 /// How an [`Incoming`] has ended.
@@ -108,12 +122,21 @@ impl Incoming {
     }
 
     fn of(source: Source, address: Address) -> Self {
-        Self { source, address, end: watch::Sender::new(None) }
+        Self { source, address, until: None, end: watch::Sender::new(None) }
     }
 
     /// Where it listens; the port that was found for port 0.
     pub fn address(&self) -> &Address {
         &self.address
+    }
+
+    /// Ends in good order when `signal` is ready, so that a restart loses no request: it listens no longer, tells clients
+    /// to open their next connections elsewhere, still gives those that were opened before, and then ends. For
+    /// tonic: `serve_with_incoming_shutdown(incoming.until(signal), pending())`. A signal that tonic itself gets ends the
+    /// server while clients still open connections here, which are reset.
+    pub fn until(mut self, signal: impl Future<Output = ()> + Send + 'static) -> Self {
+        self.until = Some(Until(Box::pin(signal)));
+        self
     }
 
     /// Returns a future that is ready once this gives no more connections: it has failed, a successor serves, or it was
@@ -150,6 +173,16 @@ impl Incoming {
     /// # Errors
     /// As there.
     pub fn poll_accept(&mut self, cx: &mut Context<'_>) -> Poll<Result<Connection, ListenError>> {
+        if self.until.as_mut().is_some_and(|signal| signal.0.poll_unpin(cx).is_ready()) {
+            self.until = None;
+            match &mut self.source {
+                Source::Shm(sessions) => sessions.leave(),
+                _ => {
+                    self.source = Source::Over;
+                    self.end.send_replace(Some(End::Failed(ListenError::Closed)));
+                }
+            }
+        }
         match &mut self.source {
             Source::Shm(sessions) => {
                 let accepted = ready!(sessions.poll_accept(cx));

@@ -51,8 +51,8 @@
 //! # Ends
 //!
 //! An [`Incoming`] over shared memory that is dropped leaves its sessions: connections that were accepted go
-//! on, and clients connect anew for others. So a graceful shutdown (`serve_with_incoming_shutdown`)
-//! serves what it has begun, and clients find the successor.
+//! on, and clients connect anew for others. To end a server in good order, give it
+//! [`incoming.until(signal)`](Incoming::until); to replace it while clients go on, use [`Incoming::bind_upgradable`].
 
 #![forbid(unsafe_code)]
 

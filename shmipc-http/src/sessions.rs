@@ -1,15 +1,16 @@
 //! The streams of all sessions of a listener, as one sequence.
 
 use std::fmt;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use futures_core::Stream as _;
 use futures_util::FutureExt;
-use futures_util::future::BoxFuture;
+use futures_util::future::{BoxFuture, Either, select};
 use futures_util::stream::FuturesUnordered;
 use shmipc_async::{AcceptError, ListenError, Listener, Session, Stream};
+use tokio::sync::watch;
 use tokio::task::coop::unconstrained;
 
 use crate::Connection;
@@ -21,6 +22,11 @@ pub(crate) struct Sessions {
     streams: FuturesUnordered<BoxFuture<'static, (Served, Result<Stream, AcceptError>)>>,
     /// The next look begins with new sessions, not with streams: neither is preferred.
     sessions_first: bool,
+    listener: Arc<Listener>,
+    /// Tells the sessions to leave.
+    leaving: watch::Sender<bool>,
+    /// What is reported after the last stream.
+    end: ListenError,
 }
 
 /// A session that streams are accepted from, until this is dropped.
@@ -28,8 +34,23 @@ struct Served(Session);
 
 impl Sessions {
     pub(crate) fn new(listener: Arc<Listener>) -> Self {
-        let accepting = Some(next_session(listener));
-        Self { accepting, streams: FuturesUnordered::new(), sessions_first: true }
+        Self {
+            accepting: Some(next_session(Arc::clone(&listener))),
+            streams: FuturesUnordered::new(),
+            sessions_first: true,
+            listener,
+            leaving: watch::Sender::new(false),
+            end: ListenError::HandedOver,
+        }
+    }
+
+    /// Ends the listener and leaves the sessions. What clients have opened is accepted still, and then
+    /// [`ListenError::Closed`] is reported.
+    pub(crate) fn leave(&mut self) {
+        self.listener.close();
+        self.accepting = None;
+        self.end = ListenError::Closed;
+        self.leaving.send_replace(true);
     }
 
     /// Accepts the next connection. Of one call each source gets one turn: a client that makes sessions in a loop does
@@ -55,7 +76,7 @@ impl Sessions {
             // Its first stream has not been looked for.
             cx.waker().wake_by_ref();
         } else if self.accepting.is_none() && self.streams.is_empty() {
-            return Poll::Ready(Err(ListenError::HandedOver));
+            return Poll::Ready(Err(self.end.clone()));
         }
         Poll::Pending
     }
@@ -67,7 +88,7 @@ impl Sessions {
         self.accepting = None;
         match accepted {
             Ok(session) => {
-                self.streams.push(next_stream(Served(session)));
+                self.streams.push(next_stream(Served(session), self.leaving.subscribe()));
                 self.accepting = Some(next_session(listener));
                 Ok(true)
             }
@@ -83,7 +104,7 @@ impl Sessions {
             match accepted {
                 Ok(stream) => {
                     let connection = Connection::new(stream, served.0.peer());
-                    self.streams.push(next_stream(served));
+                    self.streams.push(next_stream(served, self.leaving.subscribe()));
                     return Poll::Ready(connection);
                 }
                 Err(error) => tracing::debug!(%error, "a session gives no more connections"),
@@ -102,9 +123,22 @@ fn next_session(
     })
 }
 
-fn next_stream(served: Served) -> BoxFuture<'static, (Served, Result<Stream, AcceptError>)> {
+fn next_stream(
+    served: Served,
+    mut leaving: watch::Receiver<bool>,
+) -> BoxFuture<'static, (Served, Result<Stream, AcceptError>)> {
     Box::pin(async move {
-        let accepted = served.0.accept().await;
+        let accepted = {
+            let accept = pin!(served.0.accept());
+            let leave = pin!(leaving.wait_for(|leaving| *leaving));
+            match select(accept, leave).await {
+                Either::Left((accepted, _)) => accepted,
+                Either::Right((_, accept)) => {
+                    served.0.leave();
+                    accept.await
+                }
+            }
+        };
         (served, accepted)
     })
 }

@@ -155,7 +155,7 @@ impl Upgradable {
             servers.push(serve(incoming));
             match while_serving(&mut servers, ended).await? {
                 End::HandedOver => {}
-                End::Dropped => break,
+                End::Dropped | End::Failed(ListenError::Closed) => break,
                 End::Failed(error) => return Err(error.into()),
             }
             let drained = timeout(self.drain_within, self.listener.drain());

@@ -25,18 +25,32 @@ pub struct Session {
 
 impl Session {
     /// Connects to the listener at `address`, a path or `@name` for an abstract address, with the
-    /// default configuration. **Blocks** for at most its `connect_timeout`.
+    /// default configuration.
+    ///
+    /// A server that is away is waited for until the `connect_timeout`, 5 s: its socket file does not exist or is stale,
+    /// its backlog is full, or it ends during the handshake. So a restart of the server is not noticed. To have a server
+    /// that is away reported at once, use
+    /// [`ConfigBuilder::wait_for_server`](shmipc_core::config::ConfigBuilder::wait_for_server).
     ///
     /// # Errors
-    /// [`ConnectError`]: nobody listens, the handshake was refused, or it took too long.
+    /// [`ConnectError::Unreachable`] if no server came in time, [`ConnectError::BadAddress`],
+    /// [`ConnectError::Handshake`] if one side refused, or the handshake took too long.
+    ///
+    /// # Blocking
+    /// For the `connect_timeout` at most.
     pub fn connect(address: impl AsRef<Path>) -> Result<Self, ConnectError> {
         Self::connect_with(address, &Config::default())
     }
 
-    /// Connects with a configuration. **Blocks** for at most its `connect_timeout`.
+    /// Connects with a configuration. A server that is away is waited for until its `connect_timeout`, as
+    /// [`connect`](Self::connect) does, unless `wait_for_server` is `false`.
     ///
     /// # Errors
-    /// As [`connect`](Self::connect).
+    /// [`ConnectError::Unreachable`] if no server came in time, [`ConnectError::BadAddress`],
+    /// [`ConnectError::Handshake`] if one side refused, or the handshake took too long.
+    ///
+    /// # Blocking
+    /// For the `connect_timeout` at most.
     pub fn connect_with(address: impl AsRef<Path>, config: &Config) -> Result<Self, ConnectError> {
         let established = connect(address, config)?;
         Self::from_established(established, config).map_err(ConnectError::Handshake)

@@ -5,10 +5,11 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use bytes::Bytes;
 use examples_grpc::EchoClient;
-use shmipc_http::{Address, grpc};
+use shmipc_async::Config;
+use shmipc_http::{Address, Connector, grpc};
 use tempfile::TempDir;
 use tests::child::Peer;
-use tests::deadline::{until, within};
+use tests::deadline::{PATIENCE, until, within};
 use tokio::runtime::Runtime;
 use tokio::task::JoinHandle;
 use tonic::Status;
@@ -36,7 +37,11 @@ impl Place {
     }
 
     fn echo(&self) -> EchoClient<grpc::Repeat<tonic::transport::Channel>> {
-        let channel = self.runtime.block_on(grpc::connect(&self.address)).expect("connected");
+        // However long a server takes to start.
+        let config = Config::builder().connect_timeout(PATIENCE).build().expect("valid");
+        let connector = Connector::with_config(&self.address, config);
+        let connect = grpc::endpoint(&self.address).connect_with_connector(connector);
+        let channel = self.runtime.block_on(connect).expect("connected");
         EchoClient::new(grpc::Repeat::new(channel))
     }
 }
@@ -113,6 +118,30 @@ fn upgrades_of_a_grpc_server_lose_no_call() {
         }
         callers.end(&place);
         running.succeed();
+    });
+}
+
+/// Between the end of one server and the start of the next there is no socket file.
+#[test]
+fn restarts_in_good_order_lose_no_call() {
+    within("restarts", || {
+        let place = Place::new();
+        let start = || {
+            let address = place.address.to_string();
+            let mut server = Peer::start(env!("CARGO_BIN_EXE_http_peer"), &["tonic", &address]);
+            server.line("listening");
+            server
+        };
+        let mut server = start();
+        let callers = Callers::start(&place);
+        for _ in 0..4 {
+            callers.go_on(50);
+            server.succeed();
+            server = start();
+        }
+        callers.go_on(50);
+        callers.end(&place);
+        server.succeed();
     });
 }
 

@@ -39,7 +39,9 @@ pub enum Refusal {
     )]
     Limits,
     /// Too many handshakes are in progress at the other side.
-    #[error("too many handshakes are in progress; try again, or raise `max_handshakes` there")]
+    #[error(
+        "too many handshakes are in progress at the side that refused; its `max_handshakes` is the limit"
+    )]
     Busy,
     /// Word size or byte order differ.
     #[error("the other side has another word size or byte order")]

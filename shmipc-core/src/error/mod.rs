@@ -74,17 +74,15 @@ pub struct FileSizeLimit {
     pub limit: u64,
 }
 
-/// Why a session is over.
+/// Why a session is over. The texts hold for both sides: a server reads them as well as a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SessionError {
     /// The peer's process ended, or its socket was closed without a goodbye.
-    #[error(
-        "the peer died; connect again (`delivery()` of the error says what is known of a message)"
-    )]
+    #[error("the peer died: its process ended, or closed the socket without a goodbye")]
     PeerDied,
     /// The peer closed the session with this code.
-    #[error("the peer closed the session (code {0}); reconnect")]
+    #[error("the peer closed the session (code {0})")]
     ClosedByPeer(u32),
     /// We closed the session.
     #[error("the session was closed by this process")]
@@ -96,9 +94,36 @@ pub enum SessionError {
     #[error("the session failed: {0}")]
     Os(#[from] OsError),
     /// The runtime that drove the session has shut down.
-    #[error("the runtime of the session has shut down; keep it alive, or connect on another")]
+    #[error("the runtime of the session has shut down; keep it alive for as long as its sessions")]
     RuntimeGone,
     /// This process is a fork of the one that owns the session.
-    #[error("the session belongs to the process this one was forked from; connect anew after fork")]
+    #[error(
+        "the session belongs to the process this one was forked from; a child needs one of its own"
+    )]
     Forked,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A server cannot connect again, and the error of a session knows nothing of a message.
+    #[test]
+    fn texts_of_session_errors_hold_for_both_sides() {
+        let os = OsError { call: "mmap", code: nix::libc::ENOMEM };
+        for error in [
+            SessionError::PeerDied,
+            SessionError::ClosedByPeer(0),
+            SessionError::Closed,
+            SessionError::Misbehaved(PeerMisbehaved::Frame),
+            SessionError::Os(os),
+            SessionError::RuntimeGone,
+            SessionError::Forked,
+        ] {
+            let text = error.to_string();
+            for word in ["connect", "delivery", "server", "client"] {
+                assert!(!text.contains(word), "{text}");
+            }
+        }
+    }
 }

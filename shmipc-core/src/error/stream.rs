@@ -25,7 +25,7 @@ pub enum SendError {
     #[error("the peer does not read this stream any more (code {0})")]
     Stopped(u32),
     /// This side already ended the stream with `finish` or `reset`.
-    #[error("this direction of the stream has already ended; open another stream")]
+    #[error("this side has ended this direction of the stream already, by `finish` or `reset`")]
     Ended,
     /// The message can never fit.
     #[error(
@@ -78,7 +78,9 @@ pub enum RecvError {
     #[error("the peer reset the stream before finishing it (code {0}; 0 if it just dropped it)")]
     Reset(u32),
     /// A message in several parts exceeds `max_message`; read it as a stream of bytes instead.
-    #[error("a message exceeds {max} bytes; use `Read` instead of `recv`, or raise `max_message`")]
+    #[error(
+        "a message exceeds {max} bytes; read it as bytes (`Read`, `AsyncRead`) instead of with `recv`, or raise `max_message`"
+    )]
     TooLarge {
         /// Bytes possible.
         max: usize,

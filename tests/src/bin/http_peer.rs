@@ -53,7 +53,8 @@ async fn hung_up() {
 async fn tonic(incoming: Incoming) {
     let service = InterceptedService::new(EchoServer, know_the_caller);
     let router = tonic::transport::Server::builder().add_service(service);
-    router.serve_with_incoming_shutdown(incoming, hung_up()).await.expect("served");
+    let incoming = incoming.until(hung_up());
+    router.serve_with_incoming_shutdown(incoming, std::future::pending()).await.expect("served");
 }
 
 /// Can be replaced, and ends when it has been.

@@ -107,6 +107,8 @@ impl Manner {
         let builder = builder.inline_max(1000).max_lent(256).stream_window(4 << 10);
         let builder = builder.unread_max(64 << 10).arena_max(8 << 20).max_message(1 << 20);
         let builder = builder.connect_timeout(patience).handshake_timeout(patience);
+        // A victim that is dead does not come back.
+        let builder = builder.wait_for_server(false);
         let builder = builder.idle_memory_timeout(Duration::from_millis(1)).bell(self.bell);
         let trusted = self.bell == BellKind::Eventfd;
         let builder = if trusted { builder.trust(trust()) } else { builder };
