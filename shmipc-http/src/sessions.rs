@@ -130,7 +130,7 @@ fn next_stream(
     Box::pin(async move {
         let accepted = {
             let accept = pin!(served.0.accept());
-            let leave = pin!(leaving.wait_for(|leaving| *leaving));
+            let leave = pin!(async { drop(leaving.wait_for(|leaving| *leaving).await) });
             match select(accept, leave).await {
                 Either::Left((accepted, _)) => accepted,
                 Either::Right((_, accept)) => {

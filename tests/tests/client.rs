@@ -231,9 +231,56 @@ fn servers_that_do_not_match<C: Client>() {
     });
 }
 
+/// Whichever call tries to connect, each one learns why there is no session, in its text and its source.
+fn without_a_server_every_error_says_why<C: Client>() {
+    within("a dead server", || {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("socket");
+        drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
+        let client = C::new(&path);
+        // One attempt at least is over.
+        client.call(b"x", within_a_moment()).unwrap_err();
+        std::thread::scope(|scope| {
+            let calls: Vec<_> =
+                (0..20).map(|_| scope.spawn(|| client.call(b"x", within_a_moment()))).collect();
+            for call in calls {
+                let error = call.join().unwrap().unwrap_err();
+                assert_eq!(error.delivery(), Delivery::NotSent);
+                assert!(error.to_string().contains("is the server running?"), "{error}");
+                let source = std::error::Error::source(&error).expect("what the kernel said");
+                assert!(source.to_string().contains("refused"), "{source}");
+            }
+        });
+    });
+}
+
+/// A server that refuses does so for all who wait: their number does not matter.
+fn a_refusal_is_for_all_who_wait<C: Client>() {
+    within("a refusal for all", || {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("socket");
+        let config = Config::builder().application("another", 1).build().unwrap();
+        let listener = Arc::new(Listener::builder().config(config).bind(&path).unwrap());
+        let accepting = Arc::clone(&listener);
+        let accepting = start("the server", move || accepting.accept().map(drop));
+        let client = C::new(&path);
+        std::thread::scope(|scope| {
+            let calls: Vec<_> =
+                (0..50).map(|_| scope.spawn(|| client.call(b"x", soon()))).collect();
+            for call in calls {
+                let error = call.join().unwrap().unwrap_err();
+                assert_eq!(error.delivery(), Delivery::Refused, "{error:?}");
+            }
+        });
+        listener.close();
+        assert_eq!(accepting.join(), Err(ListenError::Closed));
+    });
+}
+
 with_both_clients! {
     while_the_server_leaves without_repeating while_servers_are_killed without_a_server
     behind_a_full_backlog servers_that_do_not_match
+    without_a_server_every_error_says_why a_refusal_is_for_all_who_wait
 }
 
 /// A call that is given up while it connects leaves that to the next one.

@@ -38,6 +38,7 @@ fn config(connect_timeout: Duration) -> Config {
 /// A server that was stopped in good order has no file, one that was killed a stale one.
 fn leave_stale(address: &Address) {
     let (Address::Shm(path) | Address::Unix(path)) = address else { unreachable!() };
+    let _ = std::fs::remove_file(path);
     drop(UnixListener::bind(path).expect("bound"));
 }
 

@@ -73,7 +73,7 @@ impl Client {
         let mut attempts = Attempts::new(true);
         loop {
             match self.sessions().open(deadline).await {
-                Err(error) => attempts.failed(error)?,
+                Err(error) => self.failed(&mut attempts, error)?,
                 opened => return opened,
             }
         }
@@ -125,7 +125,7 @@ impl Client {
                     ongoing.answered = true;
                     return Ok(reply);
                 }
-                Err(error) => attempts.failed(error)?,
+                Err(error) => self.failed(&mut attempts, error)?,
             }
         }
     }
@@ -160,6 +160,12 @@ impl Client {
         }
         open.iter().filter_map(WeakSession::upgrade).for_each(|session| session.close(0));
         Err(DrainError::TimedOut)
+    }
+
+    /// An attempt has failed. `Ok` if another one is to be made.
+    fn failed(&self, attempts: &mut Attempts, error: CallError) -> Result<(), CallError> {
+        let failed = attempts.failed(error);
+        failed.map_err(|error| self.sessions().with(|lines| lines.explain(error)))
     }
 
     fn sessions(&self) -> &Arc<Sessions> {

@@ -58,7 +58,7 @@ impl Sessions {
         loop {
             let now = Instant::now();
             if now >= deadline {
-                return Err(self.with(|lines| lines.timed_out()));
+                return Err(CallError::TimedOut);
             }
             let mut changed = pin!(self.changed.notified());
             // Before the look: a report in between is not missed.

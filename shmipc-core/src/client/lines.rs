@@ -171,10 +171,13 @@ impl<S: Line> Lines<S> {
         }
     }
 
-    /// The error of a call whose deadline passed before there was a session for it: why there is none, if that is
-    /// known.
-    pub fn timed_out(&self) -> CallError {
-        self.failure.clone().map_or(CallError::TimedOut, CallError::Connect)
+    /// Returns the error of a call that failed with `error`. If its deadline passed, that is why there is no session for
+    /// it, if that is known.
+    pub fn explain(&self, error: CallError) -> CallError {
+        match (error, &self.failure) {
+            (CallError::TimedOut, Some(failure)) => failure.clone().into(),
+            (error, _) => error,
+        }
     }
 
     // --- sessions ------------------------------------------------------------------------------

@@ -74,7 +74,7 @@ impl Sessions {
         loop {
             let now = Instant::now();
             if now >= deadline {
-                return Err(self.with(|lines| lines.timed_out()));
+                return Err(CallError::TimedOut);
             }
             let (turn, seen) = self.with(|lines| (lines.turn(now), lines.changes()));
             match turn {

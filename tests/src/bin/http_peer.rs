@@ -57,7 +57,7 @@ async fn tonic(incoming: Incoming) {
     router.serve_with_incoming_shutdown(incoming, std::future::pending()).await.expect("served");
 }
 
-/// Can be replaced, and ends when it has been.
+/// Can be replaced, and ends when it has been, and only then.
 async fn upgradable(address: &Address) {
     let server = Incoming::bind_upgradable(address).await.expect("bound, or taken over");
     println!("generation {}", server.generation());
@@ -68,10 +68,7 @@ async fn upgradable(address: &Address) {
         std::io::stdout().flush().expect("the test listens");
         router.clone().serve_with_incoming_shutdown(incoming, std::future::pending())
     };
-    tokio::select! {
-        served = server.serve(serve) => served.expect("served"),
-        () = hung_up() => {}
-    }
+    server.serve(serve).await.expect("served");
 }
 
 /// Connects and goes away without end.

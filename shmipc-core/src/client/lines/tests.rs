@@ -121,24 +121,24 @@ fn who_gives_up_lets_another_connect() {
 #[test]
 fn a_call_that_times_out_is_told_why_there_is_no_session() {
     let mut case = Case::new(1);
-    assert_eq!(case.lines.timed_out(), CallError::TimedOut);
+    assert_eq!(case.lines.explain(CallError::TimedOut), CallError::TimedOut);
     let error = OsError { call: "connect", code: nix::libc::ENOENT };
     let away = ConnectError::Unreachable { address: "/a".to_owned(), error };
     assert_eq!(case.turn(), Turn::Connect);
     case.lines.failed(Some(away.clone()), case.now, 0);
     assert!(matches!(case.turn(), Turn::Pause(_)), "it may come back");
-    assert_eq!(case.lines.timed_out(), CallError::Connect(away.clone()));
+    assert_eq!(case.lines.explain(CallError::TimedOut), CallError::Connect(away.clone()));
     case.now += Duration::from_secs(1);
     assert_eq!(case.turn(), Turn::Connect);
     case.lines.failed(None, case.now, 0);
     assert_eq!(
-        case.lines.timed_out(),
+        case.lines.explain(CallError::TimedOut),
         CallError::Connect(away),
         "an attempt that was given up says nothing"
     );
     case.now += Duration::from_secs(1);
     case.connect('a');
-    assert_eq!(case.lines.timed_out(), CallError::TimedOut);
+    assert_eq!(case.lines.explain(CallError::TimedOut), CallError::TimedOut);
 }
 
 #[test]
