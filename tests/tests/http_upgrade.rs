@@ -40,7 +40,8 @@ impl Place {
         // However long a server takes to start.
         let config = Config::builder().connect_timeout(PATIENCE).build().expect("valid");
         let connector = Connector::with_config(&self.address, config);
-        let connect = grpc::endpoint(&self.address).connect_with_connector(connector);
+        let endpoint = grpc::endpoint(&self.address);
+        let connect = endpoint.connect_with_connector(connector);
         let channel = self.runtime.block_on(connect).expect("connected");
         EchoClient::new(grpc::Repeat::new(channel))
     }
