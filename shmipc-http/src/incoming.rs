@@ -183,35 +183,30 @@ impl Incoming {
                 }
             }
         }
-        match &mut self.source {
-            Source::Shm(sessions) => {
-                let accepted = ready!(sessions.poll_accept(cx));
-                if let Err(error) = &accepted {
-                    self.source = Source::Over;
-                    self.end.send_replace(Some(match error {
-                        ListenError::HandedOver => End::HandedOver,
-                        error => End::Failed(error.clone()),
-                    }));
+        let accepted = match &mut self.source {
+            Source::Shm(sessions) => ready!(sessions.poll_accept(cx)),
+            Source::Unix(socket, pause) => match socket.poll_look(cx) {
+                Err(error) => Err(error),
+                Ok(()) => {
+                    let listener = &socket.listener;
+                    Ok(ready!(poll_socket(cx, pause, |cx| {
+                        listener.poll_accept(cx).map_ok(|(socket, _)| Connection::unix(socket))
+                    })))
                 }
-                Poll::Ready(accepted)
-            }
-            Source::Unix(socket, pause) => {
-                if let Err(error) = socket.poll_look(cx) {
-                    self.source = Source::Over;
-                    return Poll::Ready(Err(error));
-                }
-                let listener = &socket.listener;
-                poll_socket(cx, pause, |cx| {
-                    listener.poll_accept(cx).map_ok(|(socket, _)| Connection::unix(socket))
-                })
-                .map(Ok)
-            }
-            Source::Tcp(listener, pause) => poll_socket(cx, pause, |cx| {
+            },
+            Source::Tcp(listener, pause) => Ok(ready!(poll_socket(cx, pause, |cx| {
                 listener.poll_accept(cx).map_ok(|(socket, _)| Connection::tcp(socket))
-            })
-            .map(Ok),
-            Source::Over => Poll::Ready(Err(ListenError::Closed)),
+            }))),
+            Source::Over => return Poll::Ready(Err(ListenError::Closed)),
+        };
+        if let Err(error) = &accepted {
+            self.source = Source::Over;
+            self.end.send_replace(Some(match error {
+                ListenError::HandedOver => End::HandedOver,
+                error => End::Failed(error.clone()),
+            }));
         }
+        Poll::Ready(accepted)
     }
 }
 
