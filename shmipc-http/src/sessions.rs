@@ -15,11 +15,14 @@ use tokio::task::coop::unconstrained;
 
 use crate::Connection;
 
+type NextSession = BoxFuture<'static, (Arc<Listener>, Result<Session, ListenError>)>;
+type NextStream = BoxFuture<'static, (Served, Result<Stream, AcceptError>)>;
+
 /// A listener and the sessions that it has accepted, each waiting for its next stream.
 pub(crate) struct Sessions {
     /// `None` once the listener was handed over: then the streams that were opened before are left.
-    accepting: Option<BoxFuture<'static, (Arc<Listener>, Result<Session, ListenError>)>>,
-    streams: FuturesUnordered<BoxFuture<'static, (Served, Result<Stream, AcceptError>)>>,
+    accepting: Option<NextSession>,
+    streams: FuturesUnordered<NextStream>,
     /// The next look begins with new sessions, not with streams: neither is preferred.
     sessions_first: bool,
     listener: Arc<Listener>,
@@ -114,19 +117,14 @@ impl Sessions {
     }
 }
 
-fn next_session(
-    listener: Arc<Listener>,
-) -> BoxFuture<'static, (Arc<Listener>, Result<Session, ListenError>)> {
+fn next_session(listener: Arc<Listener>) -> NextSession {
     Box::pin(async move {
         let accepted = listener.accept().await;
         (listener, accepted)
     })
 }
 
-fn next_stream(
-    served: Served,
-    mut leaving: watch::Receiver<bool>,
-) -> BoxFuture<'static, (Served, Result<Stream, AcceptError>)> {
+fn next_stream(served: Served, mut leaving: watch::Receiver<bool>) -> NextStream {
     Box::pin(async move {
         let accepted = {
             let accept = pin!(served.0.accept());
