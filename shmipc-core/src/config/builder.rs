@@ -145,10 +145,30 @@ impl ConfigBuilder {
         self
     }
 
-    /// Handshakes a listener has in progress at one time: in all, and per uid. Default 256 and 64.
+    /// Sets how many handshakes a listener may have in progress at one time: in all, and per uid. Default 256
+    /// and 64.
+    ///
+    /// While a client wants a place and none is free, a connection may be silent for 50 ms before its first word, for
+    /// 250 ms before the next one, and for 1 s before its last one. The connection that has been silent for longest
+    /// makes way; an honest client comes again. If none has been silent for so long, the new client is told
+    /// [`Refusal::Busy`](crate::error::Refusal::Busy), and comes again until its `connect_timeout`.
     pub fn max_handshakes(mut self, all: usize, per_uid: usize) -> Self {
         self.config.max_handshakes = all;
         self.config.max_handshakes_per_uid = per_uid;
+        self
+    }
+
+    /// Sets how many sessions a listener may have at one time: in all, and per uid. Handshakes in progress count.
+    /// A session counts for as long as it holds descriptors: until the application has dropped all handles. The client
+    /// that is one too many is told [`Refusal::Busy`](crate::error::Refusal::Busy), and comes again until its
+    /// `connect_timeout`.
+    ///
+    /// Default: what the soft limit of open files (`RLIMIT_NOFILE`) leaves room for, asked at each connection. An eighth
+    /// of the files, and 32 at least, stays free for the application; the rest is divided by the
+    /// [descriptors of a session](Config::descriptors); one uid may have seven eighths of that. With 1,024 files that is
+    /// 224 sessions, 196 of one uid. Two listeners of a process do not know of each other: set it for each.
+    pub fn max_sessions(mut self, all: usize, per_uid: usize) -> Self {
+        self.config.max_sessions = Some((all, per_uid));
         self
     }
 

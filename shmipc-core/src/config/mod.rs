@@ -12,6 +12,8 @@ pub use limits::Limits;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use nix::sys::resource::{Resource, getrlimit};
+
 use crate::mem::PeerTrust;
 
 /// How a thread waits for the peer.
@@ -109,6 +111,8 @@ pub struct Config {
     pub(crate) commit: Commit,
     pub(crate) max_handshakes: usize,
     pub(crate) max_handshakes_per_uid: usize,
+    /// In all and per uid; `None`: as many as the descriptors of the process allow.
+    pub(crate) max_sessions: Option<(usize, usize)>,
 }
 
 impl std::fmt::Debug for Config {
@@ -144,6 +148,7 @@ impl Default for Config {
             commit: Commit::default(),
             max_handshakes: 256,
             max_handshakes_per_uid: 64,
+            max_sessions: None,
         }
     }
 }
@@ -200,8 +205,50 @@ impl Config {
         self.wait_for_server
     }
 
+    /// Returns how many sessions a listener may have at one time, in all and per uid. By default that follows
+    /// the soft limit of open files (`ulimit -n`) at the moment: see [`ConfigBuilder::max_sessions`].
+    pub fn max_sessions(&self) -> (usize, usize) {
+        self.max_sessions.unwrap_or_else(|| sessions_within(files(), self.descriptors()))
+    }
+
+    /// Returns how many descriptors a session of this side holds: the socket, the process of the peer, an epoll and
+    /// an eventfd to wake its own threads; and an eventfd of each side, if that is the bell.
+    pub const fn descriptors(&self) -> usize {
+        match self.bell {
+            BellKind::Socket => 4,
+            BellKind::Eventfd => 6,
+        }
+    }
+
     /// Whether the peer is trusted not to write what it lent us (see [`PeerTrust`]).
     pub fn is_trusted(&self) -> bool {
         self.trust.is_some()
+    }
+}
+
+/// Returns how many sessions fit into a process that may have `files` open, in all and of one user. An eighth of
+/// the files, and 32 at least, is left to the application, to handshakes, and to memory under way.
+fn sessions_within(files: usize, descriptors: usize) -> (usize, usize) {
+    let all = files.saturating_sub((files / 8).max(32)) / descriptors;
+    let all = all.max(1);
+    (all, all - all / 8)
+}
+
+/// Returns how many files this process may have open.
+fn files() -> usize {
+    let limit = getrlimit(Resource::RLIMIT_NOFILE).map_or(1024, |(soft, _)| soft);
+    usize::try_from(limit).unwrap_or(usize::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sessions_leave_descriptors_to_the_application() {
+        assert_eq!(sessions_within(1024, 4), (224, 196));
+        assert_eq!(sessions_within(256, 4), (56, 49));
+        assert_eq!(sessions_within(40, 4), (2, 2));
+        assert_eq!(sessions_within(3, 6), (1, 1));
     }
 }

@@ -21,6 +21,8 @@ pub struct Exchange {
     unsent: Option<Transmit>,
     /// The peer has closed its end; what it said before is still to be read.
     gone: bool,
+    /// Frames taken from the peer.
+    heard: u8,
 }
 
 /// Where a handshake is.
@@ -56,7 +58,7 @@ impl Exchange {
         match Machine::new(role, config, authorize(config, cred)) {
             Ok(machine) => {
                 let decoder = Decoder::new();
-                Ok(Self { socket, cred, decoder, machine, unsent: None, gone: false })
+                Ok(Self { socket, cred, decoder, machine, unsent: None, gone: false, heard: 0 })
             }
             Err(error) => {
                 tell(socket.as_fd(), &error);
@@ -82,11 +84,21 @@ impl Exchange {
     /// already (false). Then it is to be dropped.
     #[must_use = "who was told is to be dropped"]
     pub fn turn_away(&self) -> bool {
-        let turned = self.machine.is_refusable();
+        let turned = self.is_refusable();
         if turned {
             tell(self.socket.as_fd(), &HandshakeError::RefusedPeer(Refusal::Busy));
         }
         turned
+    }
+
+    /// Whether the peer cannot have come to its end yet, so that it takes a refusal for an answer.
+    pub(crate) fn is_refusable(&self) -> bool {
+        self.machine.is_refusable()
+    }
+
+    /// Returns how many frames of the peer were taken, which is at most three.
+    pub(crate) fn heard(&self) -> u8 {
+        self.heard
     }
 
     /// The result, once [`progress`](Self::progress) has answered [`Progress::Done`].
@@ -104,6 +116,7 @@ impl Exchange {
             // H6.
             while !self.machine.is_done() {
                 let Some(frame) = self.decoder.next_frame()? else { break };
+                self.heard = self.heard.saturating_add(1);
                 self.machine.handle_frame(frame)?;
             }
             let until = self.transmit()?;

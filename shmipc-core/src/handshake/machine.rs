@@ -130,6 +130,7 @@ impl Machine {
             peer_wait: terms.peer_wait,
             peer_trusts: terms.peer_trusts,
             peer_app_version: terms.peer_app_version,
+            place: None,
         })
     }
 

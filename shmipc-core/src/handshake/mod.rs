@@ -76,6 +76,7 @@ use nix::sys::stat::FileStat;
 use crate::config::{PeerCred, WaitMode};
 use crate::layout::Geometry;
 use crate::link::Bell;
+use crate::listen::Place;
 use crate::mem::{OwnMapping, PeerMapping};
 use crate::wire::{Decoder, Features};
 
@@ -121,4 +122,6 @@ pub struct Established {
     pub peer_trusts: bool,
     /// Version of the peer's application protocol.
     pub peer_app_version: u32,
+    /// What the session counts as at its listener.
+    pub(crate) place: Option<Place>,
 }

@@ -1,16 +1,18 @@
 //! Handshakes in progress.
 
-use std::collections::HashMap;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Instant;
 
 use nix::sys::epoll::{Epoll, EpollFlags};
 use slab::Slab;
 
+use super::places::{Place, Places};
 use crate::config::{Config, PeerCred};
 use crate::error::{HandshakeError, OsError, Refusal};
 use crate::handshake::{self, Established, Exchange, PAUSE, Progress, Role, Until};
 use crate::link;
+
+mod crowd;
 
 /// The epoll key of handshake number 0; the others follow. Smaller keys are the listener's.
 const FIRST_KEY: u64 = 16;
@@ -34,9 +36,10 @@ pub struct AcceptStats {
     pub established: u64,
     /// Clients we refused, with the reason on the wire: not authorized, not compatible.
     pub refused: u64,
-    /// Clients told to try again: too many handshakes were in progress, or a successor accepts now.
+    /// Clients told to try again: as many handshakes or sessions as there may be were there, or a successor
+    /// accepts now.
     pub busy: u64,
-    /// Handshakes that did not end in time.
+    /// Handshakes that did not end in time. The time is shorter while others wait for a place.
     pub timed_out: u64,
     /// Handshakes that failed for any other reason.
     pub failed: u64,
@@ -44,6 +47,9 @@ pub struct AcceptStats {
     pub pauses: u64,
     /// Handshakes in progress now.
     pub in_progress: usize,
+    /// Sessions that have come from this listener and still hold their descriptors: the peer is there, or the
+    /// application has not dropped all handles.
+    pub sessions: usize,
 }
 
 /// One client.
@@ -53,6 +59,14 @@ struct Pending {
     uid: u32,
     deadline: Option<Instant>,
     until: Until,
+    /// When the client connected, or its last frame was taken.
+    heard_at: Instant,
+    /// Frames of the client by then.
+    heard: u8,
+    /// Its place among the handshakes.
+    _turn: Place,
+    /// The place of its session.
+    place: Place,
 }
 
 /// All handshakes of a listener, each registered in its epoll (A5).
@@ -60,7 +74,10 @@ struct Pending {
 pub(super) struct Handshakes {
     config: Config,
     pending: Slab<Pending>,
-    per_uid: HashMap<u32, usize>,
+    /// Handshakes in progress.
+    turns: Places,
+    /// Sessions, and handshakes in progress.
+    places: Places,
     /// When those that wait for a pause are tried again.
     retry_at: Option<Instant>,
     pub(super) stats: AcceptStats,
@@ -68,24 +85,28 @@ pub(super) struct Handshakes {
 
 impl Handshakes {
     pub(super) fn new(config: Config) -> Self {
-        let (pending, per_uid) = (Slab::new(), HashMap::new());
-        Self { config, pending, per_uid, retry_at: None, stats: AcceptStats::default() }
+        Self {
+            config,
+            pending: Slab::new(),
+            turns: Places::default(),
+            places: Places::default(),
+            retry_at: None,
+            stats: AcceptStats::default(),
+        }
     }
 
-    /// Starts a handshake with a client that has connected.
+    /// Starts a handshake with a client that has connected. Adds to `ready` what has come to its end.
     pub(super) fn admit(
         &mut self,
         socket: OwnedFd,
         epoll: &Epoll,
         now: Instant,
-    ) -> Option<Established> {
+        ready: &mut impl Extend<Established>,
+    ) {
         self.stats.connections = self.stats.connections.wrapping_add(1);
-        match self.start(socket, epoll, now) {
-            Ok(number) => self.progress(number, epoll, now),
-            Err(error) => {
-                self.count_failure(&error, None);
-                None
-            }
+        match self.start(socket, epoll, now, ready) {
+            Ok(number) => ready.extend(self.progress(number, epoll, now)),
+            Err(error) => self.count_failure(&error, None),
         }
     }
 
@@ -109,17 +130,22 @@ impl Handshakes {
                 }
                 pending.until = until;
             }
+            if pending.exchange.heard() != pending.heard {
+                pending.heard = pending.exchange.heard();
+                pending.heard_at = now;
+            }
             Ok(progress)
         });
         match result {
             Ok(Progress::Pending(_)) => None,
             Ok(Progress::Done) => {
-                let established = self.remove(number, epoll)?.finish()?;
+                let Pending { exchange, place, .. } = self.remove(number, epoll)?;
+                let established = exchange.finish()?;
                 self.stats.established = self.stats.established.wrapping_add(1);
-                Some(established)
+                Some(Established { place: Some(place), ..established })
             }
             Err(error) => {
-                let cred = self.remove(number, epoll).map(|exchange| exchange.cred());
+                let cred = self.remove(number, epoll).map(|pending| pending.exchange.cred());
                 self.count_failure(&error, cred);
                 None
             }
@@ -158,7 +184,9 @@ impl Handshakes {
     }
 
     pub(super) fn stats(&self) -> AcceptStats {
-        AcceptStats { in_progress: self.pending.len(), ..self.stats }
+        let in_progress = self.pending.len();
+        let sessions = self.places.all().saturating_sub(in_progress);
+        AcceptStats { in_progress, sessions, ..self.stats }
     }
 
     /// Sends those who have not got far to another server, which accepts now.
@@ -175,7 +203,6 @@ impl Handshakes {
     /// Ends all handshakes.
     pub(super) fn clear(&mut self) {
         self.pending.clear();
-        self.per_uid.clear();
         self.retry_at = None;
     }
 
@@ -184,39 +211,37 @@ impl Handshakes {
         socket: OwnedFd,
         epoll: &Epoll,
         now: Instant,
+        ready: &mut impl Extend<Established>,
     ) -> Result<usize, HandshakeError> {
         let uid = link::peer_cred(socket.as_fd())?.uid;
-        let of_uid = self.per_uid.get(&uid).copied().unwrap_or(0);
-        if self.pending.len() >= self.config.max_handshakes
-            || of_uid >= self.config.max_handshakes_per_uid
-        {
+        if !self.has_room(uid, epoll, now, ready) {
             let busy = HandshakeError::RefusedPeer(Refusal::Busy);
             handshake::tell(socket.as_fd(), &busy);
             return Err(busy);
         }
         let exchange = Exchange::new(Role::Server, socket, &self.config)?;
-        let deadline = now.checked_add(self.config.handshake_timeout);
         let until = Until { readable: true, ..Until::default() };
         let entry = self.pending.vacant_entry();
         let number = entry.key();
-        let key = key_of(number);
-        link::watch(epoll, exchange.as_fd(), events(until), key)?;
-        entry.insert(Pending { exchange, uid, deadline, until });
-        self.per_uid.insert(uid, of_uid.saturating_add(1));
+        link::watch(epoll, exchange.as_fd(), events(until), key_of(number))?;
+        entry.insert(Pending {
+            exchange,
+            uid,
+            deadline: now.checked_add(self.config.handshake_timeout),
+            until,
+            heard_at: now,
+            heard: 0,
+            _turn: self.turns.take(uid),
+            place: self.places.take(uid),
+        });
         Ok(number)
     }
 
-    fn remove(&mut self, number: usize, epoll: &Epoll) -> Option<Exchange> {
+    fn remove(&mut self, number: usize, epoll: &Epoll) -> Option<Pending> {
         let pending = self.pending.try_remove(number)?;
-        if let Some(count) = self.per_uid.get_mut(&pending.uid) {
-            *count = count.saturating_sub(1);
-            if *count == 0 {
-                self.per_uid.remove(&pending.uid);
-            }
-        }
         // The socket lives on if the handshake has succeeded.
         let _ = epoll.delete(pending.exchange.as_fd());
-        Some(pending.exchange)
+        Some(pending)
     }
 
     /// A6: counted and told to whoever traces, nothing more.

@@ -16,7 +16,9 @@
 //! * **A4** A server that ends removes the files only if they are still its own. A listener that
 //!   was passed to it (systemd and its like) is never removed.
 //! * **A5** No client delays another: every handshake is driven only as far as it can go, has a
-//!   deadline, and counts against a cap, in all and per uid.
+//!   deadline, and counts against a cap, in all and per uid. When a cap is reached, the connection that has
+//!   been silent for longest makes way. Sessions are capped in the same way, for as long as they hold
+//!   descriptors.
 //! * **A6** Nothing that a client does, and no lack of descriptors or memory, ends a listener.
 
 #![deny(
@@ -32,6 +34,7 @@ mod budget;
 mod handshakes;
 mod lock_file;
 mod options;
+mod places;
 mod roll;
 mod socket_file;
 mod upgrades;
@@ -50,6 +53,7 @@ pub use binding::Binding;
 pub use handshakes::AcceptStats;
 pub use options::ListenOptions;
 pub use socket_file::{SocketFile, bind_unix};
+pub(crate) use places::Place;
 
 use std::time::Duration;
 

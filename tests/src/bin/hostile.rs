@@ -4,7 +4,7 @@ use std::io::BufRead;
 use std::path::Path;
 
 use tests::child::die_with_parent;
-use tests::hostile::{attacks, scribbler, server};
+use tests::hostile::{attacks, scribbler, server, silent};
 
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -16,6 +16,11 @@ fn main() {
         ["scribble", path] => on_each_line(|seed| {
             scribbler::attack(Path::new(path), seed.parse().expect("a number"));
         }),
+        // Numbers of connections, which stay.
+        ["silent", path] => {
+            let mut crowd = silent::Crowd::new(path);
+            on_each_line(|count| crowd.grow(count.parse().expect("a number")));
+        }
         // Names of attacks.
         ["attack", path] => on_each_line(|name| {
             let attack = attacks::all().find(|attack| attack.name == name);

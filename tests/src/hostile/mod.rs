@@ -6,6 +6,7 @@
 //! | [`scribbler`] | a peer that takes part and meanwhile writes what it likes, at random |
 //! | [`by_hand`] | what both are made with: a client's end of a session, without a session on it |
 //! | [`server`] | a server of either flavour that says why each session ended, and some that are worse |
+//! | [`silent`] | connections that say too little, as many as there may be |
 //! | [`unmet`] | why handshakes have failed |
 //! | [`siege`] | a server under attack beside a neighbour who must not notice |
 
@@ -14,4 +15,5 @@ pub mod by_hand;
 pub mod scribbler;
 pub mod server;
 pub mod siege;
+pub mod silent;
 pub mod unmet;

@@ -12,6 +12,7 @@ use ::tokio::task::JoinSet;
 use shmipc_sync::{AcceptError, Config, Listener, SessionError, WaitMode};
 
 use super::unmet;
+use crate::deadline::PATIENCE;
 use crate::tokio::{CurrentThread, Kind, MultiThread};
 
 /// What is wrong with a server; for tests of the test.
@@ -39,6 +40,8 @@ impl Flaw {
 
 /// What follows a flavour's name if its waiting threads never sleep.
 const AWAKE: &str = "-awake";
+/// What follows a flavour's name if a handshake may take far longer than a test.
+const PATIENT: &str = "-patient";
 
 /// Serves there in a flavour, until it is killed. A panic of any thread ends the process.
 ///
@@ -51,10 +54,15 @@ pub fn serve(flavour: &str, path: &Path) -> ! {
         std::process::exit(101);
     }));
     unmet::tell_of(|reason| say(&format!("ended unmet {reason}")));
-    let (flavour, config) = match flavour.strip_suffix(AWAKE) {
-        Some(flavour) => (flavour, Config::builder().wait(WaitMode::Spin).build().expect("valid")),
-        None => (flavour, Config::default()),
-    };
+    let mut config = Config::builder();
+    let mut flavour = flavour;
+    if let Some(rest) = flavour.strip_suffix(AWAKE) {
+        (flavour, config) = (rest, config.wait(WaitMode::Spin));
+    }
+    if let Some(rest) = flavour.strip_suffix(PATIENT) {
+        (flavour, config) = (rest, config.handshake_timeout(10 * PATIENCE));
+    }
+    let config = config.build().expect("valid");
     match flavour {
         "blocking" => serve_blocking(path, config, None),
         CurrentThread::NAME => serve_tokio::<CurrentThread>(path, config),

@@ -22,6 +22,7 @@ use crate::error::{OsError, PeerMisbehaved};
 use crate::handshake::Established;
 use crate::layout::Geometry;
 use crate::link::Link;
+use crate::listen::Place;
 use crate::mem::{Home, OwnMapping, PeerMapping, PeerTrust};
 use crate::notify::event::Checks;
 use crate::notify::progress::Progress;
@@ -87,6 +88,8 @@ pub(crate) struct Shared {
     /// Milliseconds from `began` to the next sweep of the arena; 0: none is due.
     sweep_at: AtomicU64,
     idle_memory_timeout: Duration,
+    /// Free again once `link` has closed the descriptors: fields are dropped in this order.
+    _place: Option<Place>,
 }
 
 #[derive(Default)]
@@ -137,6 +140,7 @@ impl Shared {
             role,
             decoder,
             own_file,
+            place,
             ..
         } = established;
         let returns = ReturnWriter::new(Arc::clone(&own), &out, &incoming);
@@ -185,6 +189,7 @@ impl Shared {
                 // Nothing is retired.
                 Commit::Upfront => Duration::MAX,
             },
+            _place: place,
         })
     }
 

@@ -108,8 +108,7 @@ impl Acceptor {
             let Some(listener) = inner.listener.as_ref().filter(|_| inner.accepts) else { break };
             match mem::accept(listener.as_fd()) {
                 Ok(socket) => {
-                    let done = inner.handshakes.admit(socket, &self.epoll, now);
-                    inner.ready.extend(done);
+                    inner.handshakes.admit(socket, &self.epoll, now, &mut inner.ready);
                     worked = true;
                 }
                 Err(Errno::EAGAIN) => break,

@@ -15,24 +15,24 @@ use crate::listen::{Acceptor, ListenOptions};
 use crate::mem::{Memory, MemoryMut};
 use crate::wire::{BELL, Frame, Refuse};
 
-fn acceptor(directory: &Directory, config: Config) -> Acceptor {
+pub(super) fn acceptor(directory: &Directory, config: Config) -> Acceptor {
     Acceptor::bind(directory.socket(), &ListenOptions::new(), config).unwrap()
 }
 
 /// A client that connects, says this, and then nothing more.
-fn stuck(directory: &Directory, saying: &[u8]) -> UnixStream {
+pub(super) fn stuck(directory: &Directory, saying: &[u8]) -> UnixStream {
     let mut stream = UnixStream::connect(directory.socket()).unwrap();
     stream.write_all(saying).unwrap();
     stream
 }
 
 /// A client that is driven by hand.
-fn client(directory: &Directory) -> Exchange {
+pub(super) fn client(directory: &Directory) -> Exchange {
     let address = Address::parse(directory.socket()).unwrap();
     Exchange::new(Role::Client, link::try_connect(&address).unwrap(), &Config::default()).unwrap()
 }
 
-fn greeting() -> Vec<u8> {
+pub(super) fn greeting() -> Vec<u8> {
     hello(&Config::default()).encode()
 }
 
@@ -46,7 +46,10 @@ fn is_readable(acceptor: &Acceptor) -> bool {
 }
 
 /// The blocking client in a thread, the blocking listener here.
-fn one_session(directory: &Directory, acceptor: &Acceptor) -> (Established, Established) {
+pub(super) fn one_session(
+    directory: &Directory,
+    acceptor: &Acceptor,
+) -> (Established, Established) {
     thread::scope(|scope| {
         let client = scope.spawn(|| connect(directory.socket(), &Config::default()));
         let server = acceptor.accept(None).unwrap().unwrap();
@@ -165,7 +168,7 @@ fn the_blocking_accept_has_a_deadline() {
 }
 
 /// What a refused client reads.
-fn refusal(stream: UnixStream) -> Refuse {
+pub(super) fn refusal(stream: UnixStream) -> Refuse {
     let socket = OwnedFd::from(stream);
     link::set_nonblocking(socket.as_fd()).unwrap();
     let mut decoder = crate::wire::Decoder::new();

@@ -1,6 +1,7 @@
 //! Listeners: their files, and their handshakes.
 
 mod accepting;
+mod crowded;
 mod files;
 mod locks;
 mod upgrading;
