@@ -187,7 +187,7 @@ fn a_session_and_its_end() {
     // Both ends are here: a socket and the peer's pidfd each. The segments need no descriptor.
     assert_eq!(open_descriptors(), before + 4);
     assert_eq!(mappings(), 4);
-    let link = link::Link::new(client.socket, client.bell, client.peer_pidfd).unwrap();
+    let link = link::Link::new(client.socket, client.bell, client.peer_pidfd, client.wait).unwrap();
     assert_eq!(open_descriptors(), before + 6);
     drop(server);
     assert!(link.wait(None).unwrap().socket);

@@ -52,7 +52,7 @@ impl Machine {
             idle_driver: text("/sys/devices/system/cpu/cpuidle/current_driver"),
             governor: text("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
             memory_bytes: memory(),
-            seals: mem::probe_seals(),
+            seals: mem::probe().is_ok(),
             pidfd: mem::pidfd_of_self().is_ok_and(|pidfd| pidfd.is_some()),
             huge_pages: in_force(&text("/sys/kernel/mm/transparent_hugepage/shmem_enabled")),
             rustc: env!("IPCBENCH_RUSTC").to_owned(),

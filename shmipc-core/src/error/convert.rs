@@ -42,7 +42,7 @@ fn handshake_kind(error: &HandshakeError) -> ErrorKind {
         HandshakeError::Unmapped(_) => ErrorKind::PermissionDenied,
         HandshakeError::Dialect(_) | HandshakeError::SealUnsupported => ErrorKind::Unsupported,
         HandshakeError::FileSize(_) => ErrorKind::FileTooLarge,
-        HandshakeError::Os(os) => os.kind(),
+        HandshakeError::Os(os) | HandshakeError::NoSharedMemory(os) => os.kind(),
     }
 }
 
@@ -86,6 +86,7 @@ impl From<ListenError> for Error {
             | ListenError::Replaced { .. } => ErrorKind::AddrInUse,
             ListenError::BadPath { .. } | ListenError::OtherPath { .. } => ErrorKind::InvalidInput,
             ListenError::Path { error, .. } | ListenError::Os(error) => error.kind(),
+            ListenError::NoSharedMemory(error) => error.kind(),
             ListenError::SealUnsupported => ErrorKind::Unsupported,
             ListenError::Closed | ListenError::HandedOver | ListenError::Forked => {
                 ErrorKind::NotConnected

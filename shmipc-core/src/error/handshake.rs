@@ -38,11 +38,23 @@ pub enum Refusal {
         "the limits of both sides cannot be combined; raise `ring_bytes` or lower `max_streams`"
     )]
     Limits,
-    /// Too many handshakes are in progress at the other side.
+    /// The side that refused has no room for one more: as many handshakes are in progress, or as many sessions there, as
+    /// it lets in (`max_handshakes`, `max_sessions`), or its process has no descriptors or memory left. It may have later.
     #[error(
-        "too many handshakes are in progress at the side that refused; its `max_handshakes` is the limit"
+        "the side that refused has no room for one more session now; its limits are `max_sessions`, `max_handshakes`, open files (`ulimit -n`) and memory"
     )]
     Busy,
+    /// The kernel refused something to the side that refused which a session needs, and would do so again.
+    #[error(
+        "the kernel keeps the side that refused from making a session: {call}: {}; a limit, a system call filter or a security module of that process may be the cause",
+        std::io::Error::from_raw_os_error(*.code)
+    )]
+    System {
+        /// The call that failed.
+        call: String,
+        /// The raw error code (`errno`).
+        code: i32,
+    },
     /// Word size or byte order differ.
     #[error("the other side has another word size or byte order")]
     Architecture,
@@ -84,6 +96,11 @@ pub enum HandshakeError {
     /// The kernel lacks the seal that keeps shared memory read-only for the peer (Linux 5.1).
     #[error("this kernel lacks F_SEAL_FUTURE_WRITE; Linux 5.1 or newer is needed")]
     SealUnsupported,
+    /// The kernel does not let this process make shared memory.
+    #[error(
+        "this process cannot make shared memory: {0}; look for a limit, a system call filter (seccomp) or a security module that forbids it"
+    )]
+    NoSharedMemory(OsError),
     /// The peer's uid is the one that the kernel shows for all users that our user namespace does not map. So it
     /// says nothing of who the peer is, even if it is our own.
     #[error(
@@ -265,6 +282,11 @@ pub enum ListenError {
     /// Kernel support is missing.
     #[error("this kernel lacks F_SEAL_FUTURE_WRITE; Linux 5.1 or newer is needed")]
     SealUnsupported,
+    /// The kernel does not let this process make shared memory, so it could serve no client.
+    #[error(
+        "this process cannot make shared memory: {0}; look for a limit, a system call filter (seccomp) or a security module that forbids it"
+    )]
+    NoSharedMemory(OsError),
     /// The listener was closed.
     #[error("the listener was closed")]
     Closed,
@@ -303,6 +325,28 @@ pub enum ListenError {
     /// The operating system refused something.
     #[error(transparent)]
     Os(#[from] OsError),
+}
+
+impl From<crate::mem::CreateError> for ConnectError {
+    fn from(error: crate::mem::CreateError) -> Self {
+        Self::Handshake(match error {
+            crate::mem::CreateError::SealUnsupported => HandshakeError::SealUnsupported,
+            crate::mem::CreateError::FileSize(error) => HandshakeError::FileSize(error),
+            crate::mem::CreateError::Os(error) => HandshakeError::NoSharedMemory(error),
+        })
+    }
+}
+
+impl From<crate::mem::CreateError> for ListenError {
+    fn from(error: crate::mem::CreateError) -> Self {
+        match error {
+            crate::mem::CreateError::SealUnsupported => Self::SealUnsupported,
+            crate::mem::CreateError::FileSize(_) => {
+                Self::NoSharedMemory(OsError { call: "ftruncate", code: nix::libc::EFBIG })
+            }
+            crate::mem::CreateError::Os(error) => Self::NoSharedMemory(error),
+        }
+    }
 }
 
 /// What to do about a server that cannot be reached.

@@ -56,6 +56,12 @@ impl OsError {
         Self { call, code: errno as i32 }
     }
 
+    /// Returns whether the call failed for want of descriptors or memory, which may pass.
+    pub fn is_shortage(&self) -> bool {
+        use nix::libc::{EMFILE, ENFILE, ENOBUFS, ENOMEM, ENOSPC};
+        [EMFILE, ENFILE, ENOBUFS, ENOMEM, ENOSPC].contains(&self.code)
+    }
+
     /// The kind that the standard library gives this code.
     pub fn kind(&self) -> io::ErrorKind {
         io::Error::from_raw_os_error(self.code).kind()

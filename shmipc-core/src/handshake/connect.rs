@@ -54,7 +54,8 @@ impl Connecting {
     /// Begins at `now`. `address` is a path, or `@name` for an abstract name.
     ///
     /// # Errors
-    /// [`ConnectError::BadAddress`], or [`HandshakeError::SealUnsupported`].
+    /// [`ConnectError::BadAddress`]; [`HandshakeError::SealUnsupported`] or [`HandshakeError::NoSharedMemory`], if this
+    /// process cannot make shared memory.
     pub fn new(
         address: impl AsRef<Path>,
         config: &Config,
@@ -63,9 +64,7 @@ impl Connecting {
         let address = address.as_ref();
         let address = Address::parse(address)
             .map_err(|_| ConnectError::BadAddress { address: address.display().to_string() })?;
-        if !mem::probe_seals() {
-            return Err(HandshakeError::SealUnsupported.into());
-        }
+        mem::probe()?;
         Ok(Self {
             address,
             config: config.clone(),

@@ -124,6 +124,7 @@ impl Machine {
             out: terms.out,
             incoming: terms.incoming,
             bell,
+            wait: own.wait,
             features: terms.features,
             peer_pidfd: peer.pidfd,
             peer_cred: cred,

@@ -33,6 +33,8 @@
 //! * **H5** The eventfd bell is used only if both sides ask for it and both trust each other.
 //! * **H6** A machine that is done takes no further frame: what follows belongs to the session, and
 //!   goes along in the decoder.
+//! * **H7** A side says that its end stands (Outbox of the server, Ready of the client) only when it has every descriptor
+//!   that its session needs. What the kernel refuses it before, it tells the peer: `Busy` if coming again helps.
 
 #![deny(
     clippy::indexing_slicing,
@@ -75,7 +77,7 @@ use nix::sys::stat::FileStat;
 
 use crate::config::{PeerCred, WaitMode};
 use crate::layout::Geometry;
-use crate::link::Bell;
+use crate::link::{Bell, WaitParts};
 use crate::listen::Place;
 use crate::mem::{OwnMapping, PeerMapping};
 use crate::wire::{Decoder, Features};
@@ -110,6 +112,8 @@ pub struct Established {
     pub incoming: Geometry,
     /// The agreed bell, with its eventfds.
     pub bell: Bell,
+    /// What the wait set of the session is made of.
+    pub wait: WaitParts,
     /// Optional parts of the protocol that both sides have.
     pub features: Features,
     /// The peer's process: readable once it has ended. `None` if its kernel has no pidfds.

@@ -13,7 +13,7 @@ use crate::error::{HandshakeError, OsError, PeerMisbehaved};
 use crate::layout::{
     EVENT_HEAD_AT, EVENT_RETURNED_AT, EVENT_TAIL_AT, MAGIC, MAGIC_AT, VERSION, VERSION_AT,
 };
-use crate::link::eventfd;
+use crate::link::{WaitParts, eventfd};
 use crate::mem::{self, Memory, MemoryMut, OwnMapping, PeerMapping};
 use crate::steps::{self, Step};
 use crate::wire;
@@ -28,6 +28,8 @@ pub(super) struct Own {
     pub(super) file: FileStat,
     /// What we wait on, if the bell is an eventfd.
     pub(super) eventfd: Option<OwnedFd>,
+    /// What our threads will sleep on (H7).
+    pub(super) wait: WaitParts,
 }
 
 /// The peer's side, checked.
@@ -50,12 +52,13 @@ pub(super) fn make(terms: &Terms) -> Result<(Own, Transmit), HandshakeError> {
     // H4. The system call that passes the segment orders these stores for the peer.
     let file = fstat(&segment).map_err(|errno| OsError::new("fstat", errno))?;
     let pidfd = mem::pidfd_of_self()?;
+    let wait = WaitParts::new()?;
     let bell = (terms.bell == BellKind::Eventfd).then(eventfd).transpose()?;
     let passed = bell.as_ref().map(OwnedFd::try_clone).transpose();
     let passed = passed.map_err(|error| OsError::from_io("dup", &error))?;
     let bytes = wire::outbox(pidfd.is_some(), passed.is_some());
     let fds = [Some(segment), pidfd, passed].into_iter().flatten().collect();
-    Ok((Own { mapping, file, eventfd: bell }, Transmit { bytes, fds }))
+    Ok((Own { mapping, file, eventfd: bell, wait }, Transmit { bytes, fds }))
 }
 
 /// Checks what the peer's Outbox frame carried, and maps its segment 0 (H4).

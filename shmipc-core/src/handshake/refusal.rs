@@ -1,6 +1,6 @@
 //! Reasons for a refusal, on the wire and off it.
 
-use crate::error::{HandshakeError, Refusal};
+use crate::error::{HandshakeError, OsError, Refusal};
 use crate::wire::{self, Hello, Refuse, VERSION};
 
 const UNAUTHORIZED: u32 = 1;
@@ -9,6 +9,7 @@ const WRONG_APPLICATION: u32 = 3;
 const WRONG_LIMITS: u32 = 4;
 const TOO_BUSY: u32 = 5;
 const WRONG_ARCHITECTURE: u32 = 6;
+const REFUSED_BY_KERNEL: u32 = 7;
 const MISBEHAVED: u32 = 8;
 
 /// The frame that tells the peer why we end the handshake, if there is anything to tell.
@@ -24,6 +25,19 @@ pub fn refusal_frame(error: &HandshakeError) -> Option<Vec<u8>> {
         HandshakeError::Misbehaved(rule) => {
             Some(encode(&Refusal::Misbehaved { rule: rule.to_string() }))
         }
+        // Coming again helps.
+        HandshakeError::Os(error) if error.is_shortage() => Some(encode(&Refusal::Busy)),
+        HandshakeError::Os(OsError { call, code }) => {
+            Some(encode(&Refusal::System { call: (*call).to_owned(), code: *code }))
+        }
+        HandshakeError::SealUnsupported => {
+            let (call, code) = ("fcntl(F_ADD_SEALS)".to_owned(), nix::libc::EINVAL);
+            Some(encode(&Refusal::System { call, code }))
+        }
+        HandshakeError::FileSize(_) => {
+            let (call, code) = ("ftruncate".to_owned(), nix::libc::EFBIG);
+            Some(encode(&Refusal::System { call, code }))
+        }
         _ => None,
     }
 }
@@ -38,6 +52,7 @@ fn encode(refusal: &Refusal) -> Vec<u8> {
         Refusal::Busy => (TOO_BUSY, 0, ""),
         Refusal::Architecture => (WRONG_ARCHITECTURE, 0, ""),
         Refusal::Misbehaved { rule } => (MISBEHAVED, 0, rule.as_str()),
+        Refusal::System { call, code } => (REFUSED_BY_KERNEL, code.cast_unsigned(), call.as_str()),
         Refusal::Other(reason) => (*reason, 0, ""),
     };
     wire::refuse(&Refuse { reason, number, text: text.to_owned() })
@@ -54,6 +69,7 @@ pub(super) fn decode(refuse: Refuse, local: &Hello) -> Refusal {
         TOO_BUSY => Refusal::Busy,
         WRONG_ARCHITECTURE => Refusal::Architecture,
         MISBEHAVED => Refusal::Misbehaved { rule: text },
+        REFUSED_BY_KERNEL => Refusal::System { call: text, code: number.cast_signed() },
         other => Refusal::Other(other),
     }
 }

@@ -54,7 +54,7 @@ pub use connect::try_connect;
 pub(crate) use connect::{new_socket, set_nonblocking};
 pub use poller::Poller;
 pub use socket::{Receive, Sent, peer_cred, receive, send, shutdown};
-pub use wait::{WaitSet, Woken, wait_ready};
+pub use wait::{WaitParts, WaitSet, Woken, wait_ready};
 pub(crate) use wait::{epoll_wait, new_epoll, rewatch, watch};
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -106,13 +106,18 @@ impl Link {
     /// Takes the descriptors of an established session and makes its wait set.
     ///
     /// # Errors
-    /// [`OsError`] without descriptors or memory for the epoll and the kick eventfd.
-    pub fn new(socket: OwnedFd, bell: Bell, peer: Option<OwnedFd>) -> Result<Self, OsError> {
+    /// [`OsError`] if the descriptors cannot be watched.
+    pub fn new(
+        socket: OwnedFd,
+        bell: Bell,
+        peer: Option<OwnedFd>,
+        parts: WaitParts,
+    ) -> Result<Self, OsError> {
         let ours = match &bell {
             Bell::Socket => None,
             Bell::Eventfd { ours, .. } => Some(ours.as_fd()),
         };
-        let wait = WaitSet::new(socket.as_fd(), peer.as_ref().map(AsFd::as_fd), ours)?;
+        let wait = WaitSet::new(parts, socket.as_fd(), peer.as_ref().map(AsFd::as_fd), ours)?;
         Ok(Self { socket, bell, wait, peer })
     }
 

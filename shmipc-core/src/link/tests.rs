@@ -38,6 +38,10 @@ fn woken() -> Woken {
     Woken::default()
 }
 
+fn parts() -> WaitParts {
+    WaitParts::new().unwrap()
+}
+
 #[test]
 fn frames_arrive_with_their_descriptors() {
     let (a, b) = sockets();
@@ -89,7 +93,7 @@ fn the_end_comes_after_everything_else() {
 #[test]
 fn a_full_socket_reports_when_it_has_room_again() {
     let (a, b) = sockets();
-    let a = Link::new(a, Bell::Socket, None).unwrap();
+    let a = Link::new(a, Bell::Socket, None, parts()).unwrap();
     let mut sent = 0;
     while a.send_frame(&wire::close(1), &[]).unwrap() == Sent::Whole {
         sent += 1;
@@ -116,7 +120,8 @@ fn a_full_socket_reports_when_it_has_room_again() {
 #[test]
 fn bells_on_the_socket_stay_until_they_are_read() {
     let (a, b) = sockets();
-    let (a, b) = (Link::new(a, Bell::Socket, None), Link::new(b, Bell::Socket, None));
+    let (a, b) =
+        (Link::new(a, Bell::Socket, None, parts()), Link::new(b, Bell::Socket, None, parts()));
     let (a, b) = (a.unwrap(), b.unwrap());
     a.ring().unwrap();
     a.ring().unwrap();
@@ -140,8 +145,8 @@ fn bells_on_the_socket_stay_until_they_are_read() {
 fn eventfds_wake_once_per_write_without_being_read() {
     let ((a, b), (one, two)) = (sockets(), (eventfd().unwrap(), eventfd().unwrap()));
     let (one_too, two_too) = (one.try_clone().unwrap(), two.try_clone().unwrap());
-    let a = Link::new(a, Bell::Eventfd { ours: one, theirs: two }, None).unwrap();
-    let b = Link::new(b, Bell::Eventfd { ours: two_too, theirs: one_too }, None).unwrap();
+    let a = Link::new(a, Bell::Eventfd { ours: one, theirs: two }, None, parts()).unwrap();
+    let b = Link::new(b, Bell::Eventfd { ours: two_too, theirs: one_too }, None, parts()).unwrap();
     for _ in 0..3 {
         assert!(b.wait(NOW).unwrap().timed_out());
         a.ring().unwrap();
@@ -159,7 +164,7 @@ fn eventfds_wake_once_per_write_without_being_read() {
 #[test]
 fn a_kick_ends_the_wait_of_another_thread() {
     let (a, _b) = sockets();
-    let link = Link::new(a, Bell::Socket, None).unwrap();
+    let link = Link::new(a, Bell::Socket, None, parts()).unwrap();
     thread::scope(|scope| {
         let waiter = scope.spawn(|| link.wait(None).unwrap());
         link.kick();
@@ -172,7 +177,7 @@ fn a_kick_ends_the_wait_of_another_thread() {
 fn the_death_of_the_peer_stays_visible() {
     let (a, _b) = sockets();
     let (peer, death) = nix::unistd::pipe().unwrap();
-    let link = Link::new(a, Bell::Socket, Some(peer)).unwrap();
+    let link = Link::new(a, Bell::Socket, Some(peer), parts()).unwrap();
     assert!(link.wait(NOW).unwrap().timed_out());
     nix::unistd::write(&death, b"x").unwrap();
     for _ in 0..2 {
@@ -229,7 +234,7 @@ fn connecting_tells_who_listens() {
 #[test]
 fn an_outer_epoll_reports_a_kick_until_it_is_taken() {
     let (socket, _peer) = sockets();
-    let set = WaitSet::new(socket.as_fd(), None, None).unwrap();
+    let set = WaitSet::new(parts(), socket.as_fd(), None, None).unwrap();
     let poller = Poller::new().unwrap();
     poller.add(set.as_fd(), 5).unwrap();
     let mut keys = Vec::new();

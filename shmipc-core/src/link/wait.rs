@@ -37,6 +37,24 @@ impl Woken {
     }
 }
 
+/// The descriptors of a [`WaitSet`] that watches nothing yet. They are made in the handshake, where a side that has
+/// none left can still tell its peer.
+#[derive(Debug)]
+pub struct WaitParts {
+    epoll: Epoll,
+    kick: OwnedFd,
+}
+
+impl WaitParts {
+    /// Makes an epoll and an eventfd.
+    ///
+    /// # Errors
+    /// [`OsError`] without descriptors or memory.
+    pub fn new() -> Result<Self, OsError> {
+        Ok(Self { epoll: new_epoll()?, kick: eventfd()? })
+    }
+}
+
 /// One epoll over everything that can end a sleep. See the module's picture.
 #[derive(Debug)]
 pub struct WaitSet {
@@ -48,14 +66,14 @@ impl WaitSet {
     /// Watches a session's socket, the peer's pidfd and our eventfd, which must stay open for as long.
     ///
     /// # Errors
-    /// [`OsError`] without descriptors or memory.
+    /// [`OsError`] without memory, or if the user has too much to watch (`fs.epoll.max_user_watches`).
     pub fn new(
+        parts: WaitParts,
         socket: BorrowedFd<'_>,
         peer: Option<BorrowedFd<'_>>,
         bell: Option<BorrowedFd<'_>>,
     ) -> Result<Self, OsError> {
-        let epoll = new_epoll()?;
-        let kick = eventfd()?;
+        let WaitParts { epoll, kick } = parts;
         // K2.
         let edge = EpollFlags::EPOLLIN | EpollFlags::EPOLLET;
         watch(&epoll, socket, socket_events(false), SOCKET)?;

@@ -1,7 +1,7 @@
 //! Handshakes in progress.
 
 use std::os::fd::{AsFd, OwnedFd};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use nix::sys::epoll::{Epoll, EpollFlags};
 use slab::Slab;
@@ -16,6 +16,9 @@ mod crowd;
 
 /// The epoll key of handshake number 0; the others follow. Smaller keys are the listener's.
 const FIRST_KEY: u64 = 16;
+
+/// Pause between two warnings that this process cannot make a session.
+const QUIET: Duration = Duration::from_secs(1);
 
 fn key_of(number: usize) -> u64 {
     FIRST_KEY.saturating_add(number as u64)
@@ -36,8 +39,8 @@ pub struct AcceptStats {
     pub established: u64,
     /// Clients we refused, with the reason on the wire: not authorized, not compatible.
     pub refused: u64,
-    /// Clients told to try again: as many handshakes or sessions as there may be were there, or a successor
-    /// accepts now.
+    /// Clients told to try again: as many handshakes or sessions as there may be were there, the process had no
+    /// descriptors or memory for one more, or a successor accepts now.
     pub busy: u64,
     /// Handshakes that did not end in time. The time is shorter while others wait for a place.
     pub timed_out: u64,
@@ -80,6 +83,8 @@ pub(super) struct Handshakes {
     places: Places,
     /// When those that wait for a pause are tried again.
     retry_at: Option<Instant>,
+    /// Before that, another failure of this process is no news.
+    quiet_until: Option<Instant>,
     pub(super) stats: AcceptStats,
 }
 
@@ -91,6 +96,7 @@ impl Handshakes {
             turns: Places::default(),
             places: Places::default(),
             retry_at: None,
+            quiet_until: None,
             stats: AcceptStats::default(),
         }
     }
@@ -106,7 +112,7 @@ impl Handshakes {
         self.stats.connections = self.stats.connections.wrapping_add(1);
         match self.start(socket, epoll, now, ready) {
             Ok(number) => ready.extend(self.progress(number, epoll, now)),
-            Err(error) => self.count_failure(&error, None),
+            Err(error) => self.count_failure(&error, None, now),
         }
     }
 
@@ -146,7 +152,7 @@ impl Handshakes {
             }
             Err(error) => {
                 let cred = self.remove(number, epoll).map(|pending| pending.exchange.cred());
-                self.count_failure(&error, cred);
+                self.count_failure(&error, cred, now);
                 None
             }
         }
@@ -165,7 +171,7 @@ impl Handshakes {
             let cred = Some(pending.exchange.cred());
             if pending.deadline.is_some_and(|deadline| now >= deadline) {
                 self.remove(number, epoll);
-                self.count_failure(&HandshakeError::TimedOut, cred);
+                self.count_failure(&HandshakeError::TimedOut, cred, now);
             } else if retry && pending.until.paused {
                 established.extend(self.progress(number, epoll, now));
             }
@@ -245,9 +251,10 @@ impl Handshakes {
     }
 
     /// A6: counted and told to whoever traces, nothing more.
-    fn count_failure(&mut self, error: &HandshakeError, peer: Option<PeerCred>) {
+    fn count_failure(&mut self, error: &HandshakeError, peer: Option<PeerCred>, now: Instant) {
         let count = match error {
             HandshakeError::RefusedPeer(Refusal::Busy) => &mut self.stats.busy,
+            HandshakeError::Os(error) if error.is_shortage() => &mut self.stats.busy,
             HandshakeError::RefusedPeer(_)
             | HandshakeError::Unmapped(_)
             | HandshakeError::Dialect(_) => &mut self.stats.refused,
@@ -255,7 +262,15 @@ impl Handshakes {
             _ => &mut self.stats.failed,
         };
         *count = count.wrapping_add(1);
-        tracing::debug!(%error, ?peer, "a handshake failed");
+        // What the kernel refuses to this process its administrator has to know, once in a while.
+        let is_loud = matches!(error, HandshakeError::Os(_) | HandshakeError::SealUnsupported)
+            && self.quiet_until.is_none_or(|until| now >= until);
+        if is_loud {
+            self.quiet_until = now.checked_add(QUIET);
+            tracing::warn!(%error, ?peer, "this process cannot make a session");
+        } else {
+            tracing::debug!(%error, ?peer, "a handshake failed");
+        }
     }
 }
 
@@ -268,8 +283,7 @@ fn events(until: Until) -> EpollFlags {
 
 /// Whether a call failed for want of descriptors or memory, which may pass.
 pub(super) fn is_shortage(error: OsError) -> bool {
-    use nix::libc::{EMFILE, ENFILE, ENOBUFS, ENOMEM};
-    [EMFILE, ENFILE, ENOBUFS, ENOMEM].contains(&error.code)
+    error.is_shortage()
 }
 
 /// Whether `accept4` may succeed later: for want of descriptors or memory, or because a security module or a

@@ -51,11 +51,30 @@ fn seals() -> SealFlag {
         | SealFlag::from_bits_retain(libc::F_SEAL_FUTURE_WRITE)
 }
 
-/// Whether the kernel has the seals we need. Asked once per process.
-pub fn probe_seals() -> bool {
-    static PROBE: OnceLock<bool> = OnceLock::new();
-    *PROBE
-        .get_or_init(|| !matches!(create(c"shmipc-probe", 4096), Err(CreateError::SealUnsupported)))
+/// Checks that the kernel lets this process make a segment and map one of a peer. What has succeeded once is not asked
+/// again; a shortage is no answer, since it may pass.
+///
+/// # Errors
+/// [`CreateError::SealUnsupported`] on kernels before 5.1; [`CreateError::Os`] names the call that a system call
+/// filter or a security module forbids.
+pub fn probe() -> Result<(), CreateError> {
+    static PROVED: OnceLock<()> = OnceLock::new();
+    if PROVED.get().is_some() {
+        return Ok(());
+    }
+    let probed = create(c"shmipc-probe", 4096).and_then(|(_, file)| match adopt(file, 4096, &[]) {
+        Err(AdoptError::Os(error)) => Err(CreateError::Os(error)),
+        // What else may be wrong with a segment of ours the handshake names.
+        _ => Ok(()),
+    });
+    match probed {
+        Err(CreateError::Os(error)) if error.is_shortage() => Ok(()),
+        Err(error) => Err(error),
+        Ok(()) => {
+            let _ = PROVED.set(());
+            Ok(())
+        }
+    }
 }
 
 /// Creates a segment of `size` bytes: mapped, all pages present, sealed. Blocks while the kernel
@@ -196,7 +215,14 @@ const HOLE: &str = "lseek(SEEK_HOLE)";
 /// [`AdoptError::Misbehaved`] names what is wrong with the file; [`AdoptError::Os`] if mapping it
 /// fails.
 pub fn adopt(fd: OwnedFd, size: usize, own: &[FileStat]) -> Result<Arc<PeerMapping>, AdoptError> {
-    let have = fcntl(&fd, FcntlArg::F_GET_SEALS).map_err(|_| PeerMisbehaved::NotSealed)?;
+    let have = match fcntl(&fd, FcntlArg::F_GET_SEALS) {
+        Ok(have) => have,
+        // A filter of ours; the peer has no part in it.
+        Err(errno @ (Errno::EPERM | Errno::EACCES | Errno::ENOSYS)) => {
+            return Err(OsError::new("fcntl(F_GET_SEALS)", errno).into());
+        }
+        Err(_) => return Err(PeerMisbehaved::NotSealed.into()),
+    };
     if !SealFlag::from_bits_retain(have).contains(seals()) {
         return Err(PeerMisbehaved::NotSealed.into());
     }

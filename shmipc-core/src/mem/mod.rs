@@ -53,7 +53,7 @@ pub use heap::HeapMemory;
 pub use mapping::{OwnMapping, PeerMapping};
 #[cfg(any(test, feature = "testing"))]
 pub(crate) use memfd::recycled_arena;
-pub use memfd::{AdoptError, ArenaSegment, CreateError, adopt, create, create_arena, probe_seals};
+pub use memfd::{AdoptError, ArenaSegment, CreateError, adopt, create, create_arena, probe};
 pub use raw::Raw;
 pub use trust::PeerTrust;
 

@@ -43,6 +43,9 @@ const AWAKE: &str = "-awake";
 /// What follows a flavour's name if a handshake may take far longer than a test.
 const PATIENT: &str = "-patient";
 
+/// What follows a flavour's name if there may be more sessions than descriptors.
+const UNBOUNDED: &str = "-unbounded";
+
 /// Serves there in a flavour, until it is killed. A panic of any thread ends the process.
 ///
 /// # Panics
@@ -61,6 +64,9 @@ pub fn serve(flavour: &str, path: &Path) -> ! {
     }
     if let Some(rest) = flavour.strip_suffix(PATIENT) {
         (flavour, config) = (rest, config.handshake_timeout(10 * PATIENCE));
+    }
+    if let Some(rest) = flavour.strip_suffix(UNBOUNDED) {
+        (flavour, config) = (rest, config.max_sessions(usize::MAX, usize::MAX));
     }
     let config = config.build().expect("valid");
     match flavour {

@@ -140,6 +140,7 @@ impl Shared {
             role,
             decoder,
             own_file,
+            wait,
             place,
             ..
         } = established;
@@ -161,7 +162,7 @@ impl Shared {
             gate: Mutex::new(WaitBook::new()),
             somebody_asleep: AtomicBool::new(false),
             checks: Checks::new(),
-            link: Link::new(socket, bell, peer_pidfd)?,
+            link: Link::new(socket, bell, peer_pidfd, wait)?,
             own,
             peer,
             out,

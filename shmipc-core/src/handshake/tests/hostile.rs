@@ -97,6 +97,8 @@ fn refusals_arrive_with_their_reason() {
     assert_eq!(told(6, 0, ""), Refusal::Architecture);
     let misdeed = Refusal::Misbehaved { rule: "its shared memory has holes".to_owned() };
     assert_eq!(told(8, 0, "its shared memory has holes"), misdeed);
+    let system = Refusal::System { call: "memfd_create".to_owned(), code: 38 };
+    assert_eq!(told(7, 38, "memfd_create"), system);
     assert_eq!(told(77, 0, ""), Refusal::Other(77));
 }
 

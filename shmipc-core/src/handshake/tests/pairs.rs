@@ -96,7 +96,7 @@ fn the_eventfd_bell_needs_four_yeses() {
 fn the_agreed_bell_rings_on_the_other_side() {
     for config in [config(|b| b), eventfd_config()] {
         let (a, b) = established(&config, &config);
-        let link = |e: Established| Link::new(e.socket, e.bell, e.peer_pidfd).unwrap();
+        let link = |e: Established| Link::new(e.socket, e.bell, e.peer_pidfd, e.wait).unwrap();
         let (a, b) = (link(a), link(b));
         for (ringer, sleeper) in [(&a, &b), (&b, &a)] {
             ringer.ring().unwrap();

@@ -120,9 +120,7 @@ impl Acceptor {
         config: Config,
         upgrades: impl FnOnce(&Epoll) -> Result<Option<Upgrades>, ListenError>,
     ) -> Result<Self, ListenError> {
-        if !mem::probe_seals() {
-            return Err(ListenError::SealUnsupported);
-        }
+        mem::probe()?;
         let Bound { socket, file } = bound;
         let epoll = link::new_epoll()?;
         let wake = link::eventfd()?;

@@ -48,7 +48,7 @@ impl Handshakes {
             // What the client said may still wait to be read, for instance if this process was stopped.
             ready.extend(self.progress(number, epoll, now));
             if self.pending.get(number).is_some_and(|pending| pending.heard == heard) {
-                self.send_away(number, epoll);
+                self.send_away(number, epoll, now);
             }
         }
         true
@@ -83,14 +83,14 @@ impl Handshakes {
             .map(|(number, pending)| (number, pending.heard))
     }
 
-    fn send_away(&mut self, number: usize, epoll: &Epoll) {
+    fn send_away(&mut self, number: usize, epoll: &Epoll, now: Instant) {
         let Some(Pending { exchange, .. }) = self.remove(number, epoll) else { return };
         let cred = Some(exchange.cred());
         if exchange.is_refusable() {
             // An honest client that was slow comes again.
             handshake::tell(exchange.as_fd(), &HandshakeError::RefusedPeer(Refusal::Busy));
         }
-        self.count_failure(&HandshakeError::TimedOut, cred);
+        self.count_failure(&HandshakeError::TimedOut, cred, now);
     }
 }
 
