@@ -49,7 +49,7 @@ async fn complete(
             Progress::Pending(until) => until,
         };
         if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
-            return Err(HandshakeError::TimedOut);
+            return Err(fd.get_ref().0.timed_out());
         }
         if until.paused {
             clock::sleep_until(Instant::now() + PAUSE).await;

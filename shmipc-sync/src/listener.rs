@@ -51,6 +51,14 @@ impl ListenerBuilder {
         self
     }
 
+    /// Sets the group of the socket file, by its id. With a [`mode`](Self::mode) such as 0o660 its members can
+    /// connect; `Config::builder().allow_gid(gid)` has the authorizer let them in as well. The process must be a member of the
+    /// group, or root. Default: mostly the primary group of the process.
+    pub fn group(mut self, gid: u32) -> Self {
+        self.options = self.options.group(gid);
+        self
+    }
+
     /// Connections that may wait to be accepted. Default: see [`ListenOptions`].
     pub fn backlog(mut self, backlog: u16) -> Self {
         self.options = self.options.backlog(backlog);

@@ -128,7 +128,7 @@ fn times() {
     let hasty = Config::builder().connect_timeout(Duration::ZERO).build().unwrap();
     match meet(hasty, Config::default()).0 {
         Ok(_)
-        | Err(ConnectError::Handshake(HandshakeError::TimedOut))
+        | Err(ConnectError::Handshake(HandshakeError::TimedOut | HandshakeError::NotAccepted))
         | Err(ConnectError::Unreachable { .. }) => {}
         Err(other) => panic!("{other:?}"),
     }
@@ -162,8 +162,9 @@ fn is_told_that_it_is_busy(connect: impl Fn(Config) -> ConnectError) {
         let patience = Duration::from_millis(millis);
         match connect(Config::builder().connect_timeout(patience).build().unwrap()) {
             ConnectError::Handshake(HandshakeError::Refused(Refusal::Busy)) => return,
-            // On a busy machine it may have been told nothing yet.
-            error => assert_eq!(error, ConnectError::Handshake(HandshakeError::TimedOut)),
+            // On a busy machine it may have been told nothing yet. The listener is of this process.
+            ConnectError::Handshake(HandshakeError::TimedOut | HandshakeError::NotAccepted) => {}
+            error => panic!("{error:?}"),
         }
     }
     panic!("the listener says nothing");

@@ -99,6 +99,15 @@ impl ConfigBuilder {
         self
     }
 
+    /// Also lets in peers that are members of the group `gid`, by their primary or a supplementary group, beside those
+    /// that the authorizer lets in. May be repeated. The kernel says which groups a client had when it connected, and a
+    /// server when it called `listen` (`SO_PEERGROUPS`). The overflow gid, which stands for groups that are not mapped in
+    /// our user namespace, lets nobody in.
+    pub fn allow_gid(mut self, gid: u32) -> Self {
+        self.config.allowed_gids.push(gid);
+        self
+    }
+
     /// Name and version of the application protocol; both sides must agree on the name, the version
     /// is for them to compare. At most 255 bytes without control characters. Default: empty, which
     /// agrees with an empty name only.

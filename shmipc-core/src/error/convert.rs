@@ -35,7 +35,7 @@ fn handshake_kind(error: &HandshakeError) -> ErrorKind {
         HandshakeError::Refused(_) | HandshakeError::RefusedPeer(_) => ErrorKind::ConnectionRefused,
         HandshakeError::Misbehaved(_) => ErrorKind::InvalidData,
         HandshakeError::Closed => ErrorKind::ConnectionReset,
-        HandshakeError::TimedOut => ErrorKind::TimedOut,
+        HandshakeError::TimedOut | HandshakeError::NotAccepted => ErrorKind::TimedOut,
         HandshakeError::NoMemory { .. } | HandshakeError::NotCommitted { .. } => {
             ErrorKind::OutOfMemory
         }
@@ -85,7 +85,9 @@ impl From<ListenError> for Error {
             | ListenError::Occupied { .. }
             | ListenError::Replaced { .. } => ErrorKind::AddrInUse,
             ListenError::BadPath { .. } | ListenError::OtherPath { .. } => ErrorKind::InvalidInput,
-            ListenError::Path { error, .. } | ListenError::Os(error) => error.kind(),
+            ListenError::Path { error, .. }
+            | ListenError::Group { error, .. }
+            | ListenError::Os(error) => error.kind(),
             ListenError::NoSharedMemory(error) => error.kind(),
             ListenError::SealUnsupported => ErrorKind::Unsupported,
             ListenError::Closed | ListenError::HandedOver | ListenError::Forked => {

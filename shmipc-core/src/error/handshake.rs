@@ -9,7 +9,7 @@ use crate::config::PeerCred;
 pub enum Refusal {
     /// The authorizer of the other side said no.
     #[error(
-        "uid {uid} is not authorized; allow it with `Config::builder().allow_uid({uid})` on the side that refused"
+        "uid {uid} is not authorized; allow it with `Config::builder().allow_uid({uid})`, or a group of it with `allow_gid`, on the side that refused"
     )]
     Unauthorized {
         /// The uid that the refusing side saw.
@@ -93,6 +93,12 @@ pub enum HandshakeError {
     /// The deadline passed.
     #[error("the handshake did not end in time; the peer is stuck or overloaded")]
     TimedOut,
+    /// The deadline passed, and the listener belongs to this very process: most likely the thread, or the task, that was to
+    /// accept is the one that waits.
+    #[error(
+        "the handshake did not end in time; the listener belongs to this process: call `accept` in another thread or task than `connect`"
+    )]
+    NotAccepted,
     /// The kernel lacks the seal that keeps shared memory read-only for the peer (Linux 5.1).
     #[error("this kernel lacks F_SEAL_FUTURE_WRITE; Linux 5.1 or newer is needed")]
     SealUnsupported,
@@ -278,6 +284,16 @@ pub enum ListenError {
     Replaced {
         /// The path.
         path: String,
+    },
+    /// The socket file cannot be given to the group that was asked for.
+    #[error("cannot give {path} to group {gid}: {error}; this user must be a member of the group")]
+    Group {
+        /// The socket file.
+        path: String,
+        /// The group.
+        gid: u32,
+        /// What the operating system said.
+        error: OsError,
     },
     /// Kernel support is missing.
     #[error("this kernel lacks F_SEAL_FUTURE_WRITE; Linux 5.1 or newer is needed")]

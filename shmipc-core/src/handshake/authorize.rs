@@ -1,10 +1,12 @@
 //! Who may be our peer.
 
+use std::os::fd::BorrowedFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::OnceLock;
 
 use crate::config::{Config, PeerCred};
 use crate::error::{HandshakeError, Refusal};
+use crate::mem;
 
 /// The answer to "may this user talk to us?".
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,6 +58,30 @@ pub fn authorize(config: &Config, peer: PeerCred) -> Authorization {
 /// Whether the peer is our own user.
 pub(crate) fn is_own(peer: PeerCred) -> bool {
     peer.uid == nix::unistd::geteuid().as_raw() && is_own_or_root(peer)
+}
+
+/// As [`authorize`], and lets in members of the groups that were allowed. The kernel is asked for the groups only if
+/// the answer depends on them.
+pub(crate) fn authorize_socket(
+    config: &Config,
+    socket: BorrowedFd<'_>,
+    peer: PeerCred,
+) -> Authorization {
+    let judged = authorize(config, peer);
+    if judged == Authorization::Granted || config.allowed_gids.is_empty() {
+        return judged;
+    }
+    let allowed = |gid: &u32| config.allowed_gids.contains(gid) && *gid != overflow_gid();
+    match allowed(&peer.gid) || mem::peer_groups(socket).iter().any(allowed) {
+        true => Authorization::Granted,
+        false => judged,
+    }
+}
+
+/// The gid that the kernel shows for groups without one here, so it is no group in particular.
+fn overflow_gid() -> u32 {
+    let setting = std::fs::read_to_string("/proc/sys/kernel/overflowgid").ok();
+    setting.and_then(|gid| gid.trim().parse().ok()).unwrap_or(65534)
 }
 
 /// Whether the peer is root or our own user.

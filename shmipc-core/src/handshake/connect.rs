@@ -113,7 +113,10 @@ impl Connecting {
         if !self.is_passing(&error) {
             return Err(match (error, self.last.take()) {
                 // Why there was no success before says more.
-                (ConnectError::Handshake(HandshakeError::TimedOut), Some(last)) => last,
+                (
+                    ConnectError::Handshake(HandshakeError::TimedOut | HandshakeError::NotAccepted),
+                    Some(last),
+                ) => last,
                 (error, _) => error,
             });
         }
@@ -178,7 +181,7 @@ fn complete(
         };
         let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
         if left.is_some_and(|left| left.is_zero()) {
-            return Err(HandshakeError::TimedOut);
+            return Err(exchange.timed_out());
         }
         let left = match until.paused {
             true => Some(left.map_or(PAUSE, |left| left.min(PAUSE))),

@@ -2,7 +2,7 @@
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use super::{Established, Machine, Role, Transmit, authorize, refusal_frame};
+use super::{Established, Machine, Role, Transmit, authorize_socket, refusal_frame};
 use crate::config::{Config, PeerCred};
 use crate::error::{HandshakeError, Refusal};
 use crate::link::{self, Receive, Sent};
@@ -55,7 +55,7 @@ impl Exchange {
     pub fn new(role: Role, socket: OwnedFd, config: &Config) -> Result<Self, HandshakeError> {
         steps::reach(Step::Connected);
         let cred = link::peer_cred(socket.as_fd())?;
-        match Machine::new(role, config, authorize(config, cred)) {
+        match Machine::new(role, config, authorize_socket(config, socket.as_fd(), cred)) {
             Ok(machine) => {
                 let decoder = Decoder::new();
                 Ok(Self { socket, cred, decoder, machine, unsent: None, gone: false, heard: 0 })
@@ -99,6 +99,14 @@ impl Exchange {
     /// Returns how many frames of the peer were taken, which is at most three.
     pub(crate) fn heard(&self) -> u8 {
         self.heard
+    }
+
+    /// Returns the error of a handshake that did not end in time.
+    pub fn timed_out(&self) -> HandshakeError {
+        match u32::try_from(self.cred.pid) == Ok(std::process::id()) {
+            true => HandshakeError::NotAccepted,
+            false => HandshakeError::TimedOut,
+        }
     }
 
     /// The result, once [`progress`](Self::progress) has answered [`Progress::Done`].

@@ -60,8 +60,8 @@ mod terms;
 )]
 mod tests;
 
-pub(crate) use authorize::is_own;
 pub use authorize::{Authorization, authorize, overflow_uid};
+pub(crate) use authorize::{authorize_socket, is_own};
 pub(crate) use connect::PAUSE;
 pub use connect::{Attempt, Connecting, connect};
 pub(crate) use exchange::tell;

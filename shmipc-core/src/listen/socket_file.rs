@@ -275,6 +275,7 @@ fn make(path: &Path, options: &ListenOptions) -> Result<(OwnedFd, Inode), Listen
             fs::symlink_metadata(path)
                 .map_err(|error| failed(path, OsError::from_io("stat", &error)))
         };
+        give_to_group(path, options)?;
         let meta = look()?;
         if meta.mode() & 0o7777 != options.mode {
             let mode = Mode::from_bits_truncate(options.mode);
@@ -292,6 +293,14 @@ fn make(path: &Path, options: &ListenOptions) -> Result<(OwnedFd, Inode), Listen
             Err(error)
         }
     }
+}
+
+fn give_to_group(path: &Path, options: &ListenOptions) -> Result<(), ListenError> {
+    let Some(gid) = options.group else { return Ok(()) };
+    std::os::unix::fs::lchown(path, None, Some(gid)).map_err(|error| {
+        let (path, error) = (path.display().to_string(), OsError::from_io("chown", &error));
+        ListenError::Group { path, gid, error }
+    })
 }
 
 /// What a file system that does not do as asked means: a file that is more open is not used.

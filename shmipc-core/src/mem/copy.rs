@@ -3,8 +3,10 @@
 
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 
-/// From this length on, the copying instruction of the processor beats words (measured; see
-/// `docs/decisions.md`).
+#[cfg(target_arch = "x86_64")]
+mod bulk;
+
+/// From this length on, what the processor has for copying beats words (measured; see `docs/decisions.md`).
 #[cfg(target_arch = "x86_64")]
 const BULK: usize = 1024;
 
@@ -16,8 +18,8 @@ const BULK: usize = 1024;
 pub(super) unsafe fn out(from: *const u8, to: *mut u8, len: usize) {
     #[cfg(target_arch = "x86_64")]
     if len >= BULK {
-        // SAFETY: as promised by the caller; the compiler cannot see through the instruction (M3).
-        return unsafe { bulk(from, to, len) };
+        // SAFETY: as promised by the caller; `len` is large enough.
+        return unsafe { bulk::copy(from, to, len) };
     }
     // SAFETY: as promised by the caller.
     unsafe { words(from, to, len) }
@@ -53,22 +55,6 @@ pub(super) unsafe fn into(from: *const u8, to: *mut u8, len: usize) {
         // SAFETY: `done < len`.
         unsafe { to.wrapping_add(done).write_volatile(byte) };
         done += 1;
-    }
-}
-
-/// `rep movsb`: one instruction to the compiler, full lines to the processor.
-#[cfg(target_arch = "x86_64")]
-unsafe fn bulk(from: *const u8, to: *mut u8, len: usize) {
-    // SAFETY: reads `len` bytes at `from`, writes them at `to`, as the caller promised; the direction
-    // flag is clear by the calling convention.
-    unsafe {
-        std::arch::asm!(
-            "rep movsb",
-            inout("rcx") len => _,
-            inout("rdi") to => _,
-            inout("rsi") from => _,
-            options(nostack, preserves_flags),
-        );
     }
 }
 

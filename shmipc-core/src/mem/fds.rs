@@ -138,6 +138,33 @@ pub fn accept(listener: BorrowedFd<'_>) -> Result<OwnedFd, Errno> {
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
+/// Returns the supplementary groups that the process at the other end had when it connected, or called `listen`. None
+/// if the kernel cannot say (before Linux 4.13), or they are more than 65,536, the most that it lets a process have.
+pub fn peer_groups(socket: BorrowedFd<'_>) -> Vec<u32> {
+    const MOST: usize = 1 << 16;
+    let mut groups = vec![0u32; 32];
+    loop {
+        let room = groups.len().saturating_mul(size_of::<u32>());
+        let mut bytes = libc::socklen_t::try_from(room).unwrap_or(0);
+        let fd = socket.as_raw_fd();
+        let to = groups.as_mut_ptr().cast();
+        // SAFETY: `groups` is writable for `bytes` bytes, and any bits are numbers.
+        let done = unsafe {
+            libc::getsockopt(fd, libc::SOL_SOCKET, libc::SO_PEERGROUPS, to, &raw mut bytes)
+        };
+        let count = bytes as usize / size_of::<u32>();
+        match Errno::result(done) {
+            Ok(_) => {
+                groups.truncate(count);
+                return groups;
+            }
+            // The kernel says how many there are.
+            Err(Errno::ERANGE) if count > groups.len() && count <= MOST => groups.resize(count, 0),
+            Err(_) => return Vec::new(),
+        }
+    }
+}
+
 /// A process descriptor of this process; `None` on a kernel without them (before Linux 5.3) or where
 /// a system call filter forbids them. The peer then learns of our death by end of file alone, which
 /// a forked child that still holds the socket delays.

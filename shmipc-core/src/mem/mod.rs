@@ -18,8 +18,8 @@
 //! * **M2** Every byte of a session has one writing process: the one that holds the `OwnMapping`.
 //!   The kernel enforces it by the seals.
 //! * **M3** The other process behaves like relaxed atomic stores of arbitrary value to the bytes of a
-//!   `PeerMapping`. We read them with relaxed atomic loads of at most 8 bytes, or with a copying
-//!   instruction that the compiler cannot see through, and never make a reference to them, except as
+//!   `PeerMapping`. We read them with relaxed atomic loads of at most 8 bytes, or with
+//!   instructions that the compiler cannot see through, and never make a reference to them, except as
 //!   **M6** allows.
 //! * **M4** Offsets are checked against the length of the mapping on every access.
 //! * **M5** An [`ExtentMut`] is the only thing in this process that touches its bytes: the table of
@@ -46,7 +46,8 @@ mod trust;
 pub use cgroup::left_in_cgroup;
 pub use extent::{ExtentMut, ExtentTable, LentBytes, Range};
 pub use fds::{
-    MAX_RECEIVED, Received, Truncated, accept, has_ended, is_pidfd, pidfd_of_self, receive,
+    MAX_RECEIVED, Received, Truncated, accept, has_ended, is_pidfd, peer_groups, pidfd_of_self,
+    receive,
 };
 pub use fork::Home;
 pub use heap::HeapMemory;

@@ -3,6 +3,7 @@
 use std::io::BufRead;
 use std::path::Path;
 
+use nix::unistd::{Gid, Uid, setgid, setgroups, setuid};
 use tests::child::die_with_parent;
 use tests::hostile::{attacks, scribbler, server, silent};
 
@@ -21,6 +22,8 @@ fn main() {
             let mut crowd = silent::Crowd::new(path);
             on_each_line(|count| crowd.grow(count.parse().expect("a number")));
         }
+        // Another user, and a supplementary group of his.
+        ["visit", path, uid, gid, group] => visit(path, uid, gid, group),
         // Names of attacks.
         ["attack", path] => on_each_line(|name| {
             let attack = attacks::all().find(|attack| attack.name == name);
@@ -30,9 +33,26 @@ fn main() {
     }
 }
 
-fn on_each_line(act: impl Fn(&str)) {
+fn on_each_line(mut act: impl FnMut(&str)) {
     for line in std::io::stdin().lock().lines() {
         act(&line.expect("the test speaks"));
         println!("over");
+    }
+}
+
+/// Connects as another user, and tells what came of it.
+fn visit(path: &str, uid: &str, gid: &str, group: &str) {
+    let number = |text: &str| text.parse::<u32>().expect("a number");
+    let become_another = || {
+        setgroups(&[Gid::from_raw(number(group))])?;
+        setgid(Gid::from_raw(number(gid)))?;
+        setuid(Uid::from_raw(number(uid)))
+    };
+    if let Err(errno) = become_another() {
+        return println!("unprivileged {errno}");
+    }
+    match shmipc_sync::Session::connect(path) {
+        Ok(_) => println!("visited"),
+        Err(error) => println!("refused {error}"),
     }
 }
