@@ -52,8 +52,8 @@ pub use acceptor::Acceptor;
 pub use binding::Binding;
 pub use handshakes::AcceptStats;
 pub use options::ListenOptions;
-pub use socket_file::{SocketFile, bind_unix};
 pub(crate) use places::Place;
+pub use socket_file::{SocketFile, bind_unix};
 
 use std::time::Duration;
 
