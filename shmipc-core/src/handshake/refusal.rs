@@ -52,7 +52,7 @@ fn encode(refusal: &Refusal) -> Vec<u8> {
         Refusal::Busy => (TOO_BUSY, 0, ""),
         Refusal::Architecture => (WRONG_ARCHITECTURE, 0, ""),
         Refusal::Misbehaved { rule } => (MISBEHAVED, 0, rule.as_str()),
-        Refusal::System { call, code } => (REFUSED_BY_KERNEL, code.cast_unsigned(), call.as_str()),
+        Refusal::System { call, code } => (REFUSED_BY_KERNEL, *code as u32, call.as_str()),
         Refusal::Other(reason) => (*reason, 0, ""),
     };
     wire::refuse(&Refuse { reason, number, text: text.to_owned() })
@@ -69,7 +69,7 @@ pub(super) fn decode(refuse: Refuse, local: &Hello) -> Refusal {
         TOO_BUSY => Refusal::Busy,
         WRONG_ARCHITECTURE => Refusal::Architecture,
         MISBEHAVED => Refusal::Misbehaved { rule: text },
-        REFUSED_BY_KERNEL => Refusal::System { call: text, code: number.cast_signed() },
+        REFUSED_BY_KERNEL => Refusal::System { call: text, code: number as i32 },
         other => Refusal::Other(other),
     }
 }
