@@ -70,11 +70,12 @@ fn report(name: &str, size: usize, copy: impl Fn(&mut [u8], usize)) {
 
 /// Bytes per nanosecond, in the fastest block.
 fn rate(target: &mut [u8], mut copy: impl FnMut(&mut [u8])) -> f64 {
-    let calls = (BLOCK / target.len()).max(4);
+    let size = target.len();
+    let calls = (BLOCK / size).max(4);
     let fastest = (0..BLOCKS).map(|_| {
         let start = Instant::now();
         (0..calls).for_each(|_| copy(black_box(target)));
         start.elapsed().as_nanos() as f64 / calls as f64
     });
-    target.len() as f64 / fastest.fold(f64::MAX, f64::min)
+    size as f64 / fastest.fold(f64::MAX, f64::min)
 }
