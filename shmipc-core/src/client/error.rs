@@ -81,10 +81,8 @@ fn is_refusal(error: &HandshakeError) -> bool {
 /// A server that is not there yet, has just gone, or has too much to do.
 pub(super) fn is_passing(error: &ConnectError) -> bool {
     use HandshakeError::{NotAccepted, Refused, TimedOut};
-    let busy = matches!(
-        error,
-        ConnectError::Handshake(TimedOut | NotAccepted | Refused(Refusal::Busy))
-    );
+    let busy =
+        matches!(error, ConnectError::Handshake(TimedOut | NotAccepted | Refused(Refusal::Busy)));
     busy || error.is_server_away()
 }
 
