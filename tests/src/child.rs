@@ -11,7 +11,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 use nix::unistd::Pid;
 
-use crate::deadline::{PATIENCE, until};
+use crate::deadline::{patience, until};
 
 /// A process that is told what to do on its standard input and answers in lines. Killed when dropped.
 #[derive(Debug)]
@@ -59,7 +59,7 @@ impl Peer {
     /// Waits for a line that begins with `word` and returns what follows.
     #[track_caller]
     pub fn line(&mut self, word: &str) -> String {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + patience();
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
             match self.lines.recv_timeout(left) {
@@ -76,7 +76,7 @@ impl Peer {
     /// The next line that it says.
     #[track_caller]
     pub fn next_line(&mut self) -> String {
-        self.lines.recv_timeout(PATIENCE).expect("the peer says something")
+        self.lines.recv_timeout(patience()).expect("the peer says something")
     }
 
     /// Sends it a signal.

@@ -4,11 +4,15 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// Far more than any wait of these tests takes on a busy machine, or under an emulator.
-pub const PATIENCE: Duration = match option_env!("SHMIPC_EMULATED") {
-    None => Duration::from_secs(60),
-    Some(_) => Duration::from_secs(600),
-};
+/// Far more than any wait of these tests takes on a busy machine.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Returns how long a test waits before it takes something for a hang: [`PATIENCE`], as many times as
+/// `SHMIPC_PATIENCE` says, which is for emulators.
+pub fn patience() -> Duration {
+    let times = std::env::var("SHMIPC_PATIENCE").ok().and_then(|times| times.parse().ok());
+    PATIENCE * times.unwrap_or(1)
+}
 
 /// Work that was started on a thread of its own.
 #[derive(Debug)]
@@ -36,7 +40,7 @@ impl<T> Running<T> {
     /// hang is left behind.
     #[track_caller]
     pub fn join(self) -> T {
-        match self.result.recv_timeout(PATIENCE) {
+        match self.result.recv_timeout(patience()) {
             Ok(Ok(value)) => value,
             Ok(Err(panic)) => std::panic::resume_unwind(panic),
             Err(_) => panic!("`{}` hangs", self.name),
@@ -58,7 +62,7 @@ pub fn within<T: Send + 'static>(name: &str, work: impl FnOnce() -> T + Send + '
 /// Looks until `condition` holds; fails the test if that does not come.
 #[track_caller]
 pub fn until(what: &str, mut condition: impl FnMut() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + patience();
     while !condition() {
         assert!(Instant::now() < deadline, "in vain: {what}");
         thread::yield_now();
