@@ -36,13 +36,27 @@ fn config(mode: WaitMode) -> ConfigBuilder {
 /// Sends so many messages of `len` bytes on each of so many streams to a peer that reads nothing, until
 /// one has to wait. Gives how many were sent before it.
 fn until_one_waits(session: &Session, streams: usize, each: usize, len: usize) -> usize {
+    until_one_waits_for(session, None, streams, each, len)
+}
+
+/// The same to a peer that takes note of memory that is announced, between two messages, if it is given.
+fn until_one_waits_for(
+    session: &Session,
+    peer: Option<&Session>,
+    streams: usize,
+    each: usize,
+    len: usize,
+) -> usize {
     let mut sent = 0;
     let mut open: Vec<_> = (0..streams).map(|_| session.open().unwrap()).collect();
     for stream in &mut open {
         stream.set_timeout(Some(Duration::from_millis(5)));
         for _ in 0..each {
             match stream.send(&vec![7; len]) {
-                Ok(()) => sent += 1,
+                Ok(()) => {
+                    sent += 1;
+                    peer.into_iter().for_each(Session::try_drive);
+                }
                 Err(error) => {
                     assert_eq!(error, SendError::TimedOut);
                     assert_eq!(stream.sender().stats().reserve_waits, 1);
@@ -75,17 +89,19 @@ fn what_a_reservation_waited_for() {
     assert_eq!((stats.records_sent, stats.bytes_sent), (sent, sent * 1000));
 
     let (ours, theirs) = pair(config(WaitMode::Block).arena_max(8 << 20).max_message(1 << 20));
-    assert_eq!(until_one_waits(&ours, 3, 2, 1 << 20), 4, "half of the arena");
+    let sent = until_one_waits_for(&ours, Some(&theirs), 3, 2, 1 << 20);
+    assert_eq!(sent, 4, "half of the arena");
     let stats = ours.stats();
     assert_eq!(waits(stats), [1, 0, 0, 1]);
     assert_eq!((stats.memory_pleas, stats.lent), (1, 4));
     assert_eq!((stats.arena_bytes, stats.arena_high_water), (4 << 20, 4 << 20));
     // The peer hears the plea, and moves what nobody reads.
+    theirs.try_drive();
     assert!(theirs.try_accept().unwrap().is_some());
     assert_eq!(theirs.stats().evicted, 4);
     ours.open().unwrap().send(&[7; 10_000]).unwrap();
     let stats = ours.stats();
-    assert_eq!((stats.lent, stats.arena_high_water), (1, 6 << 20));
+    assert_eq!((stats.lent, stats.arena_high_water), (1, (4 << 20) + (64 << 10)));
 }
 
 #[test]
@@ -209,8 +225,9 @@ fn what_is_told_to_tracing() {
     );
     let told = Told::default();
     tracing::subscriber::with_default(told.clone(), || {
-        until_one_waits(&ours, 3, 2, 1 << 20);
+        until_one_waits_for(&ours, Some(&theirs), 3, 2, 1 << 20);
         // Hears the plea, and gives back what nobody reads.
+        theirs.try_drive();
         assert!(theirs.try_accept().unwrap().is_some());
         until("unused memory is retired", || {
             assert!(ours.accept_timeout(Duration::from_millis(2)).is_err());

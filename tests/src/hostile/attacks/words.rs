@@ -1,5 +1,7 @@
 //! Cursors and other words of the outbox's header.
 
+use std::collections::BTreeSet;
+
 use shmipc_core::error::PeerMisbehaved::*;
 use shmipc_core::handshake::Role;
 use shmipc_core::layout::{FINAL_AT, HEAD_AT, LEAVING_AT, RETURNED_AT, TAIL_AT};
@@ -101,10 +103,16 @@ pub(super) const ATTACKS: &[Attack] = &[
     }),
     Attack::legal("it returns nothing until it is asked to", |peer| {
         let (mut lent, mut flags) = (Vec::new(), Flags::OPEN);
+        let mut known = BTreeSet::new();
         loop {
             peer.send(flags, stream(0), 200_000);
             let Some(reply) = peer.reply_or(|kind| kind == Kind::Need) else { return };
             let Some(extent) = reply.extent else { break };
+            // Of segments that are not acknowledged there are two at most.
+            if known.insert(extent.segment) {
+                peer.returns.segment(extent.segment);
+                peer.ring();
+            }
             lent.push(extent);
             flags = Flags::none();
         }
