@@ -50,9 +50,11 @@ fn main() {
         }
         call => {
             let session = session(path);
+            let stream = session.open().expect("a stream");
             let closing = session.clone();
+            // The signal may come before the call as well.
             at_the_signal(move || closing.close(0));
-            in_session(call, &session);
+            in_session(call, &session, stream);
         }
     }
 }
@@ -73,27 +75,22 @@ fn idle(listener: &Listener) {
     }
 }
 
-fn in_session(call: &str, session: &Session) {
-    let open = || session.open().expect("a stream");
+fn in_session(call: &str, session: &Session, mut stream: Stream) {
     match call {
         "Session::accept" => returned(&session.accept().expect_err("nobody opens")),
         "Session::closed" => returned(&session.closed()),
         "Session::open_wait" => {
-            let mut streams: Vec<Stream> = Vec::new();
+            let mut streams = vec![stream];
             let error = loop {
                 match session.open_wait() {
-                    Ok(mut stream) => {
-                        stream.send(b"kept").expect("credit");
-                        streams.push(stream);
-                    }
+                    Ok(stream) => streams.push(stream),
                     Err(error) => break error,
                 }
             };
             returned(&error);
         }
-        "Stream::recv" => returned(&open().recv().map(drop).expect_err("nobody sends")),
+        "Stream::recv" => returned(&stream.recv().map(drop).expect_err("nobody sends")),
         "Stream::send" => {
-            let mut stream = open();
             let error = loop {
                 if let Err(error) = stream.send(&[1; 200]) {
                     break error;
@@ -102,7 +99,6 @@ fn in_session(call: &str, session: &Session) {
             returned(&error);
         }
         "Stream::reserve" => {
-            let mut stream = open();
             let mut kept = Vec::new();
             let error = loop {
                 match stream.reserve(1000) {
