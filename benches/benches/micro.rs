@@ -32,7 +32,7 @@ fn outbox() -> (Arc<OwnMapping>, Arc<PeerMapping>) {
     let bytes = bytes.next_multiple_of(4096);
     let (own, fd) = create(c"micro", bytes).expect("memory");
     event::init(&own);
-    (own, adopt(fd, bytes, &[]).expect("our own segment"))
+    (own, adopt(fd.into(), bytes, &[]).expect("our own segment"))
 }
 
 type Writer = RecordWriter<Arc<OwnMapping>, Arc<PeerMapping>>;
@@ -137,7 +137,7 @@ fn copy_out(criterion: &mut Criterion) {
         let bytes = len.next_multiple_of(4096);
         let (own, fd) = create(c"micro", bytes).expect("memory");
         own.write(0, &vec![7; len]);
-        let peer = adopt(fd, bytes, &[]).expect("our own segment");
+        let peer = adopt(fd.into(), bytes, &[]).expect("our own segment");
         group.throughput(Throughput::Bytes(len as u64));
         let mut out = vec![0; len];
         group.bench_function(format!("{len} B"), |bencher| {

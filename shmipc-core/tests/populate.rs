@@ -45,7 +45,7 @@ fn with_answer(errno: u32, also: Option<(i64, u32)>, action: fn()) {
 
 fn memory_is_present() {
     let (own, file) = create(c"shmipc-test", SIZE).unwrap();
-    let peer = adopt(file, SIZE, &[]).unwrap();
+    let peer = adopt(file.into(), SIZE, &[]).unwrap();
     own.store64(SIZE - 8, 7);
     assert_eq!(peer.load64(SIZE - 8), 7);
     assert_eq!(peer.load64(0), 0, "new memory is zero");

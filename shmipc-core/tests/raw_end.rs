@@ -2,7 +2,7 @@
 
 mod raw;
 
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsFd, AsRawFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Poll;
 use std::thread;
@@ -28,7 +28,7 @@ fn records_without_end_after_the_sockets_end() {
     raw.records.publish();
     // Nobody reads the stream.
     assert!(session.poll_accept(None).is_ready());
-    shutdown(raw.socket.as_raw_fd(), Shutdown::Write).unwrap();
+    shutdown(raw.socket.as_fd().as_raw_fd(), Shutdown::Write).unwrap();
     let (full, over) = (AtomicBool::new(false), AtomicBool::new(false));
     thread::scope(|scope| {
         scope.spawn(|| {

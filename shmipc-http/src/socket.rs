@@ -26,7 +26,7 @@ pub(crate) async fn connect(address: &Address) -> io::Result<Connection> {
         Address::Unix(path) => {
             let address = link::Address::parse(path).map_err(|_| io::ErrorKind::InvalidInput)?;
             let socket = link::try_connect(&address).map_err(io::Error::from)?;
-            Connection::unix(UnixStream::from_std(socket.into())?)
+            Connection::unix(UnixStream::from_std(socket.into_plain().into())?)
         }
         Address::Http(authority) => {
             Connection::tcp(TcpStream::connect(host_and_port(authority)).await?)

@@ -27,7 +27,8 @@
 //! # Ok(()) }
 //! ```
 //!
-//! There is no background thread: whoever waits drives the session for all its threads. While no
+//! There is no background thread, except for closing what a misbehaving peer has passed: a thread that
+//! waits drives the session for all its threads. While no
 //! thread is inside a call, the peer may have to wait for queue space or for memory to come back, but
 //! never for something this side has already done (credit of what was taken, finish, reset).
 //! [`Session::spawn_driver`] starts a thread for a session that is left alone for long. [`WaitSet`] serves

@@ -2,10 +2,16 @@
 //! its neighbours do not notice, and everything that the session held is given back.
 
 use std::collections::BTreeSet;
+use std::os::fd::AsFd;
 use std::time::Duration;
 
+use nix::sys::stat::fstat;
+use shmipc_core::wire::{SegmentClass, add_segment};
+use shmipc_sync::Config;
+use tests::child::Peer;
 use tests::deadline::PATIENCE;
-use tests::hostile::attacks::{self, Attack, Ends};
+use tests::hostile::attacks::{self, Attack, Ends, segment_of_the_server};
+use tests::hostile::by_hand::ByHand;
 use tests::hostile::server::Flaw;
 use tests::hostile::siege::Siege;
 
@@ -44,6 +50,23 @@ fn servers_that_never_sleep_bear_bells() {
         let bells = |attack: &Attack| attack.awake || attack.name.contains("bell");
         bear(flavour, bells, PATIENCE).unwrap_or_else(|error| panic!("{flavour}: {error}"));
     }
+}
+
+/// A client that has two sessions with a server cannot have it read in one what it writes in the other.
+#[test]
+fn a_segment_of_another_session_is_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("socket");
+    let program = env!("CARGO_BIN_EXE_hostile");
+    let mut server = Peer::start(program, &["serve", "blocking", path.to_str().unwrap()]);
+    server.line("listening");
+    let config = Config::default();
+    let (_other, segment) = segment_of_the_server(&path, &config);
+    let bytes = u32::try_from(fstat(&segment).unwrap().st_size).unwrap();
+    let peer = ByHand::connect(&path, &config);
+    peer.frame(&add_segment(1, bytes, SegmentClass::Small), &[segment.as_fd()]);
+    peer.wait_for_the_end();
+    assert_eq!(server.line("ended"), "misbehaved WrongMemory");
 }
 
 /// How long a server is given to let go of what it does not let go of.

@@ -1,10 +1,11 @@
 //! A server that may have few descriptors open: a client that comes too late is told that the server is busy, the
 //! sessions that are there go on, and when some end others come.
 
+use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Duration;
 
-use shmipc_sync::{Config, ConnectError, HandshakeError, Refusal, Session, Stream};
+use shmipc_sync::{Config, ConnectError, HandshakeError, RecvError, Refusal, Session, Stream};
 use tests::child::Peer;
 use tests::deadline::{until, within};
 use tests::payload::{check, pattern};
@@ -58,7 +59,19 @@ fn runs_out_of_descriptors(flavour: &str) {
                 check(&stream.recv().unwrap().unwrap().to_vec(), seed, size);
             }
         };
-        // Those who are there do not notice, as long as they need no descriptor themselves.
+        // Those who are there do not notice.
+        exchange(&mut sessions, 4000);
+        // Whatever is left goes to connections that say nothing. Memory that a client passes finds a
+        // descriptor all the same; the echo needs one of the server's own, and may fail.
+        let silent: Vec<_> = (0..8).map(|_| UnixStream::connect(&path)).collect();
+        for (seed, (session, stream)) in (0..).zip(&mut sessions) {
+            stream.send(&pattern(seed, 300_000)).unwrap();
+            let echo = stream.recv();
+            assert!(!matches!(echo, Err(RecvError::Session(_))), "{echo:?}");
+            drop(echo);
+            *stream = session.open().unwrap();
+        }
+        drop(silent);
         exchange(&mut sessions, 4000);
         // When some go others come.
         let all = sessions.len();

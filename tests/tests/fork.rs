@@ -17,7 +17,7 @@ use nix::unistd::{ForkResult, fork};
 use shmipc_sync::{
     AcceptError, CallError, Client, Config, DrainError, ListenError, Listener, Message, OpenError,
     RecvError, RecvStream, Reservation, SendError, SendStream, Session, SessionError, Stream,
-    WaitSet,
+    WaitMode, WaitSet,
 };
 use tests::deadline::{PATIENCE, start, until, within};
 use tests::payload::{check, pattern};
@@ -386,4 +386,36 @@ fn clients_of_a_forked_child() {
         assert_eq!(calling.join(), b"held");
         assert!(!session.is_closed());
     });
+}
+
+/// What the flavours do not come to, since the first poll of theirs tells them of the fork.
+#[test]
+fn core_session_in_a_forked_child_neither_spins_nor_waits() {
+    use shmipc_core::handle::Session;
+    use shmipc_core::handshake::connect;
+    use shmipc_core::listen::{Acceptor, ListenOptions};
+
+    let path = format!("@shmipc-fork-core-{}", std::process::id());
+    for wait in [WaitMode::Spin, WaitMode::Adaptive] {
+        let config = Config::builder().wait(wait).build().unwrap();
+        let acceptor = Acceptor::bind(&path, &ListenOptions::new(), config.clone()).unwrap();
+        let (client, _server) = thread::scope(|scope| {
+            let client = scope.spawn(|| connect(&path, &config).unwrap());
+            let server = acceptor.session(&config, None).unwrap();
+            (client.join().unwrap(), server)
+        });
+        let session = Session::new(client, &config).unwrap();
+        in_a_child(|| {
+            let slice = Duration::from_secs(60);
+            ensure(!session.spin(None).again(), "spin")?;
+            ensure(!session.spin_briefly(slice).again(), "spin_briefly")?;
+            ensure(!session.spin_outside(slice).again(), "spin_outside")?;
+            ensure(!session.driver().spin(slice), "Driver::spin")?;
+            ensure(session.active().is_none(), "active")?;
+            session.will_read();
+            let waiting = session.wait_here();
+            waiting.waker().wake_by_ref();
+            ensure(waiting.sleep(None), "sleep")
+        });
+    }
 }

@@ -4,11 +4,11 @@
 use std::fs::File;
 use std::io::pipe;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::os::unix::net::UnixListener;
+use std::os::unix::net::{UnixListener, UnixStream};
 
 use nix::sys::epoll::{Epoll, EpollCreateFlags};
 use nix::sys::socket::{Shutdown, shutdown};
-use shmipc_core::link::{self, Address, Receive, Sent};
+use shmipc_core::link::{self, Receive, Sent};
 use shmipc_core::mem::pidfd_of_self;
 use shmipc_core::upgrade::VERSION;
 use shmipc_core::wire::{self, Claim, Decoder, Frame};
@@ -54,9 +54,8 @@ struct ByHand {
 
 impl ByHand {
     fn connect(place: &Place) -> Self {
-        let address = Address::parse(place.path().with_extension("upgrade")).unwrap();
-        let socket = link::try_connect(&address).unwrap();
-        Self { socket, decoder: Decoder::new() }
+        let socket = UnixStream::connect(place.path().with_extension("upgrade")).unwrap();
+        Self { socket: socket.into(), decoder: Decoder::new() }
     }
 
     fn say(&self, bytes: &[u8], fds: &[BorrowedFd<'_>]) {

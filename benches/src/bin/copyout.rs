@@ -27,7 +27,7 @@ fn main() -> anyhow::Result<()> {
         let contents: Vec<u8> = (0..size + PAGE).map(|i| (i * 7 + i / 251) as u8).collect();
         let (own, file) = create(c"copyout", contents.len().next_multiple_of(PAGE))?;
         own.write(0, &contents);
-        let peer = adopt(file, contents.len().next_multiple_of(PAGE), &[])?;
+        let peer = adopt(file.into(), contents.len().next_multiple_of(PAGE), &[])?;
         compare(&peer, &contents, size);
     }
     Ok(())

@@ -74,6 +74,11 @@ impl PeerCred {
     pub const fn new(pid: i32, uid: u32, gid: u32) -> Self {
         Self { pid, uid, gid }
     }
+
+    /// Whether the other end is in this process. Of another one the kernel never says so.
+    pub(crate) fn is_this_process(&self) -> bool {
+        self.pid == nix::unistd::getpid().as_raw()
+    }
 }
 
 /// Decides whether a peer with these credentials may talk to us. Called once per connection, by a

@@ -40,7 +40,9 @@ fn handshake_kind(error: &HandshakeError) -> ErrorKind {
             ErrorKind::OutOfMemory
         }
         HandshakeError::Unmapped(_) => ErrorKind::PermissionDenied,
-        HandshakeError::Dialect(_) | HandshakeError::SealUnsupported => ErrorKind::Unsupported,
+        HandshakeError::Dialect(_)
+        | HandshakeError::SealUnsupported
+        | HandshakeError::SealBroken => ErrorKind::Unsupported,
         HandshakeError::FileSize(_) => ErrorKind::FileTooLarge,
         HandshakeError::Os(os) | HandshakeError::NoSharedMemory(os) => os.kind(),
     }
@@ -89,7 +91,7 @@ impl From<ListenError> for Error {
             | ListenError::Group { error, .. }
             | ListenError::Os(error) => error.kind(),
             ListenError::NoSharedMemory(error) => error.kind(),
-            ListenError::SealUnsupported => ErrorKind::Unsupported,
+            ListenError::SealUnsupported | ListenError::SealBroken => ErrorKind::Unsupported,
             ListenError::Closed | ListenError::HandedOver | ListenError::Forked => {
                 ErrorKind::NotConnected
             }

@@ -107,6 +107,12 @@ pub enum HandshakeError {
         "this process cannot make shared memory: {0}; look for a limit, a system call filter (seccomp) or a security module that forbids it"
     )]
     NoSharedMemory(OsError),
+    /// Peers that are not trusted could write our memory by way of `/dev/udmabuf`, in spite of its seals: this
+    /// kernel has a flaw that Linux 6.13 and stable releases from December 2024 on have not.
+    #[error(
+        "/dev/udmabuf of this kernel writes sealed memory; update the kernel (6.13, or stable from December 2024), deny the device to users other than root, or trust the peer"
+    )]
+    SealBroken,
     /// The peer's uid is the one that the kernel shows for all users that our user namespace does not map. So it
     /// says nothing of who the peer is, even if it is our own.
     #[error(
@@ -303,6 +309,12 @@ pub enum ListenError {
         "this process cannot make shared memory: {0}; look for a limit, a system call filter (seccomp) or a security module that forbids it"
     )]
     NoSharedMemory(OsError),
+    /// Peers that are not trusted could write our memory by way of `/dev/udmabuf`, in spite of its seals: this
+    /// kernel has a flaw that Linux 6.13 and stable releases from December 2024 on have not.
+    #[error(
+        "/dev/udmabuf of this kernel writes sealed memory; update the kernel (6.13, or stable from December 2024), deny the device to users other than root, or trust the peer"
+    )]
+    SealBroken,
     /// The listener was closed.
     #[error("the listener was closed")]
     Closed,

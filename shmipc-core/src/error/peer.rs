@@ -62,6 +62,9 @@ pub enum PeerMisbehaved {
     /// A segment's id, size or number is outside of what was agreed.
     #[error("it announced a segment outside of what was agreed")]
     SegmentLimits,
+    /// It announces and retires segments faster than any peer can make them.
+    #[error("it announces segments without end")]
+    SegmentFlood,
     /// A shared memory file lacks the seals that keep its writer honest.
     #[error("its shared memory is not sealed")]
     NotSealed,

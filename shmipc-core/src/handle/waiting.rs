@@ -48,6 +48,9 @@ impl std::task::Wake for Told {
 
     /// D3: what was delivered is in its place; now the gate says where the thread is.
     fn wake_by_ref(self: &Arc<Self>) {
+        if self.shared.is_foreign() {
+            return;
+        }
         self.flag.store(true, Ordering::Release);
         let gate = self.shared.gate();
         let crowded = gate.len() >= cpus();
@@ -87,7 +90,11 @@ impl<'a> Waiting<'a> {
     /// Takes a place, running.
     pub(super) fn new(shared: &'a Arc<Shared>) -> Self {
         let parker = Parker::new();
-        let me = shared.gate().join(parker.unparker().clone());
+        let me = match shared.is_foreign() {
+            false => shared.gate().join(parker.unparker().clone()),
+            // Nothing is done with it.
+            true => PlaceId::default(),
+        };
         let told = Arc::new(Told { shared: Arc::clone(shared), me, flag: AtomicBool::new(false) });
         let waker = Waker::from(Arc::clone(&told));
         Self { shared, me, parker, told, waker }
@@ -101,8 +108,11 @@ impl<'a> Waiting<'a> {
     }
 
     /// **Blocks** until something was delivered, may have been, or `deadline` is over; false in the
-    /// last case. Whoever is inside drives for all when it comes out.
+    /// last case. Whoever is inside drives for all when it comes out. Returns at once in a forked child.
     pub fn sleep(&self, deadline: Option<Instant>) -> bool {
+        if self.shared.is_foreign() {
+            return true;
+        }
         if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
             // Whoever polls by short waits may never be inside: the end must not be hidden from them.
             self.shared.glance_now_and_then();
@@ -157,6 +167,9 @@ impl<'a> Waiting<'a> {
 
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
+        if self.shared.is_foreign() {
+            return;
+        }
         let (mut next, mut armed) = (None, None);
         {
             let mut gate = self.shared.gate();
@@ -189,7 +202,7 @@ pub(super) struct Active<'a> {
 impl<'a> Active<'a> {
     /// Becomes active if somebody is inside.
     pub(super) fn begin(shared: &'a Shared) -> Option<Self> {
-        if !shared.somebody_asleep.load(Ordering::Relaxed) {
+        if !shared.somebody_asleep.load(Ordering::Relaxed) || shared.is_foreign() {
             return None;
         }
         let mut gate = shared.gate();
@@ -202,6 +215,9 @@ impl<'a> Active<'a> {
 
 impl Drop for Active<'_> {
     fn drop(&mut self) {
+        if self.shared.is_foreign() {
+            return;
+        }
         let armed = {
             let mut gate = self.shared.gate();
             gate.retire().then(|| arm_at_drained(self.shared))

@@ -1,11 +1,12 @@
 //! A handshake on a socket, without ever blocking.
 
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 
 use super::{Established, Machine, Role, Transmit, authorize_socket, refusal_frame};
 use crate::config::{Config, PeerCred};
 use crate::error::{HandshakeError, Refusal};
-use crate::link::{self, Receive, Sent};
+use crate::link::{self, PeerSocket, Receive, Sent};
+use crate::mem;
 use crate::steps::{self, Step};
 use crate::wire::Decoder;
 
@@ -13,7 +14,7 @@ use crate::wire::Decoder;
 /// readable, or writable if that was asked for.
 #[derive(Debug)]
 pub struct Exchange {
-    socket: OwnedFd,
+    socket: PeerSocket,
     cred: PeerCred,
     decoder: Decoder,
     machine: Machine,
@@ -51,12 +52,27 @@ impl Exchange {
     /// is refused, it is told.
     ///
     /// # Errors
-    /// [`HandshakeError`]: the peer was refused, or the socket failed.
-    pub fn new(role: Role, socket: OwnedFd, config: &Config) -> Result<Self, HandshakeError> {
+    /// [`HandshakeError`]: the peer was refused, or the socket failed, or this kernel does not keep memory
+    /// from peers that are not trusted.
+    pub fn new(
+        role: Role,
+        socket: impl Into<PeerSocket>,
+        config: &Config,
+    ) -> Result<Self, HandshakeError> {
+        let socket = socket.into();
+        mem::refill_reserve();
+        if !config.is_trusted() && mem::is_sealed_memory_writable() {
+            return Err(HandshakeError::SealBroken);
+        }
         steps::reach(Step::Connected);
         let cred = link::peer_cred(socket.as_fd())?;
         match Machine::new(role, config, authorize_socket(config, socket.as_fd(), cred)) {
-            Ok(machine) => {
+            Ok(mut machine) => {
+                // Of a listener, the process that made it is told, which may be another one.
+                if role == Role::Server && !cred.is_this_process() {
+                    machine.peer_is_elsewhere();
+                }
+                socket.pass_rights(true);
                 let decoder = Decoder::new();
                 Ok(Self { socket, cred, decoder, machine, unsent: None, gone: false, heard: 0 })
             }
@@ -136,6 +152,7 @@ impl Exchange {
                     Some(until) => Ok(Progress::Pending(until)),
                 };
             }
+            self.decoder.expect(self.machine.max_fds());
             match link::receive(self.socket.as_fd(), &mut self.decoder)? {
                 Receive::Bytes => {}
                 Receive::Empty => {

@@ -8,7 +8,8 @@ use super::terms::{Terms, hello};
 use super::{Authorization, Established, Role, refusal};
 use crate::config::{Config, PeerCred};
 use crate::error::{HandshakeError, PeerMisbehaved};
-use crate::link::Bell;
+use crate::link::{Bell, PeerSocket};
+use crate::mem::Own as OwnFiles;
 use crate::wire::{self, Decoder, Frame, Hello};
 
 /// A frame to send, with its descriptors.
@@ -28,6 +29,8 @@ pub struct Machine {
     local: Hello,
     state: State,
     transmit: VecDeque<Transmit>,
+    /// The peer is another process than this one.
+    elsewhere: bool,
 }
 
 #[derive(Debug)]
@@ -67,7 +70,12 @@ impl Machine {
         if role == Role::Client {
             transmit.push_back(Transmit { bytes: local.encode(), fds: Vec::new() });
         }
-        Ok(Self { role, local, state: State::Hello, transmit })
+        Ok(Self { role, local, state: State::Hello, transmit, elsewhere: false })
+    }
+
+    /// The peer is known to be another process: no segment that this one writes can be its own.
+    pub fn peer_is_elsewhere(&mut self) {
+        self.elsewhere = true;
     }
 
     /// Takes the next frame of the peer.
@@ -89,6 +97,16 @@ impl Machine {
         Ok(())
     }
 
+    /// Most descriptors that may come with what is read next. Each side waits for the other's Hello before
+    /// it passes any; behind a Ready the session's first segment may follow.
+    pub fn max_fds(&self) -> usize {
+        match self.state {
+            State::Hello | State::Failed => 0,
+            State::Outbox { .. } => 3,
+            State::Ready(_) | State::Done(_) => 1,
+        }
+    }
+
     /// The next frame to send.
     pub fn poll_transmit(&mut self) -> Option<Transmit> {
         self.transmit.pop_front()
@@ -107,7 +125,13 @@ impl Machine {
 
     /// Puts the session together, if the machine is done: with the socket, the decoder that read it,
     /// and the credentials that were judged.
-    pub fn finish(self, socket: OwnedFd, decoder: Decoder, cred: PeerCred) -> Option<Established> {
+    pub fn finish(
+        self,
+        socket: PeerSocket,
+        mut decoder: Decoder,
+        cred: PeerCred,
+    ) -> Option<Established> {
+        decoder.expect(self.max_fds());
         let State::Done(agreed) = self.state else { return None };
         let Agreed { terms, own, peer } = *agreed;
         let bell = match (own.eventfd, peer.eventfd) {
@@ -154,7 +178,8 @@ impl Machine {
         theirs: wire::Outbox,
     ) -> Result<State, HandshakeError> {
         let files: Vec<_> = own.iter().map(|own| own.file).collect();
-        let peer = outbox::adopt(theirs, &terms, &files)?;
+        let ours = if self.elsewhere { OwnFiles::Process } else { OwnFiles::These(&files) };
+        let peer = outbox::adopt(theirs, &terms, ours)?;
         match own {
             Some(own) => {
                 self.send(wire::ready());

@@ -24,7 +24,8 @@
 //!
 //! # Invariants
 //! * **H1** Nothing is sent to, and no descriptor taken from, a peer that the authorizer refused,
-//!   except the refusal.
+//!   except the refusal. Where the kernel knows how (Linux 6.16), it refuses descriptors to a socket
+//!   until the authorizer has accepted.
 //! * **H2** Both sides compute terms from the same two Hellos by the same function, before any
 //!   descriptor travels. Hellos that do not fit are refused, and the refusal says why on the wire.
 //! * **H3** The server makes memory only for a client that has passed its own and has it checked.
@@ -77,7 +78,7 @@ use nix::sys::stat::FileStat;
 
 use crate::config::{PeerCred, WaitMode};
 use crate::layout::Geometry;
-use crate::link::{Bell, WaitParts};
+use crate::link::{Bell, PeerSocket, WaitParts};
 use crate::listen::Place;
 use crate::mem::{OwnMapping, PeerMapping};
 use crate::wire::{Decoder, Features};
@@ -97,7 +98,7 @@ pub struct Established {
     /// Which end we are.
     pub role: Role,
     /// The socket, never blocking. Open for the life of the session.
-    pub socket: OwnedFd,
+    pub socket: PeerSocket,
     /// What arrived behind the handshake.
     pub decoder: Decoder,
     /// Segment 0 of our outbox. Magic and version are written, the event words say "never".

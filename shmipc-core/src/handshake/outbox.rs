@@ -14,7 +14,7 @@ use crate::layout::{
     EVENT_HEAD_AT, EVENT_RETURNED_AT, EVENT_TAIL_AT, MAGIC, MAGIC_AT, VERSION, VERSION_AT,
 };
 use crate::link::{WaitParts, eventfd};
-use crate::mem::{self, Memory, MemoryMut, OwnMapping, PeerMapping};
+use crate::mem::{self, Memory, MemoryMut, OwnMapping, Passed, PeerMapping};
 use crate::steps::{self, Step};
 use crate::wire;
 
@@ -65,7 +65,7 @@ pub(super) fn make(terms: &Terms) -> Result<(Own, Transmit), HandshakeError> {
 pub(super) fn adopt(
     outbox: wire::Outbox,
     terms: &Terms,
-    own: &[FileStat],
+    own: mem::Own<'_>,
 ) -> Result<Peer, HandshakeError> {
     if outbox.eventfd.is_some() != (terms.bell == BellKind::Eventfd) {
         return Err(PeerMisbehaved::Descriptors.into());
@@ -73,20 +73,20 @@ pub(super) fn adopt(
     if outbox.eventfd.as_ref().is_some_and(blocks) {
         return Err(PeerMisbehaved::Descriptors.into());
     }
-    if outbox.pidfd.as_ref().is_some_and(|fd| !mem::is_pidfd(fd)) {
-        return Err(PeerMisbehaved::NotAPidfd.into());
-    }
+    let pidfd = outbox.pidfd.map(Passed::into_pidfd).transpose()?;
     let mapping = mem::adopt(outbox.segment, terms.peer_bytes(), own)?;
     let right = mapping.load64(MAGIC_AT) == MAGIC && mapping.load64(VERSION_AT) == VERSION;
     if !right {
         return Err(PeerMisbehaved::WrongMemory.into());
     }
     steps::reach(Step::OutboxMapped);
-    Ok(Peer { mapping, pidfd: outbox.pidfd, eventfd: outbox.eventfd })
+    // H5: of a peer that is trusted.
+    let eventfd = outbox.eventfd.map(Passed::into_trusted);
+    Ok(Peer { mapping, pidfd, eventfd })
 }
 
 /// Whether writing to a descriptor can block.
-fn blocks(fd: &OwnedFd) -> bool {
+fn blocks(fd: &Passed) -> bool {
     let flags = fcntl(fd, FcntlArg::F_GETFL).map(OFlag::from_bits_retain);
     !flags.is_ok_and(|flags| flags.contains(OFlag::O_NONBLOCK))
 }

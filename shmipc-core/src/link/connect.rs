@@ -1,23 +1,25 @@
 //! Reaching a listener.
 
-use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
 
-use super::Address;
+use super::{Address, PeerSocket};
 use crate::error::OsError;
 
 /// Makes one attempt to connect, which does not block. Nor does the socket that comes back.
 ///
 /// # Errors
 /// `EAGAIN` if the backlog is full, `ECONNREFUSED` if the file is stale, `ENOENT` if there is none.
-pub fn try_connect(address: &Address) -> Result<OwnedFd, OsError> {
+pub fn try_connect(address: &Address) -> Result<PeerSocket, OsError> {
     let failed = |errno| OsError::new("connect", errno);
-    let socket = new_socket(SockFlag::SOCK_NONBLOCK)?;
+    let socket = PeerSocket::from(new_socket(SockFlag::SOCK_NONBLOCK)?);
+    // It takes descriptors only once the listener was judged.
+    socket.pass_rights(false);
     let reach = address.reach().map_err(failed)?;
-    while let Err(errno) = nix::sys::socket::connect(socket.as_raw_fd(), &reach.unix) {
+    while let Err(errno) = nix::sys::socket::connect(socket.as_fd().as_raw_fd(), &reach.unix) {
         if errno != Errno::EINTR {
             return Err(failed(errno));
         }

@@ -20,6 +20,8 @@
 //! * **K3** No call waits for the peer. Its socket buffer may be full ([`Sent::Full`]); of the bell
 //!   that means that enough rings wait there already.
 //! * **K4** What the peer sent before it closed is read before the end is reported.
+//! * **K5** Every socket to a peer is a [`PeerSocket`] from its first moment, so that closing it never
+//!   blocks.
 
 #![deny(
     clippy::indexing_slicing,
@@ -32,6 +34,7 @@ mod address;
 mod alarm;
 mod bell;
 mod connect;
+mod peer;
 mod poller;
 mod socket;
 mod wait;
@@ -52,6 +55,8 @@ pub use bell::Bell;
 pub(crate) use bell::{add_one, eventfd};
 pub use connect::try_connect;
 pub(crate) use connect::{new_socket, set_nonblocking};
+pub use peer::PeerSocket;
+pub(crate) use peer::close_listener;
 pub use poller::Poller;
 pub use socket::{Receive, Sent, peer_cred, receive, send, shutdown};
 pub use wait::{WaitParts, WaitSet, Woken, wait_ready};
@@ -96,7 +101,7 @@ impl From<LinkError> for SessionError {
 /// who may call what when is the session's business.
 #[derive(Debug)]
 pub struct Link {
-    socket: OwnedFd,
+    socket: PeerSocket,
     bell: Bell,
     wait: WaitSet,
     peer: Option<OwnedFd>,
@@ -108,11 +113,12 @@ impl Link {
     /// # Errors
     /// [`OsError`] if the descriptors cannot be watched.
     pub fn new(
-        socket: OwnedFd,
+        socket: impl Into<PeerSocket>,
         bell: Bell,
         peer: Option<OwnedFd>,
         parts: WaitParts,
     ) -> Result<Self, OsError> {
+        let socket = socket.into();
         let ours = match &bell {
             Bell::Socket => None,
             Bell::Eventfd { ours, .. } => Some(ours.as_fd()),

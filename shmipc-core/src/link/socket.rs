@@ -88,7 +88,7 @@ pub fn receive(socket: BorrowedFd<'_>, decoder: &mut Decoder) -> Result<Receive,
         return Ok(Receive::Bytes);
     }
     let mut chunk = [0; CHUNK];
-    let received = match mem::receive(socket, &mut chunk, Decoder::MAX_FDS) {
+    let received = match mem::receive(socket, &mut chunk, decoder.may_come()) {
         Ok(received) => received,
         Err(Errno::EAGAIN) => return Ok(Receive::Empty),
         Err(Errno::ECONNRESET) => return Ok(Receive::End),

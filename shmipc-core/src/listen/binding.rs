@@ -16,8 +16,8 @@ use super::upgrades::{ANSWER, BEFORE, Upgrades, door_options, failed};
 use super::{Acceptor, ListenOptions};
 use crate::config::Config;
 use crate::error::{ListenError, OsError, UpgradeRefusal};
-use crate::link::{self, Address};
-use crate::mem;
+use crate::link::{self, Address, PeerSocket};
+use crate::mem::{self, Passed};
 use crate::upgrade::{self, Failure, Heard, Incoming, Line, Message, Successor, message_of};
 use crate::wire::{Claim, Frame, Offer};
 
@@ -213,7 +213,7 @@ impl Binding {
 
     // --- taking over ------------------------------------------------------------------------------
 
-    fn claim(&mut self, socket: OwnedFd) -> Result<(), ListenError> {
+    fn claim(&mut self, socket: PeerSocket) -> Result<(), ListenError> {
         let mut line = Line::new(socket, &self.epoll, BEFORE)?;
         let cred = line.cred()?;
         if !self.options.upgrade_authorizer.admits(cred) {
@@ -262,32 +262,34 @@ impl Binding {
     /// The sockets are ours to use, if they are what we were to listen on.
     fn take(&mut self, offer: Offer) -> Result<Acceptor, ListenError> {
         let Some(mut line) = self.line.take() else { return Err(ListenError::Closed) };
-        if offer.pidfd.as_ref().is_some_and(|fd| !mem::is_pidfd(fd)) {
-            return Err(failed(Failure::Refused(UpgradeRefusal::Nonsense)));
+        let nonsense = |_| failed(Failure::Refused(UpgradeRefusal::Nonsense));
+        let pidfd = offer.pidfd.map(Passed::into_pidfd).transpose().map_err(nonsense)?;
+        line.meet(pidfd, &self.epoll)?;
+        if !listens(&offer.listener) || !listens(&offer.upgrade) {
+            return Err(self.other_path());
         }
-        line.meet(offer.pidfd, &self.epoll)?;
         let bound = Bound {
             file: match (&self.place, offer.lock) {
                 (Place::Address(Address::Path(path)), Some(lock)) => {
-                    Some(SocketFile::inherit(path, offer.file, lock)?)
+                    Some(SocketFile::inherit(path, offer.file, lock.into_trusted())?)
                 }
                 // Of a path without a lock the file is somebody else's, such as systemd's.
                 (_, None) => None,
                 _ => return Err(self.other_path()),
             },
-            socket: offer.listener,
+            socket: offer.listener.into_trusted(),
         };
         let door = Bound {
             file: match (&self.upgrade, offer.upgrade_lock) {
                 (Address::Path(path), Some(lock)) => {
-                    Some(SocketFile::inherit(path, offer.upgrade_file, lock)?)
+                    Some(SocketFile::inherit(path, offer.upgrade_file, lock.into_trusted())?)
                 }
                 (Address::Abstract(_), None) => None,
                 _ => return Err(self.other_path()),
             },
-            socket: offer.upgrade,
+            socket: offer.upgrade.into_trusted(),
         };
-        if !self.is_right(&bound.socket, bound.file.is_some()) || !listens(&door.socket) {
+        if !self.is_right(&bound.socket, bound.file.is_some()) {
             return Err(self.other_path());
         }
         let (options, config) = (self.options.clone(), self.config.clone());
@@ -300,7 +302,7 @@ impl Binding {
     /// Whether this is the socket that we were to listen on.
     fn is_right(&self, socket: &OwnedFd, has_file: bool) -> bool {
         let bound = || getsockname::<UnixAddr>(socket.as_raw_fd()).ok();
-        let same = match &self.place {
+        match &self.place {
             // The inode of ours has told.
             Place::Address(Address::Path(_)) if has_file => true,
             Place::Address(Address::Path(path)) => {
@@ -313,8 +315,7 @@ impl Binding {
                 let inode = |fd: &OwnedFd| fstat(fd).map(|stat| (stat.st_dev, stat.st_ino)).ok();
                 passed.as_ref().is_some_and(|passed| inode(passed) == inode(socket))
             }
-        };
-        same && listens(socket)
+        }
     }
 
     fn other_path(&self) -> ListenError {
@@ -348,7 +349,7 @@ fn is_same(one: &Path, other: &Path) -> bool {
     inode(one).is_some_and(|one| inode(other) == Some(one))
 }
 
-fn listens(socket: &OwnedFd) -> bool {
+fn listens(socket: &Passed) -> bool {
     getsockopt(socket, sockopt::AcceptConn).unwrap_or(false)
 }
 

@@ -1,6 +1,6 @@
 //! Handshakes in progress.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
 use nix::sys::epoll::{Epoll, EpollFlags};
@@ -10,7 +10,7 @@ use super::places::{Place, Places};
 use crate::config::{Config, PeerCred};
 use crate::error::{HandshakeError, OsError, Refusal};
 use crate::handshake::{self, Established, Exchange, PAUSE, Progress, Role, Until};
-use crate::link;
+use crate::link::{self, PeerSocket};
 
 mod crowd;
 
@@ -104,7 +104,7 @@ impl Handshakes {
     /// Starts a handshake with a client that has connected. Adds to `ready` what has come to its end.
     pub(super) fn admit(
         &mut self,
-        socket: OwnedFd,
+        socket: PeerSocket,
         epoll: &Epoll,
         now: Instant,
         ready: &mut impl Extend<Established>,
@@ -214,7 +214,7 @@ impl Handshakes {
 
     fn start(
         &mut self,
-        socket: OwnedFd,
+        socket: PeerSocket,
         epoll: &Epoll,
         now: Instant,
         ready: &mut impl Extend<Established>,

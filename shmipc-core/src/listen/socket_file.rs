@@ -44,7 +44,7 @@ use nix::sys::time::TimeSpec;
 use super::ListenOptions;
 use super::lock_file::{LockFile, Taken};
 use crate::error::{ListenError, OsError};
-use crate::link::{self, Address};
+use crate::link::{self, Address, PeerSocket};
 use crate::mem::{self, Home};
 use crate::wire::Inode;
 
@@ -256,7 +256,7 @@ fn clear(path: &Path, orphaned: bool) -> Result<(), ListenError> {
 }
 
 /// Whether the process that listens at the other end has ended.
-pub(super) fn has_ended(connected: &OwnedFd) -> bool {
+pub(super) fn has_ended(connected: &PeerSocket) -> bool {
     link::peer_cred(connected.as_fd()).is_ok_and(|cred| mem::has_ended(cred.pid))
 }
 

@@ -63,9 +63,8 @@ pub(super) unsafe fn into(from: *const u8, to: *mut u8, len: usize) {
 unsafe fn words(from: *const u8, to: *mut u8, len: usize) {
     let mut done = 0;
     let byte = |i: usize| {
-        // SAFETY: `i < len`, and a byte is always aligned.
-        let value =
-            unsafe { AtomicU8::from_ptr(from.wrapping_add(i).cast_mut()) }.load(Ordering::Relaxed);
+        // SAFETY: `i < len`, and a byte is always aligned. M3: a relaxed load of read-only memory.
+        let value = unsafe { &*from.wrapping_add(i).cast::<AtomicU8>() }.load(Ordering::Relaxed);
         // SAFETY: `i < len`.
         unsafe { to.wrapping_add(i).write(value) };
     };
@@ -74,8 +73,8 @@ unsafe fn words(from: *const u8, to: *mut u8, len: usize) {
         done += 1;
     }
     while len - done >= 8 {
-        // SAFETY: `done + 8 <= len`, and `from + done` is aligned to 8.
-        let word = unsafe { AtomicU64::from_ptr(from.wrapping_add(done).cast_mut().cast()) };
+        // SAFETY: `done + 8 <= len`, and `from + done` is aligned to 8. M3, as above.
+        let word = unsafe { &*from.wrapping_add(done).cast::<AtomicU64>() };
         // SAFETY: `done + 8 <= len`.
         unsafe {
             to.wrapping_add(done).cast::<u64>().write_unaligned(word.load(Ordering::Relaxed))

@@ -219,7 +219,7 @@ impl LentBytes {
     }
 
     /// The bytes where they lie, by the application's promise.
-    pub fn as_slice(&self, _promise: PeerTrust) -> &[u8] {
+    pub(crate) fn as_slice(&self, _promise: PeerTrust) -> &[u8] {
         self.mapping.assert_here();
         let start = self.mapping.range_ptr(self.offset, self.len);
         // SAFETY: M1 and M4; M6: the token shows the promise that the peer leaves the bytes alone

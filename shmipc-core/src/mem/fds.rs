@@ -3,23 +3,29 @@
 #![allow(unsafe_code)]
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::libc;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::socket::MsgFlags;
 use nix::sys::stat::{FileStat, SFlag, fstat};
 
+use super::Passed;
+use super::reserve::{self, Lease};
 use crate::error::OsError;
 
 /// Most descriptors that one [`receive`] can deliver.
-pub const MAX_RECEIVED: usize = 16;
+const MAX_RECEIVED: usize = 8;
 
 /// Bytes of a control message's header, as the kernel writes it on 64-bit targets: length (8 bytes,
 /// header included), level (4), type (4). The next header starts at a multiple of 8.
 const CMSG_HEADER: usize = 16;
-/// One message with [`MAX_RECEIVED`] descriptors, and one that may stand beside it on a socket that
-/// somebody else prepared: `SCM_PIDFD`, `SCM_CREDENTIALS`, or a short security label.
-const CONTROL: usize = CMSG_HEADER + 4 * MAX_RECEIVED + 256;
+/// One message with [`MAX_RECEIVED`] descriptors.
+const CONTROL: usize = CMSG_HEADER + 4 * MAX_RECEIVED;
+
+/// Looks for a descriptor's number that is free, a millisecond apart, before it is given up.
+const LOOKS: usize = 50;
 
 /// What one [`receive`] delivered.
 #[derive(Debug)]
@@ -27,15 +33,15 @@ pub struct Received {
     /// Bytes written to the buffer. 0: the other side has closed, or shut down for writing.
     pub bytes: usize,
     /// The descriptors, in the order in which they were sent.
-    pub fds: Vec<OwnedFd>,
-    /// Whether there were more, and why they are gone.
+    pub fds: Vec<Passed>,
+    /// Why nothing was taken off the socket, if descriptors came that were not to be had.
     pub truncated: Option<Truncated>,
 }
 
-/// Why descriptors that were sent did not arrive.
+/// Why descriptors that were sent did not arrive. They stay in the socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Truncated {
-    /// The sender passed more than `max_fds`; the surplus was closed.
+    /// The sender passed more than `max_fds`.
     Surplus,
     /// This process could not take them, because it has as many open as it may have.
     NoRoom,
@@ -45,9 +51,14 @@ pub enum Truncated {
 #[repr(C, align(8))]
 struct Control([u8; CONTROL]);
 
-/// Receives bytes and up to `max_fds` descriptors from a Unix socket, without blocking.
+/// Receives bytes and up to `max_fds` descriptors (8 at most) from a Unix socket that
+/// was [prepared](prepare_socket), without blocking.
 ///
-/// Every descriptor that the kernel installed is owned by the result or closed; all are close-on-exec.
+/// Every descriptor that the kernel installed is owned by the result; all are close-on-exec.
+///
+/// What `recvmsg` does not deliver of what it takes off a socket, the kernel closes in the calling
+/// thread: descriptors for which the buffer is too small or the process has no number left. So the
+/// socket is looked into first, and nothing is taken off it before all that belongs to it is ours (M9).
 ///
 /// # Errors
 /// `EAGAIN` if nothing is there, else what `recvmsg` says.
@@ -57,46 +68,123 @@ pub fn receive(
     max_fds: usize,
 ) -> Result<Received, Errno> {
     let mut control = Control([0; CONTROL]);
+    let (bytes, used, cut) = receive_into(socket, buffer, &mut control, 0, libc::MSG_PEEK)?;
+    debug_assert_eq!(used, 0);
+    let buffer = buffer.get_mut(..bytes).unwrap_or_default();
+    if bytes == 0 || !cut {
+        take(socket, buffer)?;
+        return Ok(Received { bytes, fds: Vec::new(), truncated: None });
+    }
+    let max_fds = max_fds.min(MAX_RECEIVED);
+    let room = if max_fds == 0 { 0 } else { CMSG_HEADER + 4 * max_fds };
+    let truncated = |truncated| Received { bytes: 0, fds: Vec::new(), truncated: Some(truncated) };
+    if room == 0 {
+        return Ok(truncated(Truncated::Surplus));
+    }
+    for look in 1.. {
+        let lease = reserve::lease();
+        let flags = libc::MSG_PEEK | libc::MSG_CMSG_CLOEXEC;
+        let (_, used, cut) = receive_into(socket, buffer, &mut control, room, flags)?;
+        let fds = own_descriptors(control.0.get(..used).unwrap_or_default(), lease);
+        if !cut {
+            take(socket, buffer)?;
+            return Ok(Received { bytes, fds, truncated: None });
+        }
+        if fds.len() == max_fds {
+            return Ok(truncated(Truncated::Surplus));
+        }
+        if look == LOOKS {
+            break;
+        }
+        // Another session may have the reserve. Its descriptor is soon mapped and closed.
+        drop(fds);
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    Ok(truncated(Truncated::NoRoom))
+}
+
+/// One `recvmsg` with so much of the control buffer: bytes, how much of the control buffer was used, and
+/// whether more control data was there.
+fn receive_into(
+    socket: BorrowedFd<'_>,
+    buffer: &mut [u8],
+    control: &mut Control,
+    room: usize,
+    flags: i32,
+) -> Result<(usize, usize, bool), Errno> {
+    let room = room.min(CONTROL);
     let mut part = libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: buffer.len() };
     // SAFETY: `msghdr` consists of numbers and pointers, for which zero is a value.
     let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
     message.msg_iov = &raw mut part;
     message.msg_iovlen = 1;
-    message.msg_control = control.0.as_mut_ptr().cast();
-    message.msg_controllen = CONTROL as _;
-    let flags = libc::MSG_DONTWAIT | libc::MSG_CMSG_CLOEXEC;
-    let bytes = loop {
+    if room > 0 {
+        message.msg_control = control.0.as_mut_ptr().cast();
+        message.msg_controllen = room as _;
+    }
+    loop {
         // SAFETY: `message` points to `part` and `control`, which are live and writable for the lengths
         // given; so is `buffer`, to which `part` points.
-        let n = unsafe { libc::recvmsg(socket.as_raw_fd(), &raw mut message, flags) };
+        let n = unsafe {
+            libc::recvmsg(socket.as_raw_fd(), &raw mut message, flags | libc::MSG_DONTWAIT)
+        };
         match Errno::result(n) {
-            Ok(n) => break usize::try_from(n).unwrap_or(0),
+            Ok(n) => {
+                let cut = message.msg_flags & libc::MSG_CTRUNC != 0;
+                let used = (message.msg_controllen as usize).min(room);
+                return Ok((usize::try_from(n).unwrap_or(0), used, cut));
+            }
             Err(Errno::EINTR) => {}
             Err(errno) => return Err(errno),
         }
-    };
-    let used = (message.msg_controllen as usize).min(CONTROL);
-    let mut fds = own_descriptors(control.0.get(..used).unwrap_or_default());
-    let truncated = if fds.len() > max_fds {
-        Some(Truncated::Surplus)
-    } else if message.msg_flags & libc::MSG_CTRUNC == 0 {
-        None
-    } else if fds.len() < MAX_RECEIVED {
-        Some(Truncated::NoRoom)
-    } else {
-        Some(Truncated::Surplus)
-    };
-    fds.truncate(max_fds);
-    Ok(Received { bytes, fds, truncated })
+    }
 }
 
-/// Owns every descriptor in the control data of a message that was just received. The one that
-/// `SO_PASSPIDFD` adds (a listener that was passed to us may have it set) is closed.
-fn own_descriptors(mut control: &[u8]) -> Vec<OwnedFd> {
-    const SCM_PIDFD: i32 = 4;
+/// Takes the bytes off the socket that were looked at. The kernel drops its references to their
+/// descriptors, which are not the last (M9).
+fn take(socket: BorrowedFd<'_>, bytes: &mut [u8]) -> Result<(), Errno> {
+    let mut done = 0;
+    while let Some(left) = bytes.get_mut(done..).filter(|left| !left.is_empty()) {
+        match nix::sys::socket::recv(socket.as_raw_fd(), left, MsgFlags::MSG_DONTWAIT) {
+            Ok(0) => break,
+            Ok(n) => done += n,
+            Err(Errno::EINTR) => {}
+            Err(errno) => return Err(errno),
+        }
+    }
+    Ok(())
+}
+
+/// Prepares a socket to a peer for [`receive`]: whatever comes on it is in the order of its bytes, and
+/// descriptors are the only thing that comes beside them. A byte out of band would be dropped by the
+/// kernel in the thread that reads past it, with its descriptors.
+pub(crate) fn prepare_socket(socket: BorrowedFd<'_>) {
+    set_option(socket, libc::SO_OOBINLINE, 1);
+    for option in [libc::SO_PASSCRED, libc::SO_PASSSEC, libc::SO_PASSPIDFD] {
+        set_option(socket, option, 0);
+    }
+}
+
+/// Whether the kernel lets a peer pass descriptors to a socket at all, where it knows how to refuse them
+/// (Linux 6.16). A listening socket gives its setting to the connections that it gets.
+pub(crate) fn pass_rights(socket: BorrowedFd<'_>, on: bool) {
+    const SO_PASSRIGHTS: i32 = 83;
+    set_option(socket, SO_PASSRIGHTS, on.into());
+}
+
+/// A kernel that does not know the option does without.
+fn set_option(socket: BorrowedFd<'_>, option: i32, value: i32) {
+    let (fd, size) = (socket.as_raw_fd(), size_of::<i32>() as libc::socklen_t);
+    // SAFETY: all these options are an integer, to which the pointer leads.
+    let _ =
+        unsafe { libc::setsockopt(fd, libc::SOL_SOCKET, option, (&raw const value).cast(), size) };
+}
+
+/// Owns every descriptor in the control data of a message that was just looked at.
+fn own_descriptors(mut control: &[u8], mut lease: Option<Lease>) -> Vec<Passed> {
     let mut owned = Vec::new();
     while let Some((len, level, kind)) = cmsg_header(control) {
-        if level == libc::SOL_SOCKET && (kind == libc::SCM_RIGHTS || kind == SCM_PIDFD) {
+        if level == libc::SOL_SOCKET && kind == libc::SCM_RIGHTS {
             let data = control.get(CMSG_HEADER..len).unwrap_or_default();
             for number in data.chunks_exact(4) {
                 let number = number.try_into().map_or(-1, i32::from_ne_bytes);
@@ -104,7 +192,7 @@ fn own_descriptors(mut control: &[u8]) -> Vec<OwnedFd> {
                     // SAFETY: M8: the kernel has just installed this descriptor for us, and this is
                     // the only place that learns its number.
                     let fd = unsafe { OwnedFd::from_raw_fd(number) };
-                    (kind == libc::SCM_RIGHTS).then(|| owned.push(fd));
+                    owned.push(Passed::new(fd, lease.take()));
                 }
             }
         }
@@ -204,12 +292,13 @@ fn pidfd_of(pid: i32) -> Result<OwnedFd, Errno> {
 /// Asks the kernel to check a signal without sending one: `EBADF` means that the descriptor is of
 /// another kind. Every other answer means yes, also that the process has ended (`ESRCH`), is not ours
 /// to signal (`EPERM`), or lives in a pid namespace that we cannot see (`EINVAL`). Needs no `/proc`.
-/// Directories are refused apart, since the call also takes those of `/proc/PID`.
-pub fn is_pidfd(fd: &OwnedFd) -> bool {
-    let kind = |stat: FileStat| stat.st_mode & SFlag::S_IFMT.bits();
-    let directory = fstat(fd).is_ok_and(|stat| kind(stat) == SFlag::S_IFDIR.bits());
-    let (fd, info) = (fd.as_fd().as_raw_fd(), std::ptr::null::<libc::siginfo_t>());
+/// Directories are refused apart, since the call also takes those of `/proc/PID`. They are asked last:
+/// `fstat` of another file may block.
+pub(super) fn is_pidfd(fd: BorrowedFd<'_>) -> bool {
+    let info = std::ptr::null::<libc::siginfo_t>();
     // SAFETY: numbers and a null pointer; signal 0 is never delivered.
-    let answer = unsafe { libc::syscall(libc::SYS_pidfd_send_signal, fd, 0, info, 0) };
-    !directory && Errno::result(answer) != Err(Errno::EBADF)
+    let answer = unsafe { libc::syscall(libc::SYS_pidfd_send_signal, fd.as_raw_fd(), 0, info, 0) };
+    let kind = |stat: FileStat| stat.st_mode & SFlag::S_IFMT.bits();
+    let directory = || fstat(fd).is_ok_and(|stat| kind(stat) == SFlag::S_IFDIR.bits());
+    Errno::result(answer) != Err(Errno::EBADF) && !directory()
 }

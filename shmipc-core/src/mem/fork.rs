@@ -45,7 +45,13 @@ impl Home {
     }
 }
 
-/// The word that `fork` wipes; `None` if the kernel refused it, in which case nobody is told.
+/// Whether this kernel lets us find out that we are in a child of `fork`. Without it such a child would
+/// use addresses at which it has nothing, so no memory is made or mapped then.
+pub(super) fn is_supported() -> bool {
+    marker().is_some()
+}
+
+/// The word that `fork` wipes; `None` if the kernel refused it.
 #[inline]
 fn marker() -> Option<&'static AtomicU32> {
     static MARKER: OnceLock<Option<&'static AtomicU32>> = OnceLock::new();

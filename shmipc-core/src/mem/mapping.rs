@@ -1,18 +1,22 @@
 //! Mapped segments, and atomic words in them.
 #![allow(unsafe_code)]
 
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering, fence};
 
 use std::mem::ManuallyDrop;
 
 use memmap2::MmapRaw;
 
-use super::{Home, Memory, MemoryMut, copy, prefetch};
+use super::own_files::OwnFile;
+use super::{Home, Memory, MemoryMut, Unpublished, copy, prefetch};
 use crate::steps;
 
 /// A segment of our outbox: only this process writes it (M2).
 pub struct OwnMapping {
     map: Mapped,
+    /// One writer of records has taken the right to write without atomic stores.
+    claimed: AtomicBool,
+    _file: OwnFile,
 }
 
 /// A segment of the peer's outbox: read-only here, written by the peer at any time (M3).
@@ -58,8 +62,8 @@ impl Drop for Mapped {
 
 impl OwnMapping {
     /// Takes a writable mapping over.
-    pub(super) fn new(map: MmapRaw) -> Self {
-        Self { map: Mapped::new(map) }
+    pub(super) fn new(map: MmapRaw, file: OwnFile) -> Self {
+        Self { map: Mapped::new(map), claimed: AtomicBool::new(false), _file: file }
     }
 
     /// Fails the calling thread if this process is a fork that does not have the mapping.
@@ -103,9 +107,10 @@ fn word32(map: &MmapRaw, at: usize) -> &AtomicU32 {
     assert!(at % 4 == 0, "misaligned word");
     let pointer = range(map.as_mut_ptr(), map.len(), at, 4);
     // SAFETY: M1 and M4: mapped for as long as `map` is borrowed, in bounds; mappings start at a page,
-    // so the word is aligned. M3: words are only ever accessed atomically. A shared reference to an
-    // atomic in a read-only mapping is used for relaxed loads only, by `PeerMapping` below.
-    unsafe { AtomicU32::from_ptr(pointer.cast()) }
+    // so the word is aligned. M3: words are only ever accessed atomically. `from_ptr` would ask for memory
+    // that can be written; of a read-only mapping, `PeerMapping` below makes relaxed loads of at most 8
+    // bytes only, which the documentation of `std::sync::atomic` allows on read-only memory.
+    unsafe { &*pointer.cast::<AtomicU32>() }
 }
 
 /// The 8-byte word at `at`.
@@ -114,7 +119,7 @@ fn word64(map: &MmapRaw, at: usize) -> &AtomicU64 {
     assert!(at % 8 == 0, "misaligned word");
     let pointer = range(map.as_mut_ptr(), map.len(), at, 8);
     // SAFETY: as for `word32`.
-    unsafe { AtomicU64::from_ptr(pointer.cast()) }
+    unsafe { &*pointer.cast::<AtomicU64>() }
 }
 
 macro_rules! memory {
@@ -191,13 +196,44 @@ impl MemoryMut for OwnMapping {
     fn will_write(&self, at: usize) {
         prefetch::for_writing(self.map.as_mut_ptr().wrapping_add(at));
     }
-    #[inline]
     fn write(&self, at: usize, data: &[u8]) {
+        for (at, bytes) in (at..).step_by(8).zip(data.chunks(8)) {
+            let mut word = self.load64(at).to_ne_bytes();
+            word[..bytes.len()].copy_from_slice(bytes);
+            self.store64(at, u64::from_ne_bytes(word));
+        }
+    }
+    #[inline]
+    fn write_unpublished(&self, at: usize, data: &[u8], _: Unpublished) {
         assert!(at % 8 == 0, "payload starts at a word");
         let to = self.range_ptr(at, data.len());
         // SAFETY: M1 and M4: `to` is writable for `data.len()` bytes. M2: no other process writes
-        // them, and the caller, who owns the unpublished part of the ring, is their only user here.
-        // `data` cannot overlap: no `&[u8]` is ever made into the words of segment 0.
+        // them. M10: the token shows that they are of the part of the ring that its only writer has
+        // not published. `data` cannot overlap: no `&[u8]` is ever made into the words of segment 0.
         unsafe { copy::into(data.as_ptr(), to, data.len()) }
+    }
+    fn claim(&self) {
+        assert!(!self.claimed.swap(true, Ordering::Relaxed), "a second writer of an outbox");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::mem::{Memory, MemoryMut, create};
+
+    #[test]
+    fn outbox_has_one_writer() {
+        let (own, _) = create(c"shmipc-test", 4096).unwrap();
+        own.claim();
+        let other = std::sync::Arc::clone(&own);
+        assert!(std::panic::catch_unwind(move || other.claim()).is_err());
+    }
+
+    #[test]
+    fn bytes_that_are_written_end_where_they_should() {
+        let (own, _) = create(c"shmipc-test", 4096).unwrap();
+        own.store64(8, u64::MAX);
+        own.write(0, &[1; 11]);
+        assert_eq!(own.read_to_vec(0, 16), [[1; 11].as_slice(), &[255; 5]].concat());
     }
 }

@@ -12,11 +12,12 @@ use nix::fcntl::{FallocateFlags, FcntlArg, SealFlag, fallocate, fcntl};
 use nix::libc;
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::resource::{Resource, getrlimit};
-use nix::sys::stat::{FileStat, fstat};
+use nix::sys::stat::fstat;
 use nix::sys::statfs::{HUGETLBFS_MAGIC, fstatfs};
 use nix::unistd::{Whence, lseek};
 
-use super::{Memory, MemoryMut, OwnMapping, PeerMapping};
+use super::own_files::{Own, OwnFile};
+use super::{Memory, MemoryMut, OwnMapping, Passed, PeerMapping, fork};
 use crate::error::{FileSizeLimit, OsError, PeerMisbehaved};
 
 /// Why a segment of ours could not be created.
@@ -62,11 +63,12 @@ pub fn probe() -> Result<(), CreateError> {
     if PROVED.get().is_some() {
         return Ok(());
     }
-    let probed = create(c"shmipc-probe", 4096).and_then(|(_, file)| match adopt(file, 4096, &[]) {
-        Err(AdoptError::Os(error)) => Err(CreateError::Os(error)),
-        // What else may be wrong with a segment of ours the handshake names.
-        _ => Ok(()),
-    });
+    let probed =
+        create(c"shmipc-probe", 4096).and_then(|(_, file)| match adopt(file.into(), 4096, &[]) {
+            Err(AdoptError::Os(error)) => Err(CreateError::Os(error)),
+            // What else may be wrong with a segment of ours the handshake names.
+            _ => Ok(()),
+        });
     match probed {
         Err(CreateError::Os(error)) if error.is_shortage() => Ok(()),
         Err(error) => Err(error),
@@ -84,6 +86,9 @@ pub fn probe() -> Result<(), CreateError> {
 /// [`CreateError::SealUnsupported`] on kernels before 5.1; [`CreateError::FileSize`] if `RLIMIT_FSIZE`
 /// is less than `size`; [`CreateError::Os`] without memory, descriptors or address space.
 pub fn create(name: &CStr, size: usize) -> Result<(Arc<OwnMapping>, OwnedFd), CreateError> {
+    if !fork::is_supported() {
+        return Err(OsError::new("madvise(MADV_WIPEONFORK)", Errno::EINVAL).into());
+    }
     check_file_size(size as u64)?;
     let fd = memfd(name)?;
     let file = File::from(fd);
@@ -93,7 +98,8 @@ pub fn create(name: &CStr, size: usize) -> Result<(Arc<OwnMapping>, OwnedFd), Cr
     // Both only keep the mapping out of children and core dumps; without them all else holds.
     let _ = map.advise(Advice::DontFork);
     let _ = map.advise(Advice::DontDump);
-    let mapping = OwnMapping::new(map);
+    let stat = fstat(&file).map_err(|errno| OsError::new("fstat", errno))?;
+    let mapping = OwnMapping::new(map, OwnFile::new(&stat));
     mapping.populate(&file)?;
     match fcntl(&file, FcntlArg::F_ADD_SEALS(seals())) {
         Ok(_) => Ok((Arc::new(mapping), file.into())),
@@ -132,7 +138,7 @@ pub(crate) fn recycled_arena(size: usize) -> Result<(ArenaSegment, Arc<PeerMappi
         Some((own, peer)) => (Arc::clone(own), Arc::clone(peer)),
         None => {
             let (own, file) = create(c"shmipc-test", size)?;
-            let peer = adopt(file, size, &[]).expect("a segment of ours");
+            let peer = adopt(file.into(), size, &[]).expect("a segment of ours");
             made.push((Arc::clone(&own), Arc::clone(&peer)));
             (own, peer)
         }
@@ -214,7 +220,11 @@ const HOLE: &str = "lseek(SEEK_HOLE)";
 /// # Errors
 /// [`AdoptError::Misbehaved`] names what is wrong with the file; [`AdoptError::Os`] if mapping it
 /// fails.
-pub fn adopt(fd: OwnedFd, size: usize, own: &[FileStat]) -> Result<Arc<PeerMapping>, AdoptError> {
+pub fn adopt<'a>(
+    fd: Passed,
+    size: usize,
+    own: impl Into<Own<'a>>,
+) -> Result<Arc<PeerMapping>, AdoptError> {
     let have = match fcntl(&fd, FcntlArg::F_GET_SEALS) {
         Ok(have) => have,
         // A filter of ours; the peer has no part in it.
@@ -227,7 +237,7 @@ pub fn adopt(fd: OwnedFd, size: usize, own: &[FileStat]) -> Result<Arc<PeerMappi
         return Err(PeerMisbehaved::NotSealed.into());
     }
     let stat = fstat(&fd).map_err(|errno| OsError::new("fstat", errno))?;
-    let ours = own.iter().any(|own| own.st_dev == stat.st_dev && own.st_ino == stat.st_ino);
+    let ours = own.into().contains(&stat);
     // Pages of a hugetlb file can be lacking even if they are no holes.
     let huge = fstatfs(&fd).map_err(|errno| OsError::new("fstatfs", errno))?.filesystem_type();
     if stat.st_size != i64::try_from(size).unwrap_or(-1) || ours || huge == HUGETLBFS_MAGIC {
@@ -238,10 +248,12 @@ pub fn adopt(fd: OwnedFd, size: usize, own: &[FileStat]) -> Result<Arc<PeerMappi
     }
     let map = MmapOptions::new()
         .len(size)
-        .map_raw_read_only(fd.as_raw_fd())
+        .map_raw_read_only(fd.as_fd().as_raw_fd())
         .map_err(|e| OsError::from_io("mmap", &e))?;
     let _ = map.advise(Advice::DontFork);
     let _ = map.advise(Advice::DontDump);
+    // Memory of the size that was announced: closing it does not block (M9).
+    fd.close();
     Ok(Arc::new(PeerMapping::new(map)))
 }
 
@@ -263,7 +275,7 @@ mod tests {
     fn a_sealed_segment_can_only_be_read() {
         let (own, fd) = create(c"shmipc-test", 8192).unwrap();
         own.store64(4096, 7);
-        let peer = adopt(fd.try_clone().unwrap(), 8192, &[]).unwrap();
+        let peer = adopt(fd.try_clone().unwrap().into(), 8192, &[]).unwrap();
         assert_eq!(peer.load64(4096), 7);
 
         let mut file = File::from(fd);

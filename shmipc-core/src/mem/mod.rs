@@ -30,6 +30,13 @@
 //!   hold, and presence was checked before the first read, so no access faults.
 //! * **M8** A descriptor that the kernel gives us is an `OwnedFd` before anything else happens to it:
 //!   it is closed once, on every path, and its number is never used by anybody else.
+//! * **M9** A thread that serves never drops the last reference to a file that a peer chose, because
+//!   that may block for as long as the peer likes. [`receive`] owns every descriptor before it takes
+//!   the bytes that it came with off the socket, and a [`Passed`] that is dropped is closed by another
+//!   thread.
+//! * **M10** Bytes of an `OwnMapping` are written by atomic stores, except by its one
+//!   [writer of records](crate::queue::RecordWriter), which writes what it has not yet published as it
+//!   likes ([`MemoryMut::write_unpublished`]).
 
 mod cgroup;
 mod copy;
@@ -39,24 +46,33 @@ mod fork;
 mod heap;
 mod mapping;
 mod memfd;
+mod own_files;
+mod passed;
+mod per_process;
 mod prefetch;
 mod raw;
+mod reaper;
+mod reserve;
 mod trust;
+mod udmabuf;
 
 pub use cgroup::left_in_cgroup;
 pub use extent::{ExtentMut, ExtentTable, LentBytes, Range};
-pub use fds::{
-    MAX_RECEIVED, Received, Truncated, accept, has_ended, is_pidfd, peer_groups, pidfd_of_self,
-    receive,
-};
+pub use fds::{Received, Truncated, accept, has_ended, peer_groups, pidfd_of_self, receive};
+pub(crate) use fds::{pass_rights, prepare_socket};
 pub use fork::Home;
 pub use heap::HeapMemory;
 pub use mapping::{OwnMapping, PeerMapping};
 #[cfg(any(test, feature = "testing"))]
 pub(crate) use memfd::recycled_arena;
 pub use memfd::{AdoptError, ArenaSegment, CreateError, adopt, create, create_arena, probe};
+pub use own_files::Own;
+pub use passed::Passed;
 pub use raw::Raw;
+pub(crate) use reaper::close_elsewhere;
+pub(crate) use reserve::refill as refill_reserve;
 pub use trust::PeerTrust;
+pub(crate) use udmabuf::is_sealed_memory_writable;
 
 use std::sync::Arc;
 
@@ -103,8 +119,31 @@ pub trait MemoryMut: Memory {
     fn will_write(&self, at: usize) {
         let _ = at;
     }
-    /// Copies bytes in. Nobody else may use them until they are published.
+    /// Copies bytes in, as relaxed stores.
     fn write(&self, at: usize, data: &[u8]);
+    /// Copies bytes in that no other thread or process uses before they are published.
+    #[inline]
+    fn write_unpublished(&self, at: usize, data: &[u8], only: Unpublished) {
+        let _ = only;
+        self.write(at, data);
+    }
+    /// Takes the right to [`write_unpublished`](Self::write_unpublished), which one writer has.
+    ///
+    /// # Panics
+    /// If it was taken before.
+    fn claim(&self) {}
+}
+
+/// Shows that bytes of an outbox are used by the caller alone. Made by the writer of its records only,
+/// which has [claimed](MemoryMut::claim) it.
+#[derive(Debug)]
+pub struct Unpublished(());
+
+impl Unpublished {
+    /// For the writer that has claimed the outbox, of the part of the ring that it has not published.
+    pub(crate) fn of_the_ring() -> Self {
+        Self(())
+    }
 }
 
 impl<M: Memory + ?Sized> Memory for Arc<M> {
@@ -149,5 +188,12 @@ impl<M: MemoryMut + ?Sized> MemoryMut for Arc<M> {
     }
     fn write(&self, at: usize, data: &[u8]) {
         (**self).write(at, data);
+    }
+    #[inline]
+    fn write_unpublished(&self, at: usize, data: &[u8], only: Unpublished) {
+        (**self).write_unpublished(at, data, only);
+    }
+    fn claim(&self) {
+        (**self).claim();
     }
 }

@@ -44,7 +44,7 @@
 use slab::Slab;
 
 /// The place of a waiting thread in a [`WaitBook`], valid until it leaves.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct PlaceId(pub(super) usize);
 
 /// What a thread that has posted itself is now.

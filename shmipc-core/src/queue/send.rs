@@ -2,7 +2,7 @@
 
 use crate::error::PeerMisbehaved;
 use crate::layout::{Geometry, HEAD_AT, RING_AT, TAIL_AT};
-use crate::mem::{Memory, MemoryMut, Raw};
+use crate::mem::{Memory, MemoryMut, Raw, Unpublished};
 use crate::steps;
 
 use super::record::{ExtentRef, Header, Kind};
@@ -32,7 +32,11 @@ pub struct RecordWriter<O, P> {
 
 impl<O: MemoryMut, P: Memory> RecordWriter<O, P> {
     /// The writer of the outbox `own`, whose reader keeps its head in `peer`.
+    ///
+    /// # Panics
+    /// If the outbox has a writer already (M10 of the module [`mem`](crate::mem)).
     pub fn new(own: O, peer: P, geometry: &Geometry) -> Self {
+        own.claim();
         let (ring, data_limit) = (u64::from(geometry.ring_bytes), geometry.data_limit());
         let padding = geometry.max_record() - 16;
         Self { own, peer, ring, data_limit, padding, written: 0, published: 0, head: 0, held: 0 }
@@ -96,7 +100,7 @@ impl<O: MemoryMut, P: Memory> RecordWriter<O, P> {
         let size = header.size();
         let at = self.place(size);
         self.own.will_write(RING_AT + ((self.written + AHEAD) & (self.ring - 1)) as usize);
-        self.own.write(at + 16, payload);
+        self.own.write_unpublished(at + 16, payload, Unpublished::of_the_ring());
         self.own.store64(at + 8, header.stream);
         self.own.store64(at, header.word());
         steps::written(header.kind);

@@ -4,19 +4,20 @@ use std::collections::VecDeque;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
+use nix::libc;
 use nix::sys::epoll::{Epoll, EpollFlags};
 use nix::sys::socket::{Shutdown, shutdown};
 
 use super::{Message, refusal};
 use crate::config::PeerCred;
 use crate::error::OsError;
-use crate::link::{self, LinkError, Receive, Sent};
+use crate::link::{self, LinkError, PeerSocket, Receive, Sent};
 use crate::wire::{self, Claim, Decoder, Frame};
 
 /// One end of it.
 #[derive(Debug)]
 pub(crate) struct Line {
-    socket: OwnedFd,
+    socket: PeerSocket,
     decoder: Decoder,
     /// Who is on the other end, once that is known.
     process: Option<OwnedFd>,
@@ -54,8 +55,13 @@ pub(crate) type Packet<'a> = (Vec<u8>, Vec<BorrowedFd<'a>>);
 
 impl Line {
     /// A connection, watched by `epoll` under the first of two keys.
-    pub(crate) fn new(socket: OwnedFd, epoll: &Epoll, keys: (u64, u64)) -> Result<Self, OsError> {
+    pub(crate) fn new(
+        socket: PeerSocket,
+        epoll: &Epoll,
+        keys: (u64, u64),
+    ) -> Result<Self, OsError> {
         let watched = EpollFlags::EPOLLIN | EpollFlags::EPOLLRDHUP;
+        socket.pass_rights(true);
         link::watch(epoll, socket.as_fd(), watched, keys.0)?;
         let unsent = VecDeque::new();
         Ok(Self { socket, decoder: Decoder::new(), process: None, unsent, keys })
@@ -123,10 +129,13 @@ impl Line {
     ) -> Result<Outgoing, OsError> {
         let Some(&message) = self.unsent.front() else { return Ok(Outgoing::Nothing) };
         let (bytes, fds) = encode(message);
-        let outgoing = match link::send(self.socket.as_fd(), &bytes, &fds)? {
-            Sent::Whole => Outgoing::Sent(message),
-            Sent::Gone => Outgoing::Lost(message),
-            Sent::Full | Sent::Later => return Ok(Outgoing::Full),
+        let outgoing = match link::send(self.socket.as_fd(), &bytes, &fds) {
+            Ok(Sent::Whole) => Outgoing::Sent(message),
+            Ok(Sent::Gone) => Outgoing::Lost(message),
+            Ok(Sent::Full | Sent::Later) => return Ok(Outgoing::Full),
+            // The other side has its kernel refuse descriptors, which is no fault of this server.
+            Err(OsError { code: libc::EPERM, .. }) => Outgoing::Lost(message),
+            Err(error) => return Err(error),
         };
         self.unsent.pop_front();
         Ok(outgoing)
@@ -145,7 +154,7 @@ impl Line {
     /// From now on the other side can put nothing on the connection; what it has put there can still be
     /// read (U5).
     pub(crate) fn cut(&self) {
-        let _ = shutdown(self.socket.as_raw_fd(), Shutdown::Read);
+        let _ = shutdown(self.socket.as_fd().as_raw_fd(), Shutdown::Read);
     }
 
     /// Ends the connection, for forked children too.

@@ -1,12 +1,12 @@
 //! From reads of any size to frames.
 
 use std::collections::VecDeque;
-use std::os::fd::OwnedFd;
 
 use super::WireError;
 use super::frame::Frame;
 use super::header::{HEADER, Header};
 use crate::error::PeerMisbehaved;
+use crate::mem::Passed;
 
 /// Puts frames together from what arrives on a socket.
 ///
@@ -14,30 +14,43 @@ use crate::error::PeerMisbehaved;
 /// and only then read the socket again ([`link::receive`](crate::link::receive) sees to that). Drained
 /// like that, it holds less than [`MAX_FRAME`](super::MAX_FRAME) bytes.
 /// After an error it gives that error for ever.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Decoder {
     /// What was fed and, from `start` on, is not yet decoded.
     buffer: Vec<u8>,
     start: usize,
     /// Descriptors that arrived and are not yet claimed by a frame.
-    fds: VecDeque<OwnedFd>,
+    fds: VecDeque<Passed>,
+    /// Most descriptors that the frames to come can declare.
+    most: usize,
     failed: Option<WireError>,
 }
 
 impl Decoder {
-    /// Most descriptors that may arrive in one read.
+    /// Most descriptors that any frame declares.
     pub const MAX_FDS: usize = 5;
 
     /// An empty decoder. Allocates when it is first fed.
     pub fn new() -> Self {
-        Self::default()
+        let (buffer, fds) = (Vec::new(), VecDeque::new());
+        Self { buffer, start: 0, fds, most: Self::MAX_FDS, failed: None }
+    }
+
+    /// Takes no more descriptors than `most` with the frames to come.
+    pub fn expect(&mut self, most: usize) {
+        self.most = most.min(Self::MAX_FDS);
+    }
+
+    /// Most descriptors that may come with the next read (W2).
+    pub fn may_come(&self) -> usize {
+        self.most.saturating_sub(self.fds.len())
     }
 
     /// Appends what one read delivered.
     ///
     /// The kernel ends a read after the piece that descriptors came with, so they belong to the last
     /// frame that starts in `bytes`.
-    pub fn feed(&mut self, bytes: &[u8], fds: impl IntoIterator<Item = OwnedFd>) {
+    pub fn feed(&mut self, bytes: &[u8], fds: impl IntoIterator<Item = Passed>) {
         self.buffer.drain(..self.start);
         self.start = 0;
         self.buffer.extend_from_slice(bytes);
@@ -83,12 +96,12 @@ impl Decoder {
 
     fn decode(&mut self) -> Result<Option<Frame>, WireError> {
         let Some(first) = self.pending().first_chunk::<HEADER>() else {
-            return self.unfinished(if self.pending().is_empty() { 0 } else { Self::MAX_FDS });
+            return self.unfinished(if self.pending().is_empty() { 0 } else { self.most });
         };
         let Header { length, kind } = Header::parse(first)?;
         let end = self.start.saturating_add(length);
         let Some(frame) = self.buffer.get(self.start..end) else {
-            return self.unfinished(kind.max_fds());
+            return self.unfinished(kind.max_fds().min(self.most));
         };
         let body = frame.get(HEADER..).unwrap_or_default();
         let fds = &mut self.fds;
@@ -111,5 +124,11 @@ impl Decoder {
 
     fn pending(&self) -> &[u8] {
         self.buffer.get(self.start..).unwrap_or_default()
+    }
+}
+
+impl Default for Decoder {
+    fn default() -> Self {
+        Self::new()
     }
 }

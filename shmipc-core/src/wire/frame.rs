@@ -1,13 +1,11 @@
 //! Decoded frames.
 
-use std::os::fd::OwnedFd;
-
 use super::body::Body;
 use super::header::Kind;
 use super::hello::{Hello, MAX_NAME};
 use super::upgrade::{Claim, Offer};
 use crate::error::PeerMisbehaved;
-use crate::mem::Raw;
+use crate::mem::{Passed, Raw};
 
 /// Presence bit of an Outbox: a process descriptor follows the segment.
 pub(super) const PIDFD: u8 = 1;
@@ -60,11 +58,11 @@ pub struct Refuse {
 #[derive(Debug)]
 pub struct Outbox {
     /// Segment 0.
-    pub segment: OwnedFd,
+    pub segment: Passed,
     /// The peer itself.
-    pub pidfd: Option<OwnedFd>,
+    pub pidfd: Option<Passed>,
     /// What the peer waits on, for us to write to.
-    pub eventfd: Option<OwnedFd>,
+    pub eventfd: Option<Passed>,
 }
 
 /// An announced segment of the peer's arena, not yet checked.
@@ -77,7 +75,7 @@ pub struct AddSegment {
     /// Its region.
     pub class: SegmentClass,
     /// The memory.
-    pub segment: OwnedFd,
+    pub segment: Passed,
 }
 
 /// The region of an arena that a segment belongs to.
@@ -94,7 +92,7 @@ impl Frame {
     pub(super) fn parse(
         kind: Kind,
         body: &[u8],
-        take: impl FnMut() -> Option<OwnedFd>,
+        take: impl FnMut() -> Option<Passed>,
     ) -> Result<Self, PeerMisbehaved> {
         let body = Body(body);
         let parsed = match kind {
@@ -128,7 +126,7 @@ impl Refuse {
 impl Outbox {
     fn parse(
         body: Body<'_>,
-        mut take: impl FnMut() -> Option<OwnedFd>,
+        mut take: impl FnMut() -> Option<Passed>,
     ) -> Result<Self, PeerMisbehaved> {
         let bits = Self::presence(body).ok_or(PeerMisbehaved::Frame)?;
         let mut next = || take().ok_or(PeerMisbehaved::Descriptors);
@@ -149,7 +147,7 @@ impl Outbox {
 impl AddSegment {
     fn parse(
         body: Body<'_>,
-        mut take: impl FnMut() -> Option<OwnedFd>,
+        mut take: impl FnMut() -> Option<Passed>,
     ) -> Result<Self, PeerMisbehaved> {
         let (id, bytes, class) = Self::fields(body).ok_or(PeerMisbehaved::Frame)?;
         let segment = take().ok_or(PeerMisbehaved::Descriptors)?;

@@ -1,7 +1,7 @@
 //! Encoding and decoding: round trips, every way of cutting a stream, and garbage.
 
 use std::fs::File;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::time::Duration;
 
 use proptest::prelude::*;
@@ -9,9 +9,10 @@ use proptest::prelude::*;
 use super::*;
 use crate::config::{BellKind, Config, Limits, WaitMode};
 use crate::handshake::hello;
+use crate::mem::Passed;
 
-fn any_fd() -> OwnedFd {
-    File::open("/dev/null").unwrap().into()
+fn any_fd() -> Passed {
+    OwnedFd::from(File::open("/dev/null").unwrap()).into()
 }
 
 fn example_hello() -> Hello {
@@ -281,7 +282,7 @@ fn descriptors_are_counted() {
 #[test]
 fn a_failed_decoder_stays_failed_and_empty_handed() {
     let fd = any_fd();
-    let number = fd.as_raw_fd();
+    let number = fd.as_fd().as_raw_fd();
     let link = std::fs::read_link(format!("/proc/self/fd/{number}")).unwrap();
     assert_eq!(link.to_str(), Some("/dev/null"));
     let mut decoder = Decoder::new();

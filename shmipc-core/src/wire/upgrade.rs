@@ -1,6 +1,5 @@
 //! Frames between a server and its successor.
 
-use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use super::MAX_NAME;
@@ -8,6 +7,7 @@ use super::body::Body;
 use super::encode::Writer;
 use super::header::Kind;
 use crate::error::PeerMisbehaved;
+use crate::mem::Passed;
 
 /// Presence bits: a process descriptor follows; then the lock of the socket's path; then that of the
 /// upgrade socket's.
@@ -35,7 +35,7 @@ pub struct Claim {
     /// Name of its application protocol, at most [`MAX_NAME`] bytes.
     pub app_name: String,
     /// The successor itself.
-    pub pidfd: Option<OwnedFd>,
+    pub pidfd: Option<Passed>,
 }
 
 /// A socket file, so that its next owner knows it again.
@@ -63,21 +63,21 @@ pub struct Offer {
     /// The file of the upgrade socket.
     pub upgrade_file: Inode,
     /// The listening socket.
-    pub listener: OwnedFd,
+    pub listener: Passed,
     /// The upgrade socket, which listens too.
-    pub upgrade: OwnedFd,
+    pub upgrade: Passed,
     /// The predecessor itself.
-    pub pidfd: Option<OwnedFd>,
+    pub pidfd: Option<Passed>,
     /// The lock of the listening socket's path, if it has a file.
-    pub lock: Option<OwnedFd>,
+    pub lock: Option<Passed>,
     /// The lock of the upgrade socket's path, if it has a file.
-    pub upgrade_lock: Option<OwnedFd>,
+    pub upgrade_lock: Option<Passed>,
 }
 
 impl Claim {
     pub(super) fn parse(
         body: Body<'_>,
-        mut take: impl FnMut() -> Option<OwnedFd>,
+        mut take: impl FnMut() -> Option<Passed>,
     ) -> Result<Self, PeerMisbehaved> {
         let (claim, bits) = Self::fields(body).ok_or(PeerMisbehaved::Frame)?;
         let mut next = || take().ok_or(PeerMisbehaved::Descriptors);
@@ -111,7 +111,7 @@ impl Claim {
 impl Offer {
     pub(super) fn parse(
         body: Body<'_>,
-        mut take: impl FnMut() -> Option<OwnedFd>,
+        mut take: impl FnMut() -> Option<Passed>,
     ) -> Result<Self, PeerMisbehaved> {
         let (generation, [file, upgrade_file], bits) =
             Self::fields(body).ok_or(PeerMisbehaved::Frame)?;

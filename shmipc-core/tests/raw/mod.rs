@@ -1,13 +1,13 @@
 //! A peer played by hand: the other end of a session, without a session on it.
 #![allow(dead_code, unreachable_pub)]
 
-use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
 use shmipc_core::config::Config;
 use shmipc_core::handle::Session;
 use shmipc_core::handshake::{Established, Exchange, Progress, Role};
+use shmipc_core::link::PeerSocket;
 use shmipc_core::mem::{OwnMapping, PeerMapping};
 use shmipc_core::queue::RecordWriter;
 
@@ -20,7 +20,7 @@ pub struct Raw {
     /// The session's outbox.
     pub peer: Arc<PeerMapping>,
     /// Its socket.
-    pub socket: OwnedFd,
+    pub socket: PeerSocket,
 }
 
 /// A session of the client's, and its peer by hand. Both have the default limits.

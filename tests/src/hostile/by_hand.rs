@@ -1,20 +1,26 @@
 //! The client's end of a session, played by hand: it writes whatever it is told to.
 
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::io::IoSlice;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::sync::Arc;
 
+use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
 use shmipc_core::config::Config;
 use shmipc_core::handshake::{Established, Role, connect};
 use shmipc_core::layout::{Geometry, RETURNED_AT, RING_AT, TAIL_AT};
-use shmipc_core::link::{self, Sent};
+use shmipc_core::link::{self, PeerSocket, Sent};
 use shmipc_core::mem::{self, Memory, MemoryMut, OwnMapping, PeerMapping};
 use shmipc_core::pool::ReturnWriter;
 use shmipc_core::queue::{ExtentRef, Flags, Header, Kind, Record, RecordReader, RecordWriter};
 use shmipc_core::session::StreamId;
 use shmipc_core::wire::{BELL, SegmentClass, add_segment};
 
+use super::lingering::let_go;
 use crate::deadline::until;
+
+/// Bytes that are not yet a frame's header.
+pub(super) const HALF: usize = 7;
 
 type Own = Arc<OwnMapping>;
 type Theirs = Arc<PeerMapping>;
@@ -34,7 +40,7 @@ pub struct ByHand {
     pub returns: ReturnWriter<Own>,
     records: RecordWriter<Own, Theirs>,
     replies: RecordReader<Own, Theirs>,
-    socket: OwnedFd,
+    socket: PeerSocket,
 }
 
 /// The first use of a place of ours.
@@ -126,6 +132,25 @@ impl ByHand {
                 Sent::Full | Sent::Later => false,
             }
         });
+    }
+
+    /// Sends a frame with a descriptor that only the server has when the frame is whole.
+    pub fn frame_with_last(&self, bytes: &[u8], fd: OwnedFd) {
+        let (begin, end) = bytes.split_at(HALF);
+        self.frame(begin, &[fd.as_fd()]);
+        let_go(fd);
+        self.frame(end, &[]);
+    }
+
+    /// Sends a byte with a descriptor out of band, or in band if the kernel has no such thing for these sockets.
+    pub fn out_of_band(&self, byte: u8, fd: BorrowedFd<'_>) {
+        let (socket, numbers) = (self.socket.as_fd().as_raw_fd(), [fd.as_raw_fd()]);
+        let rights = [ControlMessage::ScmRights(&numbers)];
+        let sent =
+            sendmsg::<()>(socket, &[IoSlice::new(&[byte])], &rights, MsgFlags::MSG_OOB, None);
+        if sent.is_err() {
+            self.frame(&[byte], &[fd]);
+        }
     }
 
     /// Announces a good segment as the next, and waits until the server has mapped it. It is not to be written.

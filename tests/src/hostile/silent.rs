@@ -1,19 +1,19 @@
 //! Connections that say too little to become a session.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::thread;
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use shmipc_core::handshake::hello;
-use shmipc_core::link::{self, Address, Sent};
+use shmipc_core::link::{self, Address, PeerSocket, Sent};
 use shmipc_sync::Config;
 
 /// Connections of this process to one server, none of which is ever closed by it.
 #[derive(Debug)]
 pub struct Crowd {
     path: PathBuf,
-    sockets: Vec<OwnedFd>,
+    sockets: Vec<PeerSocket>,
 }
 
 impl Crowd {

@@ -6,6 +6,7 @@ mod drive;
 mod end;
 mod frames;
 mod memory;
+mod pace;
 mod signal;
 mod socket;
 
@@ -19,7 +20,7 @@ use nix::sys::stat::FileStat;
 
 use crate::config::{Commit, Config, WaitMode};
 use crate::error::{OsError, PeerMisbehaved};
-use crate::handshake::Established;
+use crate::handshake::{Established, Role};
 use crate::layout::Geometry;
 use crate::link::Link;
 use crate::listen::Place;
@@ -33,6 +34,7 @@ use crate::wire::Decoder;
 
 use super::spin::SpinBudget;
 use frames::Frames;
+use pace::Pace;
 
 /// Rings that a peer may send without our having slept.
 const FREE_RINGS: u64 = 100_000;
@@ -73,6 +75,8 @@ pub(crate) struct Shared {
     home: Home,
     /// The files of our segments, for refusing them if the peer hands one back.
     own_files: Mutex<BTreeMap<u32, FileStat>>,
+    /// The peer is known to be another process, so no file at all that this one writes is its own.
+    peer_is_elsewhere: bool,
     bells_rung: AtomicU64,
     /// The kernel has refused a ring, which the chores are to make.
     ring_owed: AtomicBool,
@@ -119,6 +123,7 @@ struct SocketIn {
     /// A read or a frame failed for a reason of ours: nothing more is read.
     failed: Option<OsError>,
     bells: u64,
+    segments: Pace,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -142,6 +147,7 @@ impl Shared {
             own_file,
             wait,
             place,
+            peer_cred,
             ..
         } = established;
         let returns = ReturnWriter::new(Arc::clone(&own), &out, &incoming);
@@ -157,6 +163,7 @@ impl Shared {
                 ended: false,
                 failed: None,
                 bells: 0,
+                segments: Pace::of(&incoming, Instant::now()),
             }),
             frames: Mutex::default(),
             gate: Mutex::new(WaitBook::new()),
@@ -175,6 +182,7 @@ impl Shared {
             ending: AtomicBool::new(false),
             over: AtomicBool::new(false),
             home: Home::here(),
+            peer_is_elsewhere: role == Role::Server && !peer_cred.is_this_process(),
             own_files: Mutex::new(BTreeMap::from([(0, own_file)])),
             bells_rung: AtomicU64::new(0),
             ring_owed: AtomicBool::new(false),

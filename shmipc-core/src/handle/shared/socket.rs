@@ -1,10 +1,11 @@
 //! The socket of a session: what a wake reports, and the frames on it.
 
 use std::sync::atomic::Ordering;
+use std::time::Instant;
 
 use crate::error::{PeerMisbehaved, SessionError};
 use crate::link::{Receive, Woken};
-use crate::mem::{self, AdoptError};
+use crate::mem::{self, AdoptError, Own};
 use crate::session::{Effects, Rx};
 use crate::steps::{self, Step};
 use crate::wire::Frame;
@@ -124,8 +125,10 @@ impl Shared {
                         .then_some(size)
                 };
                 let size = add.bytes.parse(fits, PeerMisbehaved::SegmentLimits)?;
-                let own: Vec<_> = lock(&self.own_files).values().copied().collect();
-                let mapping = match mem::adopt(add.segment, size, &own) {
+                socket.segments.count(size, Instant::now())?;
+                let files: Vec<_> = lock(&self.own_files).values().copied().collect();
+                let own = if self.peer_is_elsewhere { Own::Process } else { Own::These(&files) };
+                let mapping = match mem::adopt(add.segment, size, own) {
                     Ok(mapping) => mapping,
                     Err(AdoptError::Misbehaved(misdeed)) => return Err(misdeed),
                     Err(AdoptError::Os(error)) => {

@@ -166,14 +166,16 @@ pub struct Spinner<'a> {
 }
 
 impl<'a> Spinner<'a> {
-    /// Begins to spin, if the mode and the CPUs allow it. Never spins past `deadline`.
+    /// Begins to spin, if the mode and the CPUs allow it, and this is not a forked child. Never spins past
+    /// `deadline`.
     pub(super) fn new(shared: &'a Shared, deadline: Option<Instant>) -> Self {
         let forever = shared.wait_mode == WaitMode::Spin;
         let (until, looks, counted, ticked, slice) = (None, 0, false, false, None);
         let woken = shared.woken.load(Ordering::Relaxed);
         let mut spinner =
             Self { shared, until, looks, forever, counted, ticked, deadline, woken, slice };
-        spinner.counted = forever || (shared.wait_mode == WaitMode::Adaptive && spinner.admit());
+        spinner.counted = !shared.is_foreign()
+            && (forever || (shared.wait_mode == WaitMode::Adaptive && spinner.admit()));
         if !spinner.counted {
             spinner.looks = u32::MAX;
         }

@@ -29,7 +29,7 @@ fn listener(address: &str) -> UnixListener {
 }
 
 /// A listener with room for one connection, and sockets that take it.
-fn crowded(address: &str) -> (UnixListener, Vec<std::os::fd::OwnedFd>) {
+fn crowded(address: &str) -> (UnixListener, Vec<link::PeerSocket>) {
     let listener = listener(address);
     listen(&listener, Backlog::new(0).unwrap()).unwrap();
     let address = Address::parse(address).unwrap();

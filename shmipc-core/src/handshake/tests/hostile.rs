@@ -147,7 +147,10 @@ fn frames_out_of_turn_end_the_handshake() {
     let add = wire::add_segment(1, 4096, SegmentClass::Small);
     assert_eq!(Puppet::greeted_client().fails_on(&add, &[segment.as_fd()]), MALFORMED);
     let outbox = wire::outbox(false, false);
-    assert_eq!(Puppet::client().fails_on(&outbox, &[segment.as_fd()]), MALFORMED);
+    // Before the greeting no frame carries a descriptor, so none is taken.
+    let surplus = HandshakeError::Misbehaved(PeerMisbehaved::Descriptors);
+    assert_eq!(Puppet::client().fails_on(&outbox, &[segment.as_fd()]), surplus);
+    assert_eq!(Puppet::client().fails_on(&outbox, &[]), surplus);
 }
 
 #[test]

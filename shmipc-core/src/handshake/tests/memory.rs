@@ -9,7 +9,7 @@ use nix::sys::eventfd::{EfdFlags, EventFd};
 use super::puppet::{Puppet, all_seals, good_segment, memfd, segment_bytes};
 use crate::error::{HandshakeError, PeerMisbehaved};
 use crate::layout::{MAGIC, VERSION};
-use crate::mem;
+use crate::mem::Passed;
 use crate::wire::{self, Frame, Refuse};
 
 const WORDS: [u64; 2] = [MAGIC, VERSION];
@@ -98,7 +98,8 @@ fn only_a_process_descriptor_is_one() {
     let directory: OwnedFd = File::open("/proc/self").unwrap().into();
     let file: OwnedFd = File::open("/dev/null").unwrap().into();
     for impostor in [pipe, eventfd, directory, file] {
-        assert!(!mem::is_pidfd(&impostor));
+        let passed = Passed::from(impostor.try_clone().unwrap());
+        assert_eq!(passed.into_pidfd().err(), Some(PeerMisbehaved::NotAPidfd));
         let fds = [segment.as_fd(), impostor.as_fd()];
         let error = Puppet::greeted_client().fails_on(&wire::outbox(true, false), &fds);
         assert_eq!(error, not_a_pidfd);

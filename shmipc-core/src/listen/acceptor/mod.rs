@@ -85,7 +85,8 @@ impl Acceptor {
     ///
     /// # Errors
     /// [`ListenError::InUse`] if somebody alive listens there, [`ListenError::Occupied`] if the path is
-    /// something else than a socket, [`ListenError::BadPath`], [`ListenError::SealUnsupported`], or
+    /// something else than a socket, [`ListenError::BadPath`], [`ListenError::SealUnsupported`],
+    /// [`ListenError::SealBroken`], or
     /// what the operating system says.
     pub fn bind(
         address: impl AsRef<Path>,
@@ -102,7 +103,7 @@ impl Acceptor {
     /// it is never removed.
     ///
     /// # Errors
-    /// [`ListenError::SealUnsupported`], or what the operating system says.
+    /// [`ListenError::SealUnsupported`], [`ListenError::SealBroken`], or what the operating system says.
     pub fn from_listener(listener: UnixListener, config: Config) -> Result<Self, ListenError> {
         let socket = OwnedFd::from(listener);
         link::set_nonblocking(socket.as_fd())?;
@@ -121,7 +122,12 @@ impl Acceptor {
         upgrades: impl FnOnce(&Epoll) -> Result<Option<Upgrades>, ListenError>,
     ) -> Result<Self, ListenError> {
         mem::probe()?;
+        if !config.is_trusted() && mem::is_sealed_memory_writable() {
+            return Err(ListenError::SealBroken);
+        }
         let Bound { socket, file } = bound;
+        mem::refill_reserve();
+        mem::pass_rights(socket.as_fd(), false);
         let epoll = link::new_epoll()?;
         let wake = link::eventfd()?;
         let upgrades = upgrades(&epoll)?;

@@ -22,11 +22,16 @@ impl Acceptor {
         // Somebody else may have it open.
         let _ = self.epoll.delete(listener.as_fd());
         let mut file = inner.file.take();
+        let mut ours = true;
         if let Some(upgrades) = inner.upgrades.take() {
             let main = Main { socket: &listener, file: file.as_ref() };
-            let ours = upgrades.close(main, &self.epoll, Instant::now());
+            ours = upgrades.close(main, &self.epoll, Instant::now());
             file.iter_mut().for_each(|file| file.remove(ours));
         }
+        // A socket without a file of ours may be one that was passed to us, and goes on.
+        ours &= file.is_some();
+        drop(file);
+        link::close_listener(listener, ours);
     }
 
     /// One look at the epoll and the clock. False if there was nothing to do.
@@ -108,7 +113,7 @@ impl Acceptor {
             let Some(listener) = inner.listener.as_ref().filter(|_| inner.accepts) else { break };
             match mem::accept(listener.as_fd()) {
                 Ok(socket) => {
-                    inner.handshakes.admit(socket, &self.epoll, now, &mut inner.ready);
+                    inner.handshakes.admit(socket.into(), &self.epoll, now, &mut inner.ready);
                     worked = true;
                 }
                 Err(Errno::EAGAIN) => break,

@@ -1,6 +1,6 @@
 //! The upgrade socket: who may come as the successor.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 use std::time::Instant;
 
 use nix::errno::Errno;
@@ -8,7 +8,7 @@ use nix::sys::epoll::{Epoll, EpollFlags};
 
 use crate::config::Config;
 use crate::error::{ListenError, OsError, UpgradeRefusal};
-use crate::link;
+use crate::link::{self, PeerSocket};
 use crate::mem;
 use crate::upgrade::{Heard, Line, Message, Side, plain_frame};
 
@@ -51,7 +51,7 @@ impl Upgrades {
                 self.speak_to(Side::After, main, epoll, now)?;
             }
             let admitted = match taken {
-                Ok(socket) => self.admit(socket, epoll, now),
+                Ok(socket) => self.admit(socket.into(), epoll, now),
                 Err(Errno::EAGAIN) => break,
                 Err(Errno::EINTR | Errno::ECONNABORTED) => Ok(()),
                 Err(errno) => Err(OsError::new("accept4", errno)),
@@ -68,7 +68,7 @@ impl Upgrades {
         Ok(false)
     }
 
-    fn admit(&mut self, socket: OwnedFd, epoll: &Epoll, now: Instant) -> Result<(), OsError> {
+    fn admit(&mut self, socket: PeerSocket, epoll: &Epoll, now: Instant) -> Result<(), OsError> {
         let cred = link::peer_cred(socket.as_fd())?;
         let refusal = if !self.authorizer.admits(cred) {
             UpgradeRefusal::Unauthorized(cred.uid)

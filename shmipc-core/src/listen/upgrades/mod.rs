@@ -118,6 +118,8 @@ impl Upgrades {
         before: Option<Line>,
         authorizer: UpgradeAuthorizer,
     ) -> Result<Self, ListenError> {
+        // A successor's first frame carries its pidfd.
+        mem::pass_rights(door.socket.as_fd(), true);
         link::watch(epoll, door.socket.as_fd(), EpollFlags::empty(), DOOR)?;
         let mut upgrades = Self {
             succession,
@@ -241,7 +243,9 @@ impl Upgrades {
             self.hang_up(side, epoll);
         }
         let _ = epoll.delete(self.door.socket.as_fd());
-        self.door.file.iter_mut().for_each(|file| file.remove(owns_files));
+        let Bound { socket, mut file } = self.door;
+        file.iter_mut().for_each(|file| file.remove(owns_files));
+        link::close_listener(socket, owns_files && file.is_some());
         owns_files
     }
 

@@ -9,7 +9,7 @@ use crate::config::Config;
 use crate::error::ListenError;
 use crate::handshake::PAUSE;
 use crate::link::LinkError;
-use crate::mem;
+use crate::mem::Passed;
 use crate::upgrade::{
     Heard, Incoming, Line, Message, Outgoing, Packet, Predecessor, Side, Step, Steps, judge,
     message_of, plain_frame,
@@ -76,9 +76,9 @@ impl Upgrades {
     fn meet(&mut self, side: Side, claim: wire::Claim, epoll: &Epoll) -> Heard {
         let wire::Claim { patience, app_version, pidfd, .. } = claim;
         let asked = side == Side::After && self.succession.after() == Predecessor::Asked;
-        if !asked || pidfd.as_ref().is_some_and(|fd| !mem::is_pidfd(fd)) {
+        let Some(pidfd) = pidfd.map(Passed::into_pidfd).transpose().ok().filter(|_| asked) else {
             return Heard::Broken;
-        }
+        };
         if let Some(Err(error)) = self.after.line.as_mut().map(|line| line.meet(pidfd, epoll)) {
             tracing::warn!(%error, "a successor cannot be watched");
             return Heard::Short;

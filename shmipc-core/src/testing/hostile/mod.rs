@@ -279,7 +279,7 @@ pub(super) fn a_segment() -> Arc<PeerMapping> {
     static SEGMENT: OnceLock<Arc<PeerMapping>> = OnceLock::new();
     let make = || {
         let (_, fd) = mem::create(c"shmipc-test", 8192).expect("memory for a test");
-        mem::adopt(fd, 8192, &[]).expect("a segment of ours")
+        mem::adopt(fd.into(), 8192, &[]).expect("a segment of ours")
     };
     Arc::clone(SEGMENT.get_or_init(make))
 }

@@ -33,7 +33,7 @@ pub fn frames(bytes: &[u8]) -> Option<PeerMisbehaved> {
             }
             _ => (0..script.below(256)).map(|_| script.byte()).collect(),
         };
-        decoder.feed(&piece, fds.map(Into::into));
+        decoder.feed(&piece, fds.map(|fd| OwnedFd::from(fd).into()));
         let mut frames = 0;
         while let Some(_frame) = match decoder.next_frame() {
             Ok(frame) => frame,
@@ -100,7 +100,7 @@ pub fn handshake(bytes: &[u8]) -> Option<PeerMisbehaved> {
         }
         // Descriptors arrive with the first byte of their frame; the rest may come later.
         let cut = if script.one_in(4) { script.below(frame.len() + 1) } else { frame.len() };
-        decoder.feed(&frame[..cut], fds);
+        decoder.feed(&frame[..cut], fds.into_iter().map(Into::into));
         decoder.feed(&frame[cut..], []);
         while !machine.is_done() {
             let frame = match decoder.next_frame() {
@@ -122,7 +122,11 @@ pub fn handshake(bytes: &[u8]) -> Option<PeerMisbehaved> {
     }
     if machine.is_done() {
         let socket = null()?;
-        let established = machine.finish(socket, decoder, PeerCred::new(1, 0, 0));
+        let established = machine.finish(
+            socket.into(),
+            decoder,
+            PeerCred::new(nix::unistd::getpid().as_raw(), 0, 0),
+        );
         check(&established.expect("it is done"), &config, &theirs?);
     }
     None

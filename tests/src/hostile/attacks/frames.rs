@@ -16,6 +16,7 @@ use shmipc_core::wire::{
 use super::Attack;
 use crate::deadline::until;
 use crate::hostile::by_hand::ByHand;
+use crate::hostile::lingering::{let_go, lingering};
 
 pub(super) const ATTACKS: &[Attack] = &[
     Attack::dying("half a frame, and gone", |peer| peer.frame(&BELL[..7], &[])),
@@ -47,14 +48,13 @@ pub(super) const ATTACKS: &[Attack] = &[
     Attack::new("a greeting after the handshake", Frame, |peer| {
         peer.frame(&hello(&Config::default()).encode(), &[]);
     }),
-    Attack::new("another outbox", Frame, |peer| {
+    Attack::new("another outbox", Descriptors, |peer| {
         let (null, myself) = (null(), pidfd_of_self().ok().flatten());
-        match &myself {
-            Some(myself) => {
-                peer.frame(&wire::outbox(true, false), &[null.as_fd(), myself.as_fd()]);
-            }
-            None => peer.frame(&wire::outbox(false, false), &[null.as_fd()]),
-        }
+        let other = myself.as_ref().map_or(null.as_fd(), AsFd::as_fd);
+        peer.frame(&wire::outbox(true, false), &[null.as_fd(), other]);
+    }),
+    Attack::new("another outbox, of memory alone", Frame, |peer| {
+        peer.frame(&wire::outbox(false, false), &[null().as_fd()]);
     }),
     Attack::new("ready again", Frame, |peer| peer.frame(&wire::ready(), &[])),
     Attack::new("a refusal after the handshake", Frame, |peer| {
@@ -62,7 +62,7 @@ pub(super) const ATTACKS: &[Attack] = &[
     }),
     Attack::new("a claim to succeed the server", Frame, |peer| claim(peer, false)),
     Attack::new("the same with a process", Frame, |peer| claim(peer, true)),
-    Attack::new("an offer to succeed the peer", Frame, |peer| {
+    Attack::new("an offer to succeed the peer", Descriptors, |peer| {
         let directory = tempfile::tempdir().expect("a directory");
         let bind = |name| UnixListener::bind(directory.path().join(name)).expect("a free path");
         let (one, two) = (bind("one"), bind("two"));
@@ -85,6 +85,26 @@ pub(super) const ATTACKS: &[Attack] = &[
     }),
     Attack::new("as many descriptors as fit", Descriptors, |peer| {
         with_fds(peer, &add_segment(1, 4096, SegmentClass::Small), 253);
+    }),
+    Attack::new("a bell with a socket that lingers", Descriptors, |peer| {
+        peer.frame_with_last(&BELL, lingering());
+    }),
+    Attack::new("a bell with many sockets that linger", Descriptors, |peer| {
+        with_lingering(peer, &BELL, 200);
+    }),
+    Attack::new("a socket that lingers, out of band", Descriptors, |peer| {
+        let socket = lingering();
+        peer.out_of_band(BELL[0], socket.as_fd());
+        let_go(socket);
+        peer.frame(&BELL[1..], &[]);
+    }),
+    Attack::new("garbage, and a socket that lingers behind it", Frame, |peer| {
+        peer.frame(&bell(99, 8), &[]);
+        with_lingering(peer, &add_segment(1, 4096, SegmentClass::Small), 1);
+    }),
+    Attack::dying("half a segment with a socket that lingers, and gone", |peer| {
+        let frame = add_segment(1, 4096, SegmentClass::Small);
+        with_lingering(peer, &frame[..9], 1);
     }),
     Attack::legal("bells that nobody asked for", |peer| {
         (0..500).for_each(|_| peer.frame(&BELL.repeat(100), &[]));
@@ -118,6 +138,13 @@ fn null() -> File {
 fn with_fds(peer: &ByHand, frame: &[u8], count: usize) {
     let null = null();
     peer.frame(frame, &vec![null.as_fd(); count]);
+}
+
+/// Only the server has the socket then.
+fn with_lingering(peer: &ByHand, frame: &[u8], count: usize) {
+    let socket = lingering();
+    peer.frame(frame, &vec![socket.as_fd(); count]);
+    let_go(socket);
 }
 
 fn claim(peer: &ByHand, with_process: bool) {

@@ -15,6 +15,7 @@ use shmipc_core::handshake::Transmit;
 use shmipc_core::queue::{Flags, Kind};
 
 use super::by_hand::{ByHand, stream};
+pub use handshake::segment_of_the_server;
 
 /// One way to misbehave.
 pub struct Attack {

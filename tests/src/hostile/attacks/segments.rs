@@ -6,11 +6,13 @@ use std::os::fd::{AsFd, OwnedFd};
 use nix::fcntl::{FcntlArg, SealFlag, fcntl};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use shmipc_core::error::PeerMisbehaved::*;
+use shmipc_core::mem;
 use shmipc_core::queue::{ExtentRef, Flags};
 use shmipc_core::wire::{SegmentClass, add_segment, retire_segment};
 
 use super::Attack;
 use crate::hostile::by_hand::{ByHand, stream};
+use crate::hostile::lingering::lingering;
 
 const PAGE: u32 = 4096;
 const MIB: u32 = 1 << 20;
@@ -38,6 +40,9 @@ pub(super) const ATTACKS: &[Attack] = &[
     }),
     Attack::new("a directory", NotSealed, |peer| {
         announce(peer, 1, MIB, File::open("/").expect("it is there").into());
+    }),
+    Attack::new("a socket that lingers", NotSealed, |peer| {
+        peer.frame_with_last(&add_segment(1, MIB, SegmentClass::Small), lingering());
     }),
     Attack::new("memory shorter than announced", WrongMemory, |peer| {
         announce(peer, 1, MIB, written(MIB - PAGE, SEALS));
@@ -138,8 +143,16 @@ pub(super) const ATTACKS: &[Attack] = &[
         peer.frame(&retire_segment(1), &[]);
     }),
     Attack::legal("segments that come and go", |peer| {
-        for id in 1..=300 {
+        for id in 1..=60 {
             peer.segment(id, PAGE);
+            peer.frame(&retire_segment(id), &[]);
+        }
+    }),
+    Attack::new("the same memory over and over, without end", SegmentFlood, |peer| {
+        let bytes = peer.out.arena_max;
+        let (_, file) = mem::create_arena(c"shmipc-test", bytes as usize).expect("memory");
+        for id in (1..).take_while(|_| !peer.is_over()) {
+            peer.frame(&add_segment(id, bytes, SegmentClass::Dedicated), &[file.as_fd()]);
             peer.frame(&retire_segment(id), &[]);
         }
     }),
