@@ -164,6 +164,7 @@ fn a_server_whose_successor_is_killed_serves_on() {
             .expect("a stream");
         for _ in 0..3 {
             let mut next = place.next(2);
+            running.line("handed over");
             next.kill();
             running.line("serving");
             let answer = place.runtime.block_on(place.echo().call(Bytes::from("still there?")));

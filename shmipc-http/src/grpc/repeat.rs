@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use http::{Request, Response};
+use http::{HeaderMap, Request, Response};
 use http_body::{Frame, SizeHint};
 use tonic::Status;
 use tonic::body::Body;
@@ -17,13 +17,17 @@ use tower_service::Service;
 /// So many times at most a request is sent again: each time another server has gone away.
 const REPEATS: usize = 8;
 
+/// A request is kept for that until its answer begins, as far as it has been taken: so many bytes of it at most.
+const KEPT: usize = 4 << 20;
+
 /// A channel that sends a request again which the server has certainly not seen, because the connection was closed in
 /// good order before the request was on its way.
 ///
-/// A server that shuts down in good order, for an upgrade or an end, says so (GOAWAY), and answers what it has
-/// received. A request that the client hands to the connection in that moment fails without being sent; a plain channel
-/// reports that as `Cancelled` or `Internal`, codes that say nothing certain about a request. This channel repeats such
-/// a request, and no other: whatever may have reached the server fails as it does without this.
+/// A server that shuts down in good order, for an upgrade or an end, says so (GOAWAY), and answers what it had
+/// received by then. A request that the client makes in that moment fails: it was not sent, or the server says that it did
+/// not look at it and never will. A plain channel reports that as `Cancelled` or `Internal`, codes that say nothing
+/// certain about a request. This channel repeats such a request, and no other: what the server may have seen fails as
+/// it does without this. A request of more than 4 MiB is repeated only if none of it was taken.
 ///
 /// ```no_run
 /// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
@@ -65,24 +69,31 @@ where
         let mut channel = std::mem::replace(&mut self.inner, next);
         Box::pin(async move {
             let (parts, body) = request.into_parts();
-            let kept = Arc::new(Mutex::new(Kept { body, begun: false }));
-            for _ in 0..REPEATS {
-                let body = Body::new(Lent(Arc::clone(&kept)));
+            let kept = Arc::new(Mutex::new(Kept::new(body)));
+            for repeat in 0.. {
+                let body = Body::new(Kept::lend(&kept));
                 let error = match channel.call(Request::from_parts(parts.clone(), body)).await {
-                    Err(error) if was_not_sent(&error) && !lock(&kept).begun => error,
-                    outcome => return outcome,
+                    Err(error) if repeat < REPEATS && was_not_seen(&error) => error,
+                    outcome => {
+                        lock(&kept).forget();
+                        return outcome;
+                    }
                 };
-                tracing::debug!(%error, "a request that was not sent is sent again");
+                if !lock(&kept).is_whole() {
+                    return Err(error);
+                }
+                tracing::debug!(%error, "a request that was not seen is sent again");
                 poll_fn(|cx| channel.poll_ready(cx)).await?;
             }
-            channel.call(Request::from_parts(parts, Body::new(Lent(kept)))).await
+            unreachable!("the last attempt is returned")
         })
     }
 }
 
-/// Whether a request that failed so did not leave this process, or was refused by its number: it was still in line
-/// when the connection ended, or the server had said before that it takes no more.
-fn was_not_sent(error: &(dyn Error + 'static)) -> bool {
+/// Whether the server has certainly not looked at a request that failed so: it was still in line in this process when
+/// the connection ended, or the server had said which streams it takes, and that this is none of them. (h2 gives
+/// `GOAWAY` as the error of no other stream, RFC 9113, 6.8.)
+fn was_not_seen(error: &(dyn Error + 'static)) -> bool {
     let mut next = Some(error);
     while let Some(error) = next {
         let in_line = error.downcast_ref::<hyper::Error>().is_some_and(hyper::Error::is_canceled);
@@ -97,34 +108,111 @@ fn was_not_sent(error: &(dyn Error + 'static)) -> bool {
     false
 }
 
-/// The body of a request, and whether any of it has been taken.
+/// The body of a request, and what was taken of it.
 struct Kept {
     body: Body,
-    begun: bool,
+    /// The frames that were taken, for the next attempt; no more are added unless it is `whole`.
+    taken: Vec<Piece>,
+    bytes: usize,
+    /// `taken` has every frame so far, and a further attempt is possible.
+    whole: bool,
+    /// The number of attempts so far: only the last one goes on reading.
+    attempt: usize,
+}
+
+/// A frame.
+#[derive(Clone)]
+enum Piece {
+    Data(Bytes),
+    Trailers(HeaderMap),
+}
+
+impl Kept {
+    fn new(body: Body) -> Self {
+        Self { body, taken: Vec::new(), bytes: 0, whole: true, attempt: 0 }
+    }
+
+    /// The body from its beginning, for the next attempt.
+    fn lend(kept: &Arc<Mutex<Self>>) -> Lent {
+        let attempt = {
+            let mut kept = lock(kept);
+            kept.attempt += 1;
+            kept.attempt
+        };
+        Lent { kept: Arc::clone(kept), attempt, next: 0 }
+    }
+
+    fn is_whole(&self) -> bool {
+        self.whole
+    }
+
+    /// There is no further attempt.
+    fn forget(&mut self) {
+        self.whole = false;
+    }
+
+    /// Remembers a frame that was taken.
+    fn keep(&mut self, frame: &Frame<Bytes>) {
+        if !self.whole {
+            return;
+        }
+        if let Some(data) = frame.data_ref() {
+            self.bytes += data.len();
+            self.taken.push(Piece::Data(data.clone()));
+        } else if let Some(trailers) = frame.trailers_ref() {
+            self.taken.push(Piece::Trailers(trailers.clone()));
+        }
+        self.whole = self.bytes <= KEPT;
+    }
 }
 
 /// The body, for one attempt.
-struct Lent(Arc<Mutex<Kept>>);
+struct Lent {
+    kept: Arc<Mutex<Kept>>,
+    attempt: usize,
+    /// How many frames this attempt has taken.
+    next: usize,
+}
 
 impl http_body::Body for Lent {
     type Data = Bytes;
     type Error = Status;
 
     fn poll_frame(
-        self: Pin<&mut Self>,
+        mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
-        let mut kept = lock(&self.0);
-        kept.begun = true;
-        Pin::new(&mut kept.body).poll_frame(cx)
+        let this = &mut *self;
+        let mut kept = lock(&this.kept);
+        if kept.attempt != this.attempt {
+            return Poll::Ready(None);
+        }
+        if let Some(piece) = kept.taken.get(this.next) {
+            this.next += 1;
+            return Poll::Ready(Some(Ok(match piece.clone() {
+                Piece::Data(data) => Frame::data(data),
+                Piece::Trailers(trailers) => Frame::trailers(trailers),
+            })));
+        }
+        if !kept.whole {
+            (kept.taken, this.next) = (Vec::new(), 0);
+        }
+        let polled = Pin::new(&mut kept.body).poll_frame(cx);
+        if let Poll::Ready(Some(Ok(frame))) = &polled {
+            kept.keep(frame);
+            this.next = kept.taken.len();
+        }
+        polled
     }
 
     fn is_end_stream(&self) -> bool {
-        lock(&self.0).body.is_end_stream()
+        let kept = lock(&self.kept);
+        self.next >= kept.taken.len() && kept.body.is_end_stream()
     }
 
+    /// Says nothing: the next attempt begins anew.
     fn size_hint(&self) -> SizeHint {
-        lock(&self.0).body.size_hint()
+        SizeHint::default()
     }
 }
 

@@ -63,9 +63,15 @@ async fn upgradable(address: &Address) {
     println!("generation {}", server.generation());
     std::io::stdout().flush().expect("the test listens");
     let router = tonic::transport::Server::builder().add_service(EchoServer);
-    let serve = |incoming| {
+    let serve = |incoming: Incoming| {
         println!("serving");
         std::io::stdout().flush().expect("the test listens");
+        let ended = incoming.ended();
+        tokio::spawn(async {
+            ended.await;
+            println!("handed over");
+            std::io::stdout().flush().expect("the test listens");
+        });
         router.clone().serve_with_incoming_shutdown(incoming, std::future::pending())
     };
     server.serve(serve).await.expect("served");
