@@ -143,7 +143,8 @@ impl<T: Trust> Stream for Messages<'_, T> {
 }
 
 /// Reads bytes and ignores the bounds of messages. The end comes after the peer's finish only. Cancel
-/// safe.
+/// safe: a read that is given up has consumed nothing, not even an empty message. Calls that read more than once, such
+/// as `read_exact`, keep nothing of what they had read before they were given up.
 impl<T: Trust> AsyncRead for RecvStream<T> {
     fn poll_read(
         self: Pin<&mut Self>,

@@ -39,6 +39,7 @@ pub mod handshake;
 pub mod layout;
 pub mod link;
 pub mod listen;
+mod log;
 pub mod mem;
 pub mod notify;
 pub mod pool;

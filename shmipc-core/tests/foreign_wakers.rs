@@ -1,12 +1,12 @@
-//! A waker is foreign code: it may use the session when it is called, and when it is dropped. So neither
-//! happens while a lock is held.
+//! A waker is foreign code: it may use the session when it is called, when it is cloned, and when it is dropped. So
+//! none of that happens while a lock is held.
 
 mod raw;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc;
-use std::task::{Wake, Waker};
+use std::task::{RawWaker, RawWakerVTable, Wake, Waker};
 use std::thread;
 use std::time::Duration;
 
@@ -88,6 +88,42 @@ fn of_those_who_wait_for_streams() {
         assert!(session.poll_drained(Some(&waker())).is_pending());
         assert!(session.poll_closed(Some(&waker())).is_pending());
         session.close(0);
+    });
+}
+
+/// A waker that uses the session when it is cloned, which no `Wake` does. The session is never dropped.
+#[allow(unsafe_code)]
+fn waker_that_is_curious_when_cloned(session: &'static Session) -> Waker {
+    const VTABLE: RawWakerVTable = RawWakerVTable::new(clone, |_| {}, |_| {}, |_| {});
+
+    fn clone(session: *const ()) -> RawWaker {
+        // SAFETY: made of a reference that lives for ever, below.
+        unsafe { &*session.cast::<Session>() }.stats();
+        RawWaker::new(session, &VTABLE)
+    }
+
+    let session: *const Session = session;
+    // SAFETY: the functions keep the contract: they may be called by any thread, and own nothing.
+    unsafe { Waker::from_raw(RawWaker::new(session.cast(), &VTABLE)) }
+}
+
+#[test]
+fn that_are_cloned() {
+    case(0, |session, _| {
+        let session: &'static Session = Box::leak(Box::new(session.clone()));
+        let waker = waker_that_is_curious_when_cloned(session);
+        let (send, mut recv) = session.open().unwrap();
+        assert!(recv.poll_recv(Some(&waker)).is_pending());
+        let _ = recv.watch().poll(&waker);
+        fill(&send);
+        assert!(send.reserve(1000).unwrap().poll(Some(&waker)).is_pending());
+        assert!(session.poll_accept(Some(&waker)).is_pending());
+        assert!(session.poll_drained(Some(&waker)).is_pending());
+        assert!(session.poll_closed(Some(&waker)).is_pending());
+        assert!(session.poll_parting(Some(&waker)).is_pending());
+        let _ = session.watch().poll(&waker);
+        let streams: Vec<_> = std::iter::from_fn(|| session.open().ok()).collect();
+        assert!(!streams.is_empty() && session.opening().poll(Some(&waker)).is_pending());
     });
 }
 

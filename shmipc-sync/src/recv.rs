@@ -150,6 +150,9 @@ impl<T: Trust> Iterator for Messages<'_, T> {
 }
 
 /// Reads bytes and ignores the bounds of messages. `Ok(0)` comes after the peer's finish only.
+///
+/// A `read` that fails or times out has consumed nothing, not even an empty message. Calls that read more than once,
+/// such as `read_exact`, keep nothing of what they had read before they failed.
 impl<T: Trust> io::Read for RecvStream<T> {
     /// **Blocks** until there is a byte, or the end.
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {

@@ -39,6 +39,7 @@ impl Session {
         let shared = &self.owner.shared;
         let mut effects = Effects::default();
         let mut result = Ok(false);
+        let mut clone = waker.cloned();
         let accepted = {
             let mut rx = shared.rx();
             let mut accepted = rx.accept();
@@ -51,8 +52,8 @@ impl Session {
                 (None, Some(error)) => Poll::Ready(Err(error.into())),
                 (None, None) if rx.has_all_streams() => Poll::Ready(Err(AcceptError::Leaving)),
                 (None, None) => {
-                    if let Some(waker) = waker {
-                        rx.wait_accept(waker);
+                    if waker.is_some() {
+                        rx.wait_accept(&mut clone);
                         rx.publish_head(&mut effects);
                     }
                     Poll::Pending

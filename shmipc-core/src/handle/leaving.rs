@@ -41,9 +41,10 @@ impl Session {
         }
         shared.drive();
         let mut effects = Effects::default();
+        let mut clone = waker.cloned();
         let polled = {
             let mut rx = shared.rx();
-            let polled = rx.poll_drained(&mut shared.tx(), waker);
+            let polled = rx.poll_drained(&mut shared.tx(), &mut clone);
             match (polled, rx.over) {
                 (Poll::Ready(()), _) => Poll::Ready(Ok(())),
                 (Poll::Pending, Some(error)) => Poll::Ready(Err(error.into())),
@@ -101,15 +102,16 @@ impl Session {
         }
         shared.drive();
         let mut effects = Effects::default();
+        let mut clone = waker.cloned();
         let polled = {
             let mut rx = shared.rx();
             match (leaving::is_leaving(&shared.peer), rx.over, waker) {
                 (true, ..) => Poll::Ready(Parting::PeerLeaves),
                 (false, Some(error), _) => Poll::Ready(Parting::Over(error)),
                 (false, None, None) => Poll::Pending,
-                (false, None, Some(waker)) => {
+                (false, None, Some(_)) => {
                     // Woken too when the final position is found, which comes after the word.
-                    rx.wait_end(waker);
+                    rx.wait_end(&mut clone);
                     rx.publish_head(&mut effects);
                     Poll::Pending
                 }

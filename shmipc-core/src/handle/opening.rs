@@ -34,6 +34,7 @@ impl<'a> Opening<'a> {
             shared.progress.count_waiting(true);
         }
         let mut effects = Effects::default();
+        let mut clone = Some(waker.clone());
         let opened = {
             let mut rx = shared.rx();
             let mut tx = shared.tx();
@@ -41,7 +42,7 @@ impl<'a> Opening<'a> {
             let opened = rx.open(&mut tx).map(|(key, id)| (key, id, tx.serial_of(key)));
             if matches!(opened, Err(OpenError::TooManyStreams { .. })) {
                 rx.publish_head(&mut effects);
-                rx.wait_open(waker, &mut tx, &mut effects);
+                rx.wait_open(&mut clone, &mut tx, &mut effects);
             }
             opened
         };

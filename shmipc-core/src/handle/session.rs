@@ -58,6 +58,7 @@ impl Session {
         let (peer, app_version) = (established.peer_cred, established.peer_app_version);
         let shared = Arc::new(Shared::new(established, config)?);
         let session = Self { owner: Arc::new(Owner { shared }), peer, app_version };
+        session.owner.shared.take_first_frames();
         if config.commit == Commit::Upfront {
             session.owner.shared.commit_arena()?;
         }
@@ -160,10 +161,11 @@ impl Session {
         let shared = &self.owner.shared;
         shared.drive();
         let mut effects = Effects::default();
+        let mut clone = waker.cloned();
         let over = {
             let mut rx = shared.rx();
-            if let (None, Some(waker)) = (rx.over, waker) {
-                rx.wait_end(waker);
+            if rx.over.is_none() && waker.is_some() {
+                rx.wait_end(&mut clone);
                 rx.publish_head(&mut effects);
             }
             rx.over

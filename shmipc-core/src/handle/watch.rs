@@ -45,14 +45,15 @@ impl Watch {
             shared.drive();
         }
         let mut effects = Effects::default();
+        let mut clone = Some(waker.clone());
         let readiness = {
             let mut rx = shared.rx();
             match self.what {
-                What::Accept => rx.watch_accept(waker),
+                What::Accept => rx.watch_accept(&mut clone),
                 What::Stream { key, serial, .. } if shared.tx().serial_of(key) != serial => {
                     Readiness::Gone
                 }
-                What::Stream { key, id, .. } => rx.watch(key, id, waker, &mut effects),
+                What::Stream { key, id, .. } => rx.watch(key, id, &mut clone, &mut effects),
             }
         };
         shared.complete(effects, Ok(()));

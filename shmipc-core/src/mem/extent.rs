@@ -180,21 +180,22 @@ impl std::fmt::Debug for ExtentMut {
 #[derive(Clone)]
 pub struct LentBytes {
     mapping: Arc<PeerMapping>,
-    offset: usize,
-    len: usize,
+    // Half the size of a `usize`: inboxes are full of these. A segment is no larger.
+    offset: u32,
+    len: u32,
 }
 
 impl LentBytes {
     /// `len` bytes at `offset`; `None` if they do not lie inside of the mapping.
     pub fn new(mapping: Arc<PeerMapping>, offset: u64, len: u32) -> Option<Self> {
-        let (offset, len) = (usize::try_from(offset).ok()?, len as usize);
-        let fits = offset.checked_add(len)? <= mapping.size();
+        let offset = u32::try_from(offset).ok()?;
+        let fits = offset.checked_add(len)? as usize <= mapping.size();
         fits.then_some(Self { mapping, offset, len })
     }
 
     /// Bytes.
     pub fn len(&self) -> usize {
-        self.len
+        self.len as usize
     }
 
     /// True if there are no bytes.
@@ -207,24 +208,25 @@ impl LentBytes {
     /// # Panics
     /// If `at + out.len()` exceeds the length.
     pub fn read(&self, at: usize, out: &mut [u8]) {
-        assert!(at <= self.len && out.len() <= self.len - at, "read past the end of a message");
+        let len = self.len();
+        assert!(at <= len && out.len() <= len - at, "read past the end of a message");
         self.mapping.assert_here();
-        self.mapping.read(self.offset + at, out);
+        self.mapping.read(self.offset as usize + at, out);
     }
 
     /// Copies everything out.
     pub fn to_vec(&self) -> Vec<u8> {
         self.mapping.assert_here();
-        self.mapping.read_to_vec(self.offset, self.len)
+        self.mapping.read_to_vec(self.offset as usize, self.len())
     }
 
     /// The bytes where they lie, by the application's promise.
     pub(crate) fn as_slice(&self, _promise: PeerTrust) -> &[u8] {
         self.mapping.assert_here();
-        let start = self.mapping.range_ptr(self.offset, self.len);
+        let start = self.mapping.range_ptr(self.offset as usize, self.len());
         // SAFETY: M1 and M4; M6: the token shows the promise that the peer leaves the bytes alone
         // until the extent is returned, which the owner of this value does last.
-        unsafe { std::slice::from_raw_parts(start, self.len) }
+        unsafe { std::slice::from_raw_parts(start, self.len()) }
     }
 }
 

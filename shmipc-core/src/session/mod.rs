@@ -11,8 +11,8 @@
 //! ```
 //!
 //! `Tx` and `Rx` are plain state behind one process-local lock each, taken in the order Rx → Tx.
-//! Neither makes a system call, calls a waker or drops a message while it is locked: they leave that
-//! to the caller in `Effects`.
+//! Neither makes a system call, calls a waker, writes to the log or drops a message while it is locked: they leave
+//! that to the caller in `Effects`. Nor do they clone or drop a waker.
 //!
 //! # Invariants
 //! * **C1** The footprint of a record is 64 bytes and its payload rounded up to 64. The session is
@@ -52,15 +52,19 @@ use wakers::Wakers;
 use std::task::Waker;
 
 use crate::error::{OsError, PeerMisbehaved};
+use crate::log::Log;
 use crate::pool::Plan;
 
 /// What a section under a lock leaves to be done after it.
 #[derive(Debug, Default)]
+#[must_use = "whoever waits for what was done would never learn of it"]
 pub(crate) struct Effects {
     /// Whom to wake.
     pub wakers: Wakers,
     /// Wakers that others took the place of: foreign code runs when they are dropped.
     pub stale: Vec<Waker>,
+    /// Lines to be told.
+    pub log: Log,
     /// What the application will never see, to be handed back.
     pub dropped: Vec<Payload>,
     /// Our tail was published up to here.
@@ -95,6 +99,7 @@ impl Effects {
     pub(crate) fn only_moves(&self) -> bool {
         self.wakers.is_empty()
             && self.stale.is_empty()
+            && self.log.is_empty()
             && self.dropped.is_empty()
             && !self.evict
             && !self.glance
@@ -105,10 +110,20 @@ impl Effects {
     }
 }
 
-/// Remembers whom to wake, unless it is remembered already.
-pub(crate) fn store_waker(place: &mut Option<Waker>, waker: Option<&Waker>, effects: &mut Effects) {
-    let Some(waker) = waker else { return };
-    if !place.as_ref().is_some_and(|old| old.will_wake(waker)) {
-        effects.stale.extend(place.replace(waker.clone()));
+/// Remembers whom to wake, unless it is remembered already: then `waker` is left where it is. It is cloned by the
+/// caller before the lock is taken, and what is left is dropped after it: both are foreign code.
+pub(crate) fn store_waker(
+    place: &mut Option<Waker>,
+    waker: &mut Option<Waker>,
+    effects: &mut Effects,
+) {
+    if let Some(waker) = waker.take_if(|new| !place.as_ref().is_some_and(|old| old.will_wake(new)))
+    {
+        effects.stale.extend(place.replace(waker));
     }
+}
+
+/// Adds one whom to wake to others, unless it is among them; see [`store_waker`].
+fn add_waker(others: &mut Vec<Waker>, waker: &mut Option<Waker>) {
+    others.extend(waker.take_if(|new| !others.iter().any(|old| old.will_wake(new))));
 }

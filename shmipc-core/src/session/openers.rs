@@ -8,7 +8,7 @@ use std::task::Waker;
 
 use crate::notify::event;
 
-use super::Effects;
+use super::{Effects, add_waker};
 
 #[derive(Debug, Default)]
 pub(crate) struct Openers {
@@ -23,10 +23,8 @@ impl Openers {
     }
 
     /// Waits for any place; `at` is where the head frees one that waits for nothing else.
-    pub(crate) fn wait(&mut self, waker: &Waker, at: Option<u64>) {
-        if !self.wakers.iter().any(|old| old.will_wake(waker)) {
-            self.wakers.push(waker.clone());
-        }
+    pub(crate) fn wait(&mut self, waker: &mut Option<Waker>, at: Option<u64>) {
+        add_waker(&mut self.wakers, waker);
         self.at = at;
     }
 

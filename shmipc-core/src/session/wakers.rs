@@ -4,6 +4,8 @@ use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::task::Waker;
 
+use crate::log;
+
 thread_local! {
     /// Room for those of one turn, kept for the next turn of this thread.
     static ROOM: Cell<Vec<Waker>> = const { Cell::new(Vec::new()) };
@@ -34,7 +36,7 @@ impl Wakers {
     pub(crate) fn wake(mut self) {
         for waker in self.first.into_iter().chain(self.rest.drain(..)) {
             if catch_unwind(AssertUnwindSafe(|| waker.wake())).is_err() {
-                tracing::error!("a waker panicked");
+                log::tell(|| tracing::error!("a waker panicked"));
             }
         }
         if (1..=KEPT).contains(&self.rest.capacity()) {

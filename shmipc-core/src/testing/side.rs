@@ -91,7 +91,7 @@ impl<P: Memory + Clone> Side<P> {
     /// Whether all streams that were taken before leaving are over.
     #[cfg(test)]
     pub(crate) fn poll_drained(&self) -> std::task::Poll<()> {
-        self.rx.poll_drained(&mut self.tx(), None)
+        self.rx.poll_drained(&mut self.tx(), &mut None)
     }
 
     /// Drains once, up to the budget. True if there may be more.
@@ -169,7 +169,7 @@ impl<P: Memory + Clone> Side<P> {
     /// What has become of a ticket; it is gone if there is an answer.
     pub(crate) fn poll(&mut self, ticket: TicketId) -> Option<Result<Grant, SendError>> {
         let mut effects = Effects::default();
-        let answer = self.tx().poll(ticket, None, &mut effects);
+        let answer = self.tx().poll(ticket, &mut None, &mut effects);
         if let Some(plan) = effects.grow.take() {
             self.grow(plan, &mut effects);
             self.tx().grown(ticket);

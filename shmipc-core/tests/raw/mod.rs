@@ -38,15 +38,24 @@ pub fn session_with(config: &Config) -> (Session, Raw) {
 
 /// Both ends of a session.
 pub fn pair() -> [Session; 2] {
-    let config = Config::default();
-    established(&config).map(|end| Session::new(end, &config).unwrap())
+    pair_with(&Config::default())
+}
+
+/// The same under a configuration.
+pub fn pair_with(config: &Config) -> [Session; 2] {
+    established(config).map(|end| Session::new(end, config).unwrap())
+}
+
+/// Both ends of a handshake that has not begun.
+pub fn exchanges(config: &Config) -> [Exchange; 2] {
+    let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
+    let (a, b) = socketpair(AddressFamily::Unix, SockType::Stream, None, flags).unwrap();
+    [(Role::Client, a), (Role::Server, b)]
+        .map(|(role, socket)| Exchange::new(role, socket, config).unwrap())
 }
 
 fn established(config: &Config) -> [Established; 2] {
-    let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
-    let (a, b) = socketpair(AddressFamily::Unix, SockType::Stream, None, flags).unwrap();
-    let mut ends = [(Role::Client, a), (Role::Server, b)]
-        .map(|(role, socket)| Exchange::new(role, socket, config).unwrap());
+    let mut ends = exchanges(config);
     while ends.each_mut().map(|end| end.progress().unwrap()) != [Progress::Done; 2] {}
     ends.map(|end| end.finish().unwrap())
 }

@@ -10,7 +10,6 @@ mod parts;
 mod poll;
 mod record;
 
-use std::collections::VecDeque;
 use std::marker::PhantomData;
 use std::sync::Arc;
 
@@ -19,7 +18,7 @@ use crate::session::{Effects, RecvStats, StreamId};
 use super::message::{Trust, Untrusted};
 use super::send::Reserving;
 use super::session::Owner;
-use parts::Taken;
+use parts::Parts;
 
 /// Receives on one stream; made by [`Session::open`](super::Session::open) and
 /// [`Session::poll_accept`](super::Session::poll_accept).
@@ -33,13 +32,11 @@ pub struct RecvHalf<T: Trust = Untrusted> {
     announce: Announce,
     /// Taken out of the inbox and not yet handed to the application: parts of a message that `recv`
     /// or `read` is in the middle of.
-    taken: VecDeque<Taken>,
-    /// How many they were when they were joined last.
-    joined: usize,
+    taken: Parts,
     /// Some of them may lie in the peer's memory.
     lent: bool,
-    /// The peer's pleas for memory that they were last moved for.
-    pleas: u64,
+    /// The peer's pleas for memory that they were last moved for, modulo 2^32.
+    pleas: u32,
     /// What was taken would answer the next call: watchers have been told.
     kept: bool,
     /// Memory of a message that was copied out, to be given back in the next section.
@@ -58,14 +55,13 @@ enum Announce {
 impl<T: Trust> RecvHalf<T> {
     pub(super) fn new(owner: Arc<Owner>, key: usize, id: StreamId, announced: bool) -> Self {
         let announce = if announced { Announce::Known } else { Announce::Unknown };
-        let pleas = owner.shared.pleas();
+        let pleas = owner.shared.pleas() as u32;
         Self {
             owner,
             key,
             id,
             announce,
-            taken: VecDeque::new(),
-            joined: 0,
+            taken: Parts::default(),
             lent: false,
             pleas,
             kept: false,

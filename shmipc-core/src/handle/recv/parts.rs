@@ -1,5 +1,7 @@
 //! Records that were taken out of the inbox and are not yet a whole message.
 
+use std::collections::VecDeque;
+
 use crate::handle::message::{Message, Part, Trust};
 use crate::session::Entry;
 
@@ -7,8 +9,11 @@ use super::RecvHalf;
 
 /// So many more parts than before are joined, those on the heap into pieces of at least that many bytes:
 /// a part of a byte costs a hundred.
-const PARTS: usize = 1024;
+const PARTS: u32 = 1024;
 const PIECE: usize = 64 << 10;
+
+/// Room for so many parts is kept while there is none.
+const KEPT: usize = 16;
 
 /// A part of a message.
 pub(super) struct Taken {
@@ -17,6 +22,178 @@ pub(super) struct Taken {
     pub(super) from: usize,
     /// The message goes on in the next part.
     pub(super) more: bool,
+}
+
+/// The parts that were taken, oldest first. What they come to is known without a look at each: a peer may send a
+/// message in very many.
+#[derive(Default)]
+pub(super) struct Parts {
+    parts: VecDeque<Taken>,
+    /// Bytes not yet consumed.
+    bytes: usize,
+    /// Parts that are the last of their message.
+    last: u32,
+    /// Parts when they were joined last.
+    joined: u32,
+    /// Empty messages before all parts, which a `read` that found no byte after them has left where they were.
+    passed: usize,
+}
+
+impl Parts {
+    #[inline]
+    pub(super) fn is_empty(&self) -> bool {
+        self.parts.is_empty() && self.passed == 0
+    }
+
+    /// Bytes not yet consumed.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Whether a message is there to its end.
+    pub(super) fn has_message(&self) -> bool {
+        self.last > 0 || self.passed > 0
+    }
+
+    /// Whether there is a byte to read.
+    pub(super) fn has_bytes(&self) -> bool {
+        self.bytes > 0
+    }
+
+    pub(super) fn clear(&mut self) {
+        *self = Self::default();
+    }
+
+    fn push(&mut self, taken: Taken) {
+        self.bytes += taken.len();
+        self.last += u32::from(!taken.more);
+        self.parts.push_back(taken);
+        let count = self.parts.len() as u32;
+        self.joined = self.joined.min(count);
+        if count - self.joined >= PARTS {
+            self.join();
+        }
+    }
+
+    fn pop(&mut self) -> Option<Taken> {
+        let taken = self.parts.pop_front()?;
+        self.bytes -= taken.len();
+        self.last -= u32::from(!taken.more);
+        self.shrink();
+        Some(taken)
+    }
+
+    /// A message in very many parts leaves no room behind.
+    fn shrink(&mut self) {
+        if self.parts.is_empty() && self.parts.capacity() > KEPT {
+            self.parts = VecDeque::new();
+        }
+    }
+
+    /// Takes one of the empty messages that come first.
+    pub(super) fn pop_passed(&mut self) -> bool {
+        let any = self.passed > 0;
+        self.passed -= usize::from(any);
+        any
+    }
+
+    /// Copies bytes out, of one part, and passes over what has none. A part that was consumed is given too.
+    ///
+    /// Empty messages are passed over for good only with a byte after them: a `read` that gives up has consumed
+    /// nothing.
+    pub(super) fn read(&mut self, out: &mut [u8]) -> (usize, Option<Taken>) {
+        while let Some(first) = self.parts.front_mut() {
+            let count = out.len().min(first.len());
+            if count > 0 {
+                first.part.read(first.from, &mut out[..count]);
+                first.from += count;
+                self.bytes -= count;
+                self.passed = 0;
+                let read = match first.len() {
+                    0 if first.more => Some(std::mem::replace(first, Taken::read())),
+                    0 => self.pop(),
+                    _ => None,
+                };
+                return (count, read);
+            }
+            if first.is_read() {
+                let Some(next) = self.parts.get(1) else { break };
+                // What ends a message that was read is no message of its own.
+                let ends = !next.more && next.len() == 0;
+                self.pop();
+                if ends {
+                    self.pop();
+                }
+                continue;
+            }
+            self.pop();
+            self.passed += 1;
+        }
+        (0, None)
+    }
+
+    /// The end of the stream was read: nothing is before it any more.
+    pub(super) fn read_end(&mut self) {
+        self.passed = 0;
+    }
+
+    /// Copies what lies in the peer's memory, which goes back.
+    fn move_to_heap(&mut self) {
+        for taken in &mut self.parts {
+            if let Part::Lent(_) = taken.part {
+                taken.part = Part::Heap(taken.part.to_vec().into_boxed_slice());
+            }
+        }
+    }
+
+    /// Joins small parts of one message.
+    #[cold]
+    fn join(&mut self) {
+        let mut piece = Vec::new();
+        for taken in std::mem::take(&mut self.parts) {
+            if taken.more && taken.len() < PIECE && matches!(taken.part, Part::Heap(_)) {
+                let end = piece.len();
+                piece.resize(end + taken.len(), 0);
+                taken.part.read(taken.from, &mut piece[end..]);
+                if piece.len() >= PIECE {
+                    self.parts.push_back(Taken::piece(&mut piece));
+                }
+                continue;
+            }
+            if !piece.is_empty() {
+                self.parts.push_back(Taken::piece(&mut piece));
+            }
+            self.parts.push_back(taken);
+        }
+        if !piece.is_empty() {
+            self.parts.push_back(Taken::piece(&mut piece));
+        }
+        self.joined = self.parts.len() as u32;
+    }
+
+    /// The first message, if it is one part: without a vector for others.
+    fn pop_single(&mut self) -> Option<Taken> {
+        self.parts.front().filter(|first| !first.more)?;
+        self.pop()
+    }
+
+    /// The parts of the first message, or all if it has no end yet.
+    fn pop_message(&mut self) -> Vec<Taken> {
+        let last =
+            if self.last > 0 { self.parts.iter().position(|taken| !taken.more) } else { None };
+        let count = last.map_or(self.parts.len(), |last| last + 1);
+        let message: Vec<_> = self.parts.drain(..count).collect();
+        self.bytes -= message.iter().map(Taken::len).sum::<usize>();
+        self.last -= u32::from(last.is_some());
+        self.shrink();
+        message
+    }
+
+    fn push_front(&mut self, taken: Taken) {
+        self.bytes += taken.len();
+        self.last += u32::from(!taken.more);
+        self.parts.push_front(taken);
+    }
 }
 
 impl<T: Trust> RecvHalf<T> {
@@ -28,58 +205,29 @@ impl<T: Trust> RecvHalf<T> {
         }
         let part = self.part(entry);
         self.lent |= matches!(part, Part::Lent(_));
-        self.taken.push_back(Taken { part, from: 0, more });
-        self.joined = self.joined.min(self.taken.len());
-        if self.taken.len() - self.joined >= PARTS {
-            self.join();
-        }
+        self.taken.push(Taken { part, from: 0, more });
     }
 
     /// Moves the parts to the heap and hands their memory back, if the peer has asked for memory since it was
     /// last asked here: the rest of their message may be what it needs the memory for.
     pub(super) fn heed_plea(&mut self) {
-        let pleas = self.owner.shared.pleas();
+        let pleas = self.owner.shared.pleas() as u32;
         if !self.lent || pleas == self.pleas {
             return;
         }
         self.pleas = pleas;
         self.lent = false;
-        for taken in &mut self.taken {
-            if let Part::Lent(_) = taken.part {
-                taken.part = Part::Heap(taken.part.to_vec().into_boxed_slice());
-            }
-        }
+        self.taken.move_to_heap();
     }
 
-    /// Joins small parts of one message.
-    #[cold]
-    pub(super) fn join(&mut self) {
-        let mut piece = Vec::new();
-        for taken in std::mem::take(&mut self.taken) {
-            if taken.more && taken.len() < PIECE && matches!(taken.part, Part::Heap(_)) {
-                let end = piece.len();
-                piece.resize(end + taken.len(), 0);
-                taken.part.read(taken.from, &mut piece[end..]);
-                if piece.len() >= PIECE {
-                    self.taken.push_back(Taken::piece(&mut piece));
-                }
-                continue;
-            }
-            if !piece.is_empty() {
-                self.taken.push_back(Taken::piece(&mut piece));
-            }
-            self.taken.push_back(taken);
+    /// Makes a message of the parts of the first one; `None` of one whose bytes `read` has consumed.
+    pub(super) fn assemble(&mut self) -> Option<Message<T>> {
+        if let Some(single) = self.taken.pop_single() {
+            return Some(Message::new(single.rest(), Vec::new(), self.owner.shared.promise));
         }
-        if !piece.is_empty() {
-            self.taken.push_back(Taken::piece(&mut piece));
-        }
-        self.joined = self.taken.len();
-    }
-
-    /// Makes a message of the first parts taken; `None` of one whose bytes `read` has consumed.
-    pub(super) fn assemble(&mut self, parts: usize) -> Option<Message<T>> {
-        let read = self.taken.front().is_some_and(Taken::is_read);
-        let parts = self.taken.drain(..parts).filter(|taken| !(read && taken.len() == 0));
+        let parts = self.taken.pop_message();
+        let read = parts.first().is_some_and(Taken::is_read);
+        let parts = parts.into_iter().filter(|taken| !(read && taken.len() == 0));
         let mut parts = parts.map(Taken::rest);
         let first = parts.next()?;
         let rest = parts.collect();
@@ -100,29 +248,29 @@ impl<T: Trust> RecvHalf<T> {
 
 impl Taken {
     /// Parts joined, of a message that goes on.
-    pub(super) fn piece(bytes: &mut Vec<u8>) -> Self {
+    fn piece(bytes: &mut Vec<u8>) -> Self {
         let part = Part::Heap(std::mem::take(bytes).into_boxed_slice());
         Self { part, from: 0, more: true }
     }
 
     /// Stands for parts that `read` has consumed, as long as no other part of their message has come: the
     /// rest of a message is not a message of its own if it adds nothing.
-    pub(super) fn read() -> Self {
+    fn read() -> Self {
         Self { part: Part::Heap(Box::default()), from: 0, more: true }
     }
 
     /// Parts that add nothing are not taken otherwise, unless they are the last.
-    pub(super) fn is_read(&self) -> bool {
+    fn is_read(&self) -> bool {
         self.more && self.len() == 0
     }
 
     /// Bytes not yet consumed.
-    pub(super) fn len(&self) -> usize {
+    fn len(&self) -> usize {
         self.part.len() - self.from
     }
 
     /// What is not yet consumed, as a part of its own.
-    pub(super) fn rest(self) -> Part {
+    fn rest(self) -> Part {
         if self.from == 0 {
             return self.part;
         }

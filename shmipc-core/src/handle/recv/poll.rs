@@ -42,9 +42,9 @@ impl<T: Trust> RecvHalf<T> {
             }
         }
         let polled = self.poll_parts(waker);
-        if self.kept {
-            let whole = self.taken.iter().any(|taken| !taken.more);
-            self.set_kept(whole);
+        let kept = self.taken.has_message();
+        if self.kept || kept {
+            self.set_kept(kept);
         }
         polled
     }
@@ -61,13 +61,16 @@ impl<T: Trust> RecvHalf<T> {
         }
         let max = self.owner.shared.incoming.max_message as usize;
         for _ in 0..TURN {
-            if let Some(last) = self.taken.iter().position(|taken| !taken.more) {
-                match self.assemble(last + 1) {
+            if self.taken.pop_passed() {
+                return Poll::Ready(Ok(Some(self.message(Box::default()))));
+            }
+            if self.taken.has_message() {
+                match self.assemble() {
                     None => continue,
                     message => return Poll::Ready(Ok(message)),
                 }
             }
-            if self.taken.iter().map(Taken::len).sum::<usize>() > max {
+            if self.taken.bytes() > max {
                 return Poll::Ready(Err(RecvError::TooLarge { max }));
             }
             match self.poll_entry(waker) {
@@ -76,7 +79,7 @@ impl<T: Trust> RecvHalf<T> {
                     return Poll::Pending;
                 }
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
-                Poll::Ready(Ok(None)) => return Poll::Ready(Ok(self.assemble(self.taken.len()))),
+                Poll::Ready(Ok(None)) => return Poll::Ready(Ok(self.assemble())),
                 Poll::Ready(Ok(Some(entry))) if self.taken.is_empty() && !entry.more => {
                     let part = self.part(entry);
                     return Poll::Ready(Ok(Some(Message::new(part, Vec::new(), self.promise()))));
@@ -136,6 +139,9 @@ impl<T: Trust> RecvHalf<T> {
     }
 
     /// Reads bytes, ignoring the bounds of messages; 0 after the peer's finish, or if `out` is empty.
+    ///
+    /// A poll that is pending has consumed nothing: empty messages that it has passed over are received by
+    /// [`poll_recv`](Self::poll_recv) still. A watcher is not told of these.
     pub fn poll_read(
         &mut self,
         out: &mut [u8],
@@ -148,7 +154,9 @@ impl<T: Trust> RecvHalf<T> {
             return Poll::Ready(Err(SessionError::Forked.into()));
         }
         let polled = self.read_parts(out, waker);
-        self.set_kept(self.taken.iter().any(|taken| !taken.is_read()));
+        // A read that found no byte would find none again.
+        let kept = polled.is_ready() && (self.taken.has_bytes() || self.taken.has_message());
+        self.set_kept(kept);
         polled
     }
 
@@ -158,28 +166,20 @@ impl<T: Trust> RecvHalf<T> {
         waker: Option<&Waker>,
     ) -> Poll<Result<usize, RecvError>> {
         for _ in 0..TURN {
-            let last = self.taken.len() == 1;
-            if let Some(first) = self.taken.front_mut().filter(|first| !(last && first.is_read())) {
-                let count = out.len().min(first.len());
-                first.part.read(first.from, &mut out[..count]);
-                first.from += count;
-                let read = match first.len() {
-                    0 if first.more && count > 0 => Some(std::mem::replace(first, Taken::read())),
-                    0 => self.taken.pop_front(),
-                    _ => None,
-                };
-                if let Some(Taken { part: Part::Heap(bytes), .. }) = read {
-                    self.spare = Some(bytes);
-                }
-                if count > 0 {
-                    return Poll::Ready(Ok(count));
-                }
-                continue;
+            let (count, consumed) = self.taken.read(out);
+            if let Some(Taken { part: Part::Heap(bytes), .. }) = consumed {
+                self.spare = Some(bytes);
+            }
+            if count > 0 {
+                return Poll::Ready(Ok(count));
             }
             match self.poll_entry(waker) {
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
-                Poll::Ready(Ok(None)) => return Poll::Ready(Ok(0)),
+                Poll::Ready(Ok(None)) => {
+                    self.taken.read_end();
+                    return Poll::Ready(Ok(0));
+                }
                 Poll::Ready(Ok(Some(entry))) => self.take(entry),
             }
         }

@@ -1,14 +1,14 @@
 //! The next record of a stream.
 
 use std::convert::Infallible;
-use std::sync::Arc;
+use std::sync::{Arc, MutexGuard};
 use std::task::{Poll, Waker};
 
 use crate::error::{RecvError, SendError, SessionError};
 use crate::handle::message::{Lent, Part, Trust};
 use crate::handle::send::Reserving;
 use crate::mem::PeerMapping;
-use crate::session::{Ask, Drained, Effects, End, Entry, Next, Payload};
+use crate::session::{Ask, Drained, Effects, End, Entry, Next, Payload, Rx};
 
 use super::{Announce, RecvHalf};
 
@@ -58,35 +58,50 @@ impl<T: Trust> RecvHalf<T> {
                 return Poll::Ready(Ok(Some(Found::Copied(copied))));
             }
         }
-        let mut effects = Effects::default();
-        let mut result = Ok(());
-        let mut more = false;
-        let next = {
-            let mut rx = rx;
-            let mut next = rx.take(self.key, &**shared, &mut effects);
-            for _ in 0..shared.drains() {
-                if !matches!(next, Next::Nothing) || result.is_err() {
-                    break;
-                }
-                more = false;
+        let next = self.poll_drain(rx, waker);
+        if next.is_pending() && !matches!(self.announce, Announce::Known) {
+            return self.poll_announce(waker).map_ok(|never| match never {});
+        }
+        next.map_ok(|entry| entry.map(Found::Entry))
+    }
+
+    /// The next record out of the inbox, or out of the queue. Each section of the receiving half drains one budget:
+    /// others that want it come in between.
+    fn poll_drain(
+        &self,
+        rx: MutexGuard<'_, Rx>,
+        waker: Option<&Waker>,
+    ) -> Poll<Result<Option<Entry>, RecvError>> {
+        let shared = &self.owner.shared;
+        // Foreign code clones it, and perhaps drops it: without the lock.
+        let mut clone = None;
+        let mut turns = shared.drains();
+        let mut rx = rx;
+        loop {
+            let mut effects = Effects::default();
+            let (mut next, mut result, mut more) =
+                (rx.take(self.key, &**shared, &mut effects), Ok(()), false);
+            if matches!(next, Next::Nothing) {
                 match shared.drain_for(self.key, &mut rx, &mut effects) {
                     Ok(Drained::Entry(entry)) => next = Next::Entry(entry),
                     Ok(Drained::Budget) => more = true,
-                    Ok(Drained::Empty) => {
-                        next = rx.end_of(self.key);
-                        break;
-                    }
+                    Ok(Drained::Empty) => next = rx.end_of(self.key),
                     Err(misdeed) => {
                         next = rx.end_of(self.key);
                         result = Err(misdeed);
                     }
                 }
             }
-            match (next, rx.over) {
-                (Next::Nothing, Some(error)) => Poll::Ready(Err(error.into())),
+            turns = turns.saturating_sub(1);
+            // After a misdeed the next turn finds the session's end.
+            let mut again = result.is_err() || more && turns > 0;
+            let mut lacks_clone = false;
+            let found = match (next, rx.over) {
                 (Next::Nothing, None) => {
-                    if let Some(waker) = waker {
-                        rx.wait(self.key, waker, &mut effects);
+                    if let Some(waker) = waker.filter(|_| !again) {
+                        // H2: in the section that has found nothing.
+                        lacks_clone = !rx.wait(self.key, waker, &mut clone, &mut effects);
+                        again = lacks_clone;
                         if self.lent {
                             rx.wait_in_message(self.key);
                         }
@@ -94,27 +109,22 @@ impl<T: Trust> RecvHalf<T> {
                     }
                     Poll::Pending
                 }
-                (Next::Entry(entry), _) => Poll::Ready(Ok(Some(Found::Entry(entry)))),
+                (Next::Nothing, Some(error)) => Poll::Ready(Err(error.into())),
+                (Next::Entry(entry), _) => Poll::Ready(Ok(Some(entry))),
                 (Next::End(End::Finished), _) => Poll::Ready(Ok(None)),
                 (Next::End(End::Reset(code)), _) => Poll::Ready(Err(RecvError::Reset(code))),
                 (Next::End(End::Unseen), _) => Poll::Ready(Err(RecvError::GoingAway)),
+            };
+            drop(rx);
+            shared.complete(effects, result);
+            if found.is_ready() || !again {
+                return if found.is_pending() && more { come_back(waker) } else { found };
             }
-        };
-        let failed = result.is_err();
-        shared.complete(effects, result);
-        if next.is_pending() {
-            if failed {
-                // The session has just ended: say so instead of waiting.
-                return self.poll_entry(waker).map_ok(|entry| entry.map(Found::Entry));
+            if lacks_clone {
+                clone = waker.cloned();
             }
-            if more {
-                let _: Poll<()> = come_back(waker);
-            }
-            if !matches!(self.announce, Announce::Known) {
-                return self.poll_announce(waker).map_ok(|never| match never {});
-            }
+            rx = shared.rx();
         }
-        next
     }
 
     /// Tells the peer of the stream, if it has not heard of it. Pending in any case, or failed.

@@ -73,7 +73,9 @@ impl Reserving {
         let mut drove = false;
         loop {
             let mut effects = Effects::default();
-            let answer = self.ask_once(drove, waker, &mut effects);
+            // Only who waits leaves it.
+            let mut clone = waker.filter(|_| drove || self.ticket.is_some()).cloned();
+            let answer = self.ask_once(drove, &mut clone, &mut effects);
             let plan = effects.grow.take();
             if let (None, Some(plan)) = (&answer, plan) {
                 let grown = shared.grow(plan, &mut effects);
@@ -107,7 +109,7 @@ impl Reserving {
     fn ask_once(
         &mut self,
         join: bool,
-        waker: Option<&Waker>,
+        waker: &mut Option<Waker>,
         effects: &mut Effects,
     ) -> Option<Result<Grant, SendError>> {
         let shared = &self.owner.shared;
@@ -141,7 +143,7 @@ impl Reserving {
             if effects.grow.is_none() {
                 tx.settle_or_end(effects);
             }
-            tx.poll(ticket, None, effects)
+            tx.poll(ticket, &mut None, effects)
         });
         if answer.is_some() {
             self.ticket = None;

@@ -1,6 +1,6 @@
 //! What is due now and then, by whichever thread is about to sleep or passes by: memory that is not used goes
-//! back to the kernel, frames and bells that the kernel refused are sent again, and it is asked again for
-//! memory that it refused.
+//! back to the kernel, frames and bells that the kernel refused are sent again, it is asked again for memory
+//! that it refused, and unread messages that a call has left in the peer's memory are moved.
 
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -29,7 +29,17 @@ impl Shared {
         self.complete(effects, Ok(()));
         let waits = backlog == Backlog::Kernel || self.is_ring_owed();
         let retry = waits.then(|| Instant::now() + RETRY);
-        sweep.into_iter().chain(retry).chain(ask_again).min()
+        let evict = self.evict_rest().then(Instant::now);
+        sweep.into_iter().chain(retry).chain(ask_again).chain(evict).min()
+    }
+
+    /// Goes on with what a call has left unmoved (`session::rx::evict`, V4). True if some is left even so.
+    fn evict_rest(&self) -> bool {
+        if !self.rx().owes_eviction() {
+            return false;
+        }
+        self.evict();
+        self.rx().owes_eviction()
     }
 
     /// Retires segments that were free for a whole period; when to look again. While there is a segment
@@ -45,7 +55,7 @@ impl Shared {
         if !due.is_zero() && !self.has_frames() {
             effects.misdeed = tx.take_returns().err().or(effects.misdeed);
             tx.arena.sweep();
-            self.retire(tx.arena.take_retired());
+            self.retire(tx.arena.take_retired(), effects);
         }
         if tx.arena.is_empty() {
             self.sweep_at.store(0, Ordering::Relaxed);
@@ -59,15 +69,17 @@ impl Shared {
     }
 
     /// Tells the peer of segments that are retired. In a section of the sending half.
-    pub(super) fn retire(&self, retired: Vec<u32>) {
+    pub(super) fn retire(&self, retired: Vec<u32>, effects: &mut Effects) {
         if retired.is_empty() {
             return;
         }
-        tracing::debug!(segments = ?retired, "retired payload memory that nobody uses");
         super::lock(&self.own_files).retain(|id, _| !retired.contains(id));
-        for id in retired {
+        for &id in &retired {
             let bytes = wire::retire_segment(id);
             self.queue_frame(Frame { bytes, segment: None, announces: None });
         }
+        effects.log.later(move || {
+            tracing::debug!(segments = ?retired, "retired payload memory that nobody uses");
+        });
     }
 }

@@ -4,6 +4,7 @@ use std::sync::atomic::Ordering;
 
 use crate::error::SessionError;
 use crate::link::Sent;
+use crate::log;
 use crate::notify::leaving;
 use crate::session::Effects;
 use crate::steps::{self, Step};
@@ -22,9 +23,9 @@ impl Shared {
         let first_time = matches!(left, Ok(true));
         self.complete(effects, left);
         if first_time {
-            tracing::debug!("we leave");
             // One that is refused is owed.
             let _: bool = self.ring();
+            log::tell(|| tracing::debug!("we leave"));
         }
     }
 
@@ -46,7 +47,9 @@ impl Shared {
                 Ok(Sent::Later) => std::thread::yield_now(),
                 Ok(Sent::Whole | Sent::Full | Sent::Gone) => break,
                 Err(error) => {
-                    tracing::debug!(%error, "the peer cannot be told that the session is closed");
+                    log::tell(|| {
+                        tracing::debug!(%error, "the peer cannot be told that the session is closed");
+                    });
                     break;
                 }
             }
@@ -72,7 +75,6 @@ impl Shared {
             if self.over.swap(true, Ordering::AcqRel) {
                 return;
             }
-            tracing::debug!(%error, "session over");
             rx.finish(error, self, &mut effects);
             self.tx().end(error, &mut effects);
         }
@@ -81,5 +83,8 @@ impl Shared {
         effects.wakers.wake();
         // Whoever is inside looks at its result.
         self.link.kick();
+        drop(effects.stale);
+        effects.log.tell();
+        log::tell(|| tracing::debug!(%error, "session over"));
     }
 }

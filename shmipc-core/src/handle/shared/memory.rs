@@ -12,6 +12,9 @@ use crate::wire;
 use super::frames::Frame;
 use super::{Shared, lock};
 
+/// Bytes that one call moves to the heap, about (`session::rx::evict`, V4).
+const EVICT_BUDGET: usize = 4 << 20;
+
 impl Shared {
     /// Hands an extent back to the peer.
     pub(in crate::handle) fn hand_back(&self, id: u32, segment: u32) {
@@ -108,7 +111,9 @@ impl Shared {
             (first, may_wait)
         };
         if first {
-            tracing::warn!(%error, bytes = plan.bytes, "the kernel refuses payload memory");
+            effects.log.later(move || {
+                tracing::warn!(%error, bytes = plan.bytes, "the kernel refuses payload memory");
+            });
         }
         if lasts || !may_wait {
             return Err(SendError::NoMemory(error));
@@ -151,9 +156,12 @@ impl Shared {
         let mut tx = self.tx();
         let stat = nix::sys::stat::fstat(&fd);
         let id = tx.arena.add(plan, segment);
-        self.retire(tx.arena.take_retired());
+        self.retire(tx.arena.take_retired(), effects);
         lock(&self.own_files).extend(stat.map(|stat| (id, stat)));
-        tracing::debug!(segment = id, bytes = plan.bytes, region = ?plan.region, "new payload memory");
+        effects.log.later(move || {
+            let Plan { region, bytes, .. } = plan;
+            tracing::debug!(segment = id, bytes, ?region, "new payload memory");
+        });
         let bytes = wire::add_segment(id, plan.bytes, plan.region.class());
         self.queue_frame(Frame { bytes, segment: Some(fd), announces: Some(id) });
         drop(tx);
@@ -166,13 +174,19 @@ impl Shared {
 
     /// Moves to our heap what is to be moved; hands it back.
     pub(super) fn evict(&self) {
-        let mut copied = None;
+        let (mut copied, mut bytes) = (None, 0);
         loop {
             let mut effects = Effects::default();
             let victim = self.rx().evict(copied.take(), &mut effects);
             self.complete(effects, Ok(()));
             let Some(victim) = victim else { return };
             let copy = victim.copy();
+            bytes += copy.len();
+            if bytes >= EVICT_BUDGET {
+                let mut effects = Effects::default();
+                self.rx().evict_later(&victim, copy, &mut effects);
+                return self.complete(effects, Ok(()));
+            }
             copied = Some((victim, copy));
         }
     }

@@ -60,6 +60,7 @@ impl Shared {
         if effects.opened {
             self.look_whether_peer_leaves();
         }
+        effects.log.tell();
     }
 
     /// A bell was taken by somebody whom it need not have meant (N4).

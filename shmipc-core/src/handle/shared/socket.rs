@@ -52,6 +52,11 @@ impl Shared {
         self.read_socket_and_act(READS, false);
     }
 
+    /// Acts on frames that came with the last one of the handshake: the socket does not report them again.
+    pub(in crate::handle) fn take_first_frames(&self) {
+        self.read_socket_and_act(0, false);
+    }
+
     /// `inside`: by the thread that comes back from the kernel wait, whose bell it is.
     pub(super) fn read_socket_and_act(&self, reads: u32, inside: bool) {
         let mut effects = Effects::default();
@@ -161,6 +166,20 @@ impl Shared {
         Ok(())
     }
 
+    /// Acts on the frames that have been read.
+    fn take_frames(
+        &self,
+        socket: &mut SocketIn,
+        rx: &mut Rx,
+        effects: &mut Effects,
+    ) -> Result<(), PeerMisbehaved> {
+        while socket.failed.is_none() {
+            let Some(frame) = socket.decoder.next_frame()? else { break };
+            self.on_frame(frame, socket, rx, effects)?;
+        }
+        Ok(())
+    }
+
     /// Reads the socket so many times at most, and acts on the frames.
     pub(super) fn read_frames(
         &self,
@@ -170,22 +189,21 @@ impl Shared {
     ) -> Result<(), PeerMisbehaved> {
         let mut guard = lock(&self.socket);
         let socket = &mut *guard;
+        // With the last frame of the handshake others may have come.
+        self.take_frames(socket, rx, effects)?;
         for _ in 0..reads {
             if socket.ended || socket.failed.is_some() {
                 break;
             }
             match self.link.receive(&mut socket.decoder) {
-                Ok(Receive::Bytes) => {
-                    while socket.failed.is_none() {
-                        let Some(frame) = socket.decoder.next_frame()? else { break };
-                        self.on_frame(frame, socket, rx, effects)?;
-                    }
-                }
+                Ok(Receive::Bytes) => self.take_frames(socket, rx, effects)?,
                 Ok(Receive::Empty) => break,
                 Ok(Receive::End) => socket.ended = true,
                 Err(crate::link::LinkError::Misbehaved(misdeed)) => return Err(misdeed),
                 Err(crate::link::LinkError::Os(error)) => {
-                    tracing::warn!(%error, "reading the session's socket failed");
+                    effects.log.later(move || {
+                        tracing::warn!(%error, "reading the session's socket failed");
+                    });
                     socket.failed = Some(error);
                 }
             }

@@ -34,6 +34,7 @@ impl<O: MemoryMut + Clone, P: Memory + Clone> Rx<O, P> {
         if self.reader.head() != before {
             effects.head = Some(self.reader.head());
         }
+        effects.evict |= self.owes_eviction();
         if std::mem::take(&mut effects.settle) {
             feeds.tx().settle_or_end(effects);
         }
@@ -287,7 +288,7 @@ impl<O: MemoryMut + Clone, P: Memory + Clone> Rx<O, P> {
                     *number = self.unread.add(key, *weight);
                     effects.evict |= self.unread.exceeds(&self.incoming);
                 }
-                stream.inbox.push_back(entry);
+                stream.inbox.push(entry, &mut self.room);
                 self.put_aside = true;
             }
         } else {

@@ -7,6 +7,9 @@
 //!   its own counts as that segment.
 //! * **V2** Nothing is copied under the lock: one thread at a time takes the oldest extent's place,
 //!   copies, and puts the copy where the extent was, unless the application was faster.
+//! * **V4** No call copies more than a budget: what is left is done by the next call that drains, or as a chore by
+//!   the thread that is about to sleep. An application that reads as fast as its peer sends keeps no call beyond its
+//!   deadline.
 //! * **V3** The heap for the copies is promised already: session credit counts what is unread,
 //!   wherever it lies.
 
@@ -34,6 +37,8 @@ pub(super) struct Unread {
     count: usize,
     /// A thread is at it.
     busy: bool,
+    /// One has gone before all was moved: the next call goes on.
+    owed: bool,
 }
 
 /// The extent to be copied next.
@@ -80,6 +85,15 @@ impl Unread {
             || self.count > incoming.max_lent as usize / 2
     }
 
+    /// Forgets the oldest. The room that it leaves is given up when it is most.
+    fn pop(&mut self) -> Option<(usize, u64)> {
+        let popped = self.order.pop_front();
+        if self.order.capacity() > 4 * self.order.len() + 256 {
+            self.order.shrink_to(2 * self.order.len());
+        }
+        popped
+    }
+
     /// Whether most of `order` is gone.
     fn is_sparse(&self) -> bool {
         self.order.len() > 2 * self.count + 64
@@ -87,6 +101,18 @@ impl Unread {
 }
 
 impl<O: MemoryMut + Clone, P: Memory + Clone> Rx<O, P> {
+    /// Whether a call has left extents to be moved.
+    pub(crate) fn owes_eviction(&self) -> bool {
+        self.unread.owed
+    }
+
+    /// Puts a copy in the place of its extent, and leaves the rest to another call (V4).
+    pub(crate) fn evict_later(&mut self, victim: &Victim, copy: Box<[u8]>, effects: &mut Effects) {
+        self.replace(victim, copy, effects);
+        self.unread.busy = false;
+        self.unread.owed = true;
+    }
+
     /// Puts a copy in the place of its extent, and gives the next one to copy, if any is to be moved.
     pub(crate) fn evict(
         &mut self,
@@ -100,6 +126,7 @@ impl<O: MemoryMut + Clone, P: Memory + Clone> Rx<O, P> {
         }
         let victim = self.victim();
         self.unread.busy = victim.is_some();
+        self.unread.owed = false;
         victim
     }
 
@@ -116,21 +143,19 @@ impl<O: MemoryMut + Clone, P: Memory + Clone> Rx<O, P> {
                 Some((_, first, bytes)) if first == number => {
                     return Some(Victim { key, number, bytes });
                 }
-                _ => self.unread.order.pop_front(),
+                _ => self.unread.pop(),
             };
         }
         None
     }
 
     fn replace(&mut self, victim: &Victim, copy: Box<[u8]>, effects: &mut Effects) {
-        let Some((index, number, _)) = self.first_lent(victim.key) else { return };
+        let Some(stream) = self.streams.get_mut(victim.key) else { return };
+        let Some((index, number, _)) = stream.inbox.first_lent() else { return };
         if number != victim.number {
             return;
         }
-        let Some(stream) = self.streams.get_mut(victim.key) else { return };
-        let Some(entry) = stream.inbox.get_mut(index) else { return };
-        stream.lent_from = index + 1;
-        let extent = std::mem::replace(&mut entry.payload, Payload::Heap(copy));
+        let Some(extent) = stream.inbox.replace(index, copy) else { return };
         if let Payload::Lent { weight, .. } = extent {
             self.unread.remove(weight);
         }
@@ -140,14 +165,7 @@ impl<O: MemoryMut + Clone, P: Memory + Clone> Rx<O, P> {
 
     /// The first extent in the inbox of a stream: where, its number, its bytes.
     fn first_lent(&mut self, key: usize) -> Option<(usize, u64, LentBytes)> {
-        let stream = self.streams.get_mut(key)?;
-        let mut rest = stream.inbox.iter().enumerate().skip(stream.lent_from);
-        let found = rest.find_map(|(index, entry)| match &entry.payload {
-            Payload::Lent { number, bytes, .. } => Some((index, *number, bytes.clone())),
-            Payload::Heap(_) => None,
-        });
-        stream.lent_from = found.as_ref().map_or(stream.inbox.len(), |(index, ..)| *index);
-        found
+        self.streams.get_mut(key)?.inbox.first_lent()
     }
 
     /// Forgets places of extents that are gone, if they are most.
@@ -159,6 +177,7 @@ impl<O: MemoryMut + Clone, P: Memory + Clone> Rx<O, P> {
         order.retain(|&(key, number)| {
             self.first_lent(key).is_some_and(|(_, first, _)| first <= number)
         });
+        order.shrink_to(2 * order.len());
         self.unread.order = order;
     }
 }

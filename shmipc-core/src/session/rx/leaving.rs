@@ -42,7 +42,7 @@ impl<O: MemoryMut + Clone, P: Memory + Clone> Rx<O, P> {
     }
 
     /// Ready when we leave and every stream that we took is over in both directions.
-    pub(crate) fn poll_drained(&self, tx: &mut Tx<O, P>, waker: Option<&Waker>) -> Poll<()> {
+    pub(crate) fn poll_drained(&self, tx: &mut Tx<O, P>, waker: &mut Option<Waker>) -> Poll<()> {
         if !self.has_all_streams() {
             tx.wait_served(waker);
             return Poll::Pending;
@@ -87,7 +87,8 @@ impl<O: MemoryMut + Clone, P: Memory + Clone> Rx<O, P> {
             tx.refuse(key);
         }
         self.put_aside |= !unseen.is_empty();
-        tracing::debug!(unseen = unseen.len(), "the peer leaves");
+        let count = unseen.len();
+        effects.log.later(move || tracing::debug!(unseen = count, "the peer leaves"));
         for key in unseen {
             self.release(key, &mut tx, effects);
         }

@@ -5,6 +5,7 @@
 mod crowd;
 mod drain;
 mod evict;
+mod inbox;
 mod leaving;
 mod spare;
 mod streams;
@@ -29,6 +30,7 @@ pub use watch::Readiness;
 use super::{Effects, RecvCredit, StreamId, Tx};
 use crate::wire::SegmentClass;
 use evict::Unread;
+use inbox::{Inbox, Room};
 use spare::Spare;
 
 /// Payload that nobody has read.
@@ -57,9 +59,6 @@ pub(crate) struct Entry {
     /// The message goes on in the next entry.
     pub(crate) more: bool,
 }
-
-/// C1 charges 64 bytes for an entry, so it must not be larger.
-const _: () = assert!(size_of::<Entry>() <= 64);
 
 /// How the peer's direction of a stream ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -104,9 +103,7 @@ pub(crate) trait Feeds<O = Arc<OwnMapping>, P = Arc<PeerMapping>> {
 #[derive(Debug)]
 struct RxStream {
     id: StreamId,
-    inbox: VecDeque<Entry>,
-    /// No extent lies in the inbox before this index.
-    lent_from: usize,
+    inbox: Inbox,
     end: Option<End>,
     waker: Option<Waker>,
     /// The waker was called, and nobody has looked since.
@@ -159,6 +156,8 @@ pub(crate) struct Rx<O = Arc<OwnMapping>, P = Arc<PeerMapping>> {
     unread: Unread,
     /// Streams whose reader waits for the rest of a message of which it holds parts in the peer's memory.
     in_message: BTreeSet<usize>,
+    /// What all inboxes take.
+    room: Room,
     spare: Spare,
     crowd: Crowd,
     /// The id of the segment announced last.
@@ -201,6 +200,7 @@ impl<O: MemoryMut + Clone, P: Memory + Clone> Rx<O, P> {
             segments: BTreeMap::new(),
             unread: Unread::default(),
             in_message: BTreeSet::new(),
+            room: Room::default(),
             spare: Spare::default(),
             crowd: Crowd::new(),
             last_segment: 0,
@@ -267,8 +267,7 @@ impl RxStream {
     fn new(id: StreamId, heard: bool, incoming: &Geometry) -> Self {
         Self {
             id,
-            inbox: VecDeque::new(),
-            lent_from: 0,
+            inbox: Inbox::default(),
             end: None,
             waker: None,
             called: false,
@@ -313,7 +312,7 @@ impl<O: MemoryMut + Clone, P: Memory + Clone> Rx<O, P> {
 
     /// Charge of what lies in inboxes, counted anew.
     pub(crate) fn test_unread(&self) -> u64 {
-        let entries = self.streams.iter().flat_map(|(_, stream)| &stream.inbox);
+        let entries = self.streams.iter().flat_map(|(_, stream)| stream.inbox.iter());
         entries.map(|entry| super::footprint(entry.payload.len() as u32)).sum()
     }
 

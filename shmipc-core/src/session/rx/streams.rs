@@ -8,7 +8,7 @@ use crate::error::{OpenError, SessionError};
 use crate::mem::{Memory, MemoryMut};
 use crate::notify::leaving;
 
-use crate::session::{Effects, RecvStats, StreamId, Tx, charge, footprint, store_waker};
+use crate::session::{Effects, RecvStats, StreamId, Tx, add_waker, charge, footprint, store_waker};
 
 use super::{End, Feeds, GLANCE, Next, Payload, Place, Rx, RxStream};
 
@@ -25,10 +25,9 @@ impl<O: MemoryMut + Clone, P: Memory + Clone> Rx<O, P> {
         if std::mem::take(&mut stream.called) {
             self.crowd.looked();
         }
-        let Some(entry) = stream.inbox.pop_front() else {
+        let Some(entry) = stream.inbox.pop(&mut self.room) else {
             return stream.end.map_or(Next::Nothing, Next::End);
         };
-        stream.lent_from = stream.lent_from.saturating_sub(1);
         let len = entry.payload.len() as u32;
         self.credit.take(footprint(len));
         stream.credit.take(charge(len, self.incoming.stream_window));
@@ -150,12 +149,24 @@ impl<O: MemoryMut + Clone, P: Memory + Clone> Rx<O, P> {
         end.map_or(Next::Nothing, Next::End)
     }
 
-    /// Whom to wake when the stream has something.
-    pub(crate) fn wait(&mut self, key: usize, waker: &Waker, effects: &mut Effects) {
-        self.crowd.waits(Some(key));
+    /// Whom to wake when the stream has something. False without a `clone` of the waker, if one is needed: then
+    /// nothing is remembered, and the caller makes one without the lock, looks again, and comes back.
+    pub(crate) fn wait(
+        &mut self,
+        key: usize,
+        waker: &Waker,
+        clone: &mut Option<Waker>,
+        effects: &mut Effects,
+    ) -> bool {
         if let Some(stream) = self.streams.get_mut(key) {
-            store_waker(&mut stream.waker, Some(waker), effects);
+            let known = stream.waker.as_ref().is_some_and(|old| old.will_wake(waker));
+            if !known && clone.is_none() {
+                return false;
+            }
+            store_waker(&mut stream.waker, clone, effects);
         }
+        self.crowd.waits(Some(key));
+        true
     }
 
     /// The reader of a stream waits for the rest of a message of which it holds parts in the peer's memory: it
@@ -175,7 +186,12 @@ impl<O: MemoryMut + Clone, P: Memory + Clone> Rx<O, P> {
     }
 
     /// Whom to wake when a place may be free, after [`Rx::open`] found none.
-    pub(crate) fn wait_open(&self, waker: &Waker, tx: &mut Tx<O, P>, effects: &mut Effects) {
+    pub(crate) fn wait_open(
+        &self,
+        waker: &mut Option<Waker>,
+        tx: &mut Tx<O, P>,
+        effects: &mut Effects,
+    ) {
         let free = self.free.iter().map(|&number| self.ours[number as usize].free_at);
         tx.openers.wait(waker, free.min());
         tx.settle_or_end(effects);
@@ -188,11 +204,9 @@ impl<O: MemoryMut + Clone, P: Memory + Clone> Rx<O, P> {
     }
 
     /// Whom to wake when the peer opens a stream.
-    pub(crate) fn wait_accept(&mut self, waker: &Waker) {
+    pub(crate) fn wait_accept(&mut self, waker: &mut Option<Waker>) {
         self.crowd.waits(None);
-        if !self.accept_wakers.iter().any(|old| old.will_wake(waker)) {
-            self.accept_wakers.push(waker.clone());
-        }
+        add_waker(&mut self.accept_wakers, waker);
     }
 
     /// Somebody gives up waiting for a stream. It may be any of them: the others are woken, and come back.
@@ -201,10 +215,8 @@ impl<O: MemoryMut + Clone, P: Memory + Clone> Rx<O, P> {
     }
 
     /// Whom to wake when the session ends, or the peer leaves.
-    pub(crate) fn wait_end(&mut self, waker: &Waker) {
-        if !self.end_wakers.iter().any(|old| old.will_wake(waker)) {
-            self.end_wakers.push(waker.clone());
-        }
+    pub(crate) fn wait_end(&mut self, waker: &mut Option<Waker>) {
+        add_waker(&mut self.end_wakers, waker);
     }
 
     /// Somebody gives up waiting for the end. The others are woken, and come back.
@@ -293,7 +305,7 @@ impl<O: MemoryMut + Clone, P: Memory + Clone> Rx<O, P> {
         }
         stream.wake(&self.crowd, effects);
         let stop = stream.end.is_none();
-        for entry in std::mem::take(&mut stream.inbox) {
+        for entry in stream.inbox.take(&mut self.room) {
             let len = entry.payload.len() as u32;
             self.credit.take(footprint(len));
             stream.credit.take(charge(len, self.incoming.stream_window));
@@ -302,7 +314,6 @@ impl<O: MemoryMut + Clone, P: Memory + Clone> Rx<O, P> {
             }
             effects.dropped.push(entry.payload);
         }
-        stream.lent_from = 0;
         self.prune_unread();
         if let Some(grant) = self.credit.due() {
             tx.session_window(grant, effects);

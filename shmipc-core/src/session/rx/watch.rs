@@ -26,7 +26,7 @@ impl<O: MemoryMut + Clone, P: Memory + Clone> Rx<O, P> {
         &mut self,
         key: usize,
         id: StreamId,
-        waker: &Waker,
+        waker: &mut Option<Waker>,
         effects: &mut Effects,
     ) -> Readiness {
         let Some(stream) = self.streams.get_mut(key).filter(|stream| stream.id == id) else {
@@ -39,12 +39,12 @@ impl<O: MemoryMut + Clone, P: Memory + Clone> Rx<O, P> {
         if has || self.over.is_some() {
             return Readiness::Ready;
         }
-        store_waker(&mut stream.watcher, Some(waker), effects);
+        store_waker(&mut stream.watcher, waker, effects);
         Readiness::Pending
     }
 
     /// Whether a stream waits to be accepted, or none will come any more.
-    pub(crate) fn watch_accept(&mut self, waker: &Waker) -> Readiness {
+    pub(crate) fn watch_accept(&mut self, waker: &mut Option<Waker>) -> Readiness {
         if !self.accept.is_empty() || self.over.is_some() || self.has_all_streams() {
             return Readiness::Ready;
         }

@@ -4,7 +4,7 @@ use std::task::Waker;
 
 use crate::mem::{Memory, MemoryMut};
 
-use crate::session::Effects;
+use crate::session::{Effects, add_waker};
 
 use super::{Direction, Tx};
 
@@ -71,7 +71,7 @@ impl<O: MemoryMut + Clone, P: Memory + Clone> Tx<O, P> {
     }
 
     /// Whether every stream that the peer opened is over in both directions; if not, whom to wake then.
-    pub(crate) fn poll_served(&mut self, waker: Option<&Waker>) -> bool {
+    pub(crate) fn poll_served(&mut self, waker: &mut Option<Waker>) -> bool {
         if self.serving == 0 {
             return true;
         }
@@ -80,12 +80,8 @@ impl<O: MemoryMut + Clone, P: Memory + Clone> Tx<O, P> {
     }
 
     /// Whom to wake when what [`poll_served`](Self::poll_served) is about may have changed.
-    pub(crate) fn wait_served(&mut self, waker: Option<&Waker>) {
-        if let Some(waker) = waker {
-            if !self.served_wakers.iter().any(|old| old.will_wake(waker)) {
-                self.served_wakers.push(waker.clone());
-            }
-        }
+    pub(crate) fn wait_served(&mut self, waker: &mut Option<Waker>) {
+        add_waker(&mut self.served_wakers, waker);
     }
 
     /// Wakes all who wait in [`poll_served`](Self::poll_served): who still waits comes back.

@@ -128,7 +128,7 @@ impl<O: MemoryMut + Clone, P: Memory + Clone> Tx<O, P> {
     pub(crate) fn poll(
         &mut self,
         id: TicketId,
-        waker: Option<&Waker>,
+        waker: &mut Option<Waker>,
         effects: &mut Effects,
     ) -> Option<Result<Grant, SendError>> {
         let ticket = self.tickets.get(id);
@@ -358,7 +358,9 @@ impl<O: MemoryMut + Clone, P: Memory + Clone> Tx<O, P> {
         self.put_control(Header::control(Kind::Need, 0, 0), effects);
         self.plea = Plea { useful: false, at: self.writer.written() };
         self.pleas += 1;
-        tracing::debug!("no payload memory left: asked the peer to return what is unread");
+        effects.log.later(|| {
+            tracing::debug!("no payload memory left: asked the peer to return what is unread");
+        });
         Ok(None)
     }
 
