@@ -81,9 +81,10 @@ fn panics(_: &[Session; 2]) -> impl Fn() + Send + Sync + use<> {
 
 const MIB: usize = 1 << 20;
 
-/// Sends messages of so many bytes as long as there is memory, up to `most`.
-fn send(send: &SendHalf, bytes: usize, most: usize) {
+/// Sends messages of so many bytes as long as there is memory, up to `most`. Segments are acknowledged meanwhile.
+fn send(sessions: &[Session; 2], send: &SendHalf, bytes: usize, most: usize) {
     for _ in 0..most {
+        sessions.iter().for_each(Session::try_drive);
         match send.reserve(bytes).unwrap().poll(None) {
             Poll::Ready(reservation) => reservation.unwrap().commit().unwrap(),
             Poll::Pending => return,
@@ -99,7 +100,7 @@ fn close(sessions: &[Session; 2]) {
 fn use_memory(sessions: &[Session; 2]) {
     let [client, server] = sessions;
     let (half, _back) = client.open().unwrap();
-    send(&half, MIB, 100);
+    send(sessions, &half, MIB, 100);
     assert_eq!(client.stats().memory_pleas, 1);
     let Poll::Ready(Ok((_there, mut recv))) = server.poll_accept(None) else {
         panic!("a stream was opened");
@@ -107,7 +108,7 @@ fn use_memory(sessions: &[Session; 2]) {
     while recv.poll_recv(None).is_ready() {}
     server.try_drive();
     client.try_drive();
-    send(&half, 4 * MIB, 2);
+    send(sessions, &half, 4 * MIB, 2);
 }
 
 /// Each side leaves, and the other one finds out.
