@@ -40,7 +40,6 @@ fn descriptors_are_neither_lost_nor_assumed() {
     leaves_nothing(accepting_without_room);
     leaves_nothing(handshakes_without_room);
     assert_eq!((open_descriptors(), mappings()), before);
-    fs::remove_file(socket_path().with_extension("lock")).unwrap();
 }
 
 /// What a peer passed in vain is closed by another thread, some time after.
@@ -224,11 +223,12 @@ fn a_session_and_its_end() {
         let server = acceptor.accept(None).unwrap().unwrap();
         (client.join().unwrap(), server)
     });
-    // Both ends are here: a socket and the peer's pidfd each. The segments need no descriptor.
-    assert_eq!(open_descriptors(), before + 4);
+    // Both ends are here: a socket, the peer's pidfd, an epoll and an eventfd each. The segments need no
+    // descriptor.
+    assert_eq!(open_descriptors(), before + 8);
     assert_eq!(mappings(), 4);
     let link = link::Link::new(client.socket, client.bell, client.peer_pidfd, client.wait).unwrap();
-    assert_eq!(open_descriptors(), before + 6);
+    assert_eq!(open_descriptors(), before + 8);
     drop(server);
     assert!(link.wait(None).unwrap().socket);
 }
