@@ -60,7 +60,6 @@ impl Exchange {
         config: &Config,
     ) -> Result<Self, HandshakeError> {
         let socket = socket.into();
-        mem::refill_reserve();
         if !config.is_trusted() && mem::is_sealed_memory_writable() {
             return Err(HandshakeError::SealBroken);
         }

@@ -34,6 +34,7 @@ impl From<OwnedFd> for PeerSocket {
     /// Takes a socket over, connected or about to be.
     fn from(fd: OwnedFd) -> Self {
         mem::prepare_socket(fd.as_fd());
+        mem::join_reserve();
         Self { fd: Some(fd), home: Home::here() }
     }
 }
@@ -46,11 +47,13 @@ impl AsFd for PeerSocket {
 
 impl Drop for PeerSocket {
     fn drop(&mut self) {
-        let Some(fd) = self.fd.take() else { return };
+        let fd = self.fd.take();
         // In a forked child it is a copy of one that goes on.
         if self.home.is_foreign() {
             return;
         }
+        mem::leave_reserve();
+        let Some(fd) = fd else { return };
         // First: after it the peer can send nothing more.
         shutdown(fd.as_fd());
         if !is_emptied(fd.as_fd()) {

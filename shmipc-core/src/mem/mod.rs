@@ -70,7 +70,7 @@ pub use own_files::Own;
 pub use passed::Passed;
 pub use raw::Raw;
 pub(crate) use reaper::close_elsewhere;
-pub(crate) use reserve::refill as refill_reserve;
+pub(crate) use reserve::{join as join_reserve, leave as leave_reserve};
 pub use trust::PeerTrust;
 pub(crate) use udmabuf::is_sealed_memory_writable;
 

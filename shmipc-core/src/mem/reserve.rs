@@ -10,7 +10,14 @@ use nix::sys::eventfd::{EfdFlags, EventFd};
 
 use super::per_process::PerProcess;
 
-static RESERVE: PerProcess<Mutex<Option<OwnedFd>>> = PerProcess::new();
+static RESERVE: PerProcess<Mutex<Reserve>> = PerProcess::new();
+
+#[derive(Default)]
+struct Reserve {
+    fd: Option<OwnedFd>,
+    /// Connections to peers. Without any there is no reserve.
+    users: usize,
+}
 
 /// The number that the reserve had is free. Dropped once what was received has been closed.
 #[derive(Debug)]
@@ -19,20 +26,42 @@ pub(super) struct Lease(());
 /// Gives the reserve up. `None` if there is none at the moment: another session makes use of it, or the
 /// process has had no descriptor left for it.
 pub(super) fn lease() -> Option<Lease> {
-    with(Option::take).map(|reserve| {
-        drop(reserve);
+    with(|reserve| reserve.fd.take()).map(|fd| {
+        drop(fd);
         Lease(())
     })
 }
 
-/// Makes the reserve, unless it is there or there is no descriptor left for it.
-pub(crate) fn refill() {
+/// There is one connection more.
+pub(crate) fn join() {
     with(|reserve| {
-        if reserve.is_none() {
-            let made = EventFd::from_value_and_flags(0, EfdFlags::EFD_CLOEXEC);
-            *reserve = made.ok().map(OwnedFd::from);
+        reserve.users = reserve.users.saturating_add(1);
+        reserve.refill();
+    });
+}
+
+/// There is one connection less.
+pub(crate) fn leave() {
+    with(|reserve| {
+        reserve.users = reserve.users.saturating_sub(1);
+        if reserve.users == 0 {
+            reserve.fd = None;
         }
     });
+}
+
+/// Makes the reserve, unless it is there or there is no descriptor left for it.
+pub(super) fn refill() {
+    with(Reserve::refill);
+}
+
+impl Reserve {
+    fn refill(&mut self) {
+        if self.fd.is_none() && self.users > 0 {
+            let made = EventFd::from_value_and_flags(0, EfdFlags::EFD_CLOEXEC);
+            self.fd = made.ok().map(OwnedFd::from);
+        }
+    }
 }
 
 impl Drop for Lease {
@@ -41,6 +70,6 @@ impl Drop for Lease {
     }
 }
 
-fn with<T>(act: impl FnOnce(&mut Option<OwnedFd>) -> T) -> T {
+fn with<T>(act: impl FnOnce(&mut Reserve) -> T) -> T {
     act(&mut RESERVE.get().lock().unwrap_or_else(PoisonError::into_inner))
 }

@@ -126,7 +126,6 @@ impl Acceptor {
             return Err(ListenError::SealBroken);
         }
         let Bound { socket, file } = bound;
-        mem::refill_reserve();
         mem::pass_rights(socket.as_fd(), false);
         let epoll = link::new_epoll()?;
         let wake = link::eventfd()?;
