@@ -52,7 +52,7 @@ pub enum Truncated {
 struct Control([u8; CONTROL]);
 
 /// Receives bytes and up to `max_fds` descriptors (8 at most) from a Unix socket that
-/// was [prepared](prepare_socket), without blocking.
+/// was prepared by `prepare_socket`, without blocking.
 ///
 /// Every descriptor that the kernel installed is owned by the result; all are close-on-exec.
 ///
