@@ -24,6 +24,9 @@ use crate::session::Effects;
 
 use super::{Payload, Rx};
 
+/// Places of [`Unread::order`] that stay, so that steady traffic allocates nothing.
+const KEPT: usize = 256;
+
 /// What lies unread in the peer's memory, in the order of arrival.
 #[derive(Debug, Default)]
 pub(super) struct Unread {
@@ -88,8 +91,8 @@ impl Unread {
     /// Forgets the oldest. The room that it leaves is given up when it is most.
     fn pop(&mut self) -> Option<(usize, u64)> {
         let popped = self.order.pop_front();
-        if self.order.capacity() > 4 * self.order.len() + 256 {
-            self.order.shrink_to(2 * self.order.len());
+        if self.order.capacity() > 4 * self.order.len() + KEPT {
+            self.order.shrink_to(2 * self.order.len() + KEPT / 2);
         }
         popped
     }
@@ -177,7 +180,7 @@ impl<O: MemoryMut + Clone, P: Memory + Clone> Rx<O, P> {
         order.retain(|&(key, number)| {
             self.first_lent(key).is_some_and(|(_, first, _)| first <= number)
         });
-        order.shrink_to(2 * order.len());
+        order.shrink_to(2 * order.len() + KEPT);
         self.unread.order = order;
     }
 }
