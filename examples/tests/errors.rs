@@ -11,15 +11,16 @@ fn example(name: &str) -> Command {
     command
 }
 
-/// Runs an example that cannot succeed, and returns what it prints.
+/// Runs an example that cannot succeed, and returns what it prints, from its error on.
 #[track_caller]
 fn failure(command: &mut Command) -> String {
     // A backtrace is printed for developers, if they ask for it.
     let output = command.env_remove("RUST_BACKTRACE").output().unwrap();
     assert_eq!(output.status.code(), Some(1), "{command:?}");
     let told = String::from_utf8(output.stderr).unwrap();
-    assert!(told.starts_with("Error: "), "{command:?}: {told}");
-    told
+    let error = told.lines().position(|line| line.starts_with("Error: "));
+    let error = error.unwrap_or_else(|| panic!("{command:?}: {told}"));
+    told.lines().skip(error).collect::<Vec<_>>().join("\n")
 }
 
 #[test]
