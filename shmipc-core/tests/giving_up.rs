@@ -117,7 +117,7 @@ fn read_that_gives_up_has_consumed_the_message_that_it_has_read() {
     assert_eq!(line.recv(), Some(b"c".to_vec()));
 }
 
-/// Whoever only reads would look for a byte in vain again and again.
+/// A thread that only reads would look for a byte in vain again and again.
 #[test]
 fn empty_message_that_read_left_does_not_make_the_stream_ready() {
     let mut line = Line::new();

@@ -59,7 +59,7 @@ fn runs_out_of_descriptors(flavour: &str) {
                 check(&stream.recv().unwrap().unwrap().to_vec(), seed, size);
             }
         };
-        // Those who are there do not notice.
+        // The sessions that exist do not notice.
         exchange(&mut sessions, 4000);
         // Whatever is left goes to connections that say nothing. Memory that a client passes finds a
         // descriptor all the same; the echo needs one of the server's own, and may fail.

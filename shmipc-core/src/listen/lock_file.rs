@@ -119,7 +119,7 @@ impl LockFile {
         let _ = futimens(&self.file, &TimeSpec::UTIME_NOW, &TimeSpec::UTIME_NOW);
     }
 
-    /// Removes the file. Nobody can take the lock between this and the drop.
+    /// Removes the file. No other process can take the lock between this and the drop.
     pub(super) fn remove(&self) {
         if self.is_in_place() {
             let _ = fs::remove_file(&self.path);

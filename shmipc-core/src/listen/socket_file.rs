@@ -231,7 +231,7 @@ fn bind_path(path: &Path, options: &ListenOptions) -> Result<Bound, ListenError>
     }
 }
 
-/// A2: removes a socket that nobody serves. `orphaned`: it may answer, from a forked child of a server that has ended.
+/// A2: removes a socket that no process serves. `orphaned`: it may answer, from a forked child of a server that has ended.
 fn clear(path: &Path, orphaned: bool) -> Result<(), ListenError> {
     match fs::symlink_metadata(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),

@@ -283,7 +283,7 @@ fn pidfd_of(pid: i32) -> Result<OwnedFd, Errno> {
     // SAFETY: the call takes two numbers.
     let fd = Errno::result(unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) })?;
     let fd = i32::try_from(fd).unwrap_or(-1);
-    // SAFETY: M8: a new descriptor (never -1) that nobody else knows.
+    // SAFETY: M8: a new descriptor (never -1) that no other code knows.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 

@@ -172,7 +172,7 @@ impl Tickets {
         self.queue.is_empty() && (self.parked.is_empty() || self.has_none_parked(serial))
     }
 
-    /// Out of line, for messages that have nobody before them.
+    /// Out of line, for messages with no reservation before them.
     #[cold]
     #[inline(never)]
     fn has_none_parked(&self, serial: u64) -> bool {

@@ -26,7 +26,7 @@ impl Crowd {
     /// half a Hello, a third a whole one.
     ///
     /// # Panics
-    /// If nobody listens.
+    /// If no process listens.
     pub fn grow(&mut self, count: usize) {
         let (_, most) = getrlimit(Resource::RLIMIT_NOFILE).expect("getrlimit");
         setrlimit(Resource::RLIMIT_NOFILE, most, most).expect("a soft limit");

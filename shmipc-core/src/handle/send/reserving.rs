@@ -73,7 +73,7 @@ impl Reserving {
         let mut drove = false;
         loop {
             let mut effects = Effects::default();
-            // Only who waits leaves it.
+            // Only a waiting reservation leaves it.
             let mut clone = waker.filter(|_| drove || self.ticket.is_some()).cloned();
             let answer = self.ask_once(drove, &mut clone, &mut effects);
             let plan = effects.grow.take();

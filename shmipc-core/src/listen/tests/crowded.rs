@@ -1,4 +1,4 @@
-//! A5: who makes way when all places are taken.
+//! A5: which connection makes way when all places are taken.
 
 use std::io::Write;
 use std::os::unix::net::UnixStream;

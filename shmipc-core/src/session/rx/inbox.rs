@@ -1,4 +1,4 @@
-//! What a stream has for its reader and nobody has taken.
+//! What a stream has for its reader and no call has taken yet.
 //!
 //! The memory of an inbox follows its contents, up and down. All inboxes of a session together take no more than
 //! what their entries are charged (C1) and [`KEPT`] bytes beside: a peer that has sent much once leaves no more

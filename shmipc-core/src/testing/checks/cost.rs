@@ -125,7 +125,7 @@ fn a_reservation_is_looked_at_when_the_one_that_was_to_have_the_credit_goes() {
     let half = Ask::Data(1000);
     side.cancel(scene.tickets[0]);
     let tickets = [side.join(key, half), side.join(key, half)];
-    // The memory is being made by somebody who never comes back.
+    // The memory is being made by a call that never comes back.
     let accepted = scene.pair.actors[1].side.rx.accept().expect("an open stream").0;
     while scene.pair.actors[1].side.take(accepted).expect("an honest peer").is_some() {}
     scene.looks();
