@@ -71,6 +71,13 @@ pub fn descriptors(pid: u32) -> usize {
     fs::read_dir(format!("/proc/{pid}/fd")).map_or(0, Iterator::count)
 }
 
+/// Open descriptors of one kind, which is what their links in `/proc/PID/fd` begin with: `socket:`, `/memfd:`.
+pub fn descriptors_of(pid: u32, kind: &str) -> usize {
+    let all = fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
+    let links = all.filter_map(|entry| fs::read_link(entry.path()).ok());
+    links.filter(|link| link.to_str().is_some_and(|link| link.starts_with(kind))).count()
+}
+
 /// Mappings of shmipc's memory.
 pub fn mappings(pid: u32) -> usize {
     maps(pid).lines().filter(|line| line.contains("memfd:shmipc")).count()

@@ -12,7 +12,7 @@ use tempfile::TempDir;
 use crate::child::Peer;
 use crate::deadline::{Running, start, until};
 use crate::payload::{Random, pattern};
-use crate::proc::{Held, resident};
+use crate::proc::{Held, descriptors_of, mappings, resident};
 
 /// A server, a peer that attacks it, and a neighbour of the peer's: a session that makes traffic all the time.
 #[derive(Debug)]
@@ -35,6 +35,7 @@ impl Siege {
         let name = path.to_str().expect("a path of ASCII");
         let mut server = Peer::start(hostile, &["serve", flavour, name]);
         server.line("listening");
+        let sockets = descriptors_of(server.pid(), "socket:");
         // The first sessions make the server load what stays.
         for _ in 0..3 {
             let session = Session::connect(&path).expect("the server lives");
@@ -42,7 +43,12 @@ impl Siege {
             drop(session);
             server.line("ended closed");
         }
-        until("the first sessions are gone", || Held::by(server.pid()).mappings == 0);
+        until("the first sessions are gone", || {
+            let pid = server.pid();
+            mappings(pid) == 0
+                && descriptors_of(pid, "/memfd:") == 0
+                && descriptors_of(pid, "socket:") == sockets
+        });
         let before = Held::by(server.pid());
         let (over, exchanged) = (Arc::default(), Arc::default());
         let neighbour = {
