@@ -118,12 +118,15 @@ impl SendStream {
     }
 
     fn send_flags(&mut self, data: &[u8], flags: Flags) -> Result<(), SendError> {
-        if !self.core.try_send(data, flags)? {
-            let mut reservation = self.reserve(data.len())?;
-            reservation.copy_from_slice(data);
-            reservation.commit_flags(data.len(), flags)?;
-        }
-        Ok(())
+        if self.core.try_send(data, flags)? { Ok(()) } else { self.send_reserved(data, flags) }
+    }
+
+    /// Out of line, so that a small message saves no registers for it.
+    #[inline(never)]
+    fn send_reserved(&mut self, data: &[u8], flags: Flags) -> Result<(), SendError> {
+        let mut reservation = self.reserve(data.len())?;
+        reservation.copy_from_slice(data);
+        reservation.commit_flags(data.len(), flags)
     }
 
     /// Ends this direction in good order; the peer reads the end after what was sent. Never blocks.

@@ -20,22 +20,24 @@ pub struct SendCredit {
     limit: u64,
     /// Cumulative charge, of what was published or is held by a reservation.
     taken: u64,
-    window: u64,
+    window: u32,
     /// An honest reader announces a grant that exceeds the last one by more than this.
-    due: u64,
+    due: u32,
 }
 
 impl SendCredit {
     /// Of a stream: nothing sent, the first window granted.
     pub const fn stream(window: u32) -> Self {
-        let due = stream_due(window);
-        Self { limit: window as u64, taken: 0, window: window as u64, due }
+        Self::new(window, stream_due(window))
     }
 
     /// Of a session: nothing sent, the first window granted.
     pub const fn session(window: u32) -> Self {
-        let due = session_due(window);
-        Self { limit: window as u64, taken: 0, window: window as u64, due }
+        Self::new(window, session_due(window))
+    }
+
+    const fn new(window: u32, due: u32) -> Self {
+        Self { limit: window as u64, taken: 0, window, due }
     }
 
     /// What is left; negative after the session's overdraft.
@@ -66,8 +68,8 @@ impl SendCredit {
     /// less than an honest reader announces at one time (C2): such updates would cost the reader nothing, and
     /// could come without end.
     pub fn update(&mut self, limit: u64) -> Result<(), PeerMisbehaved> {
-        let least = self.limit.saturating_add(self.due);
-        if limit <= least || limit > self.taken.saturating_add(self.window) {
+        let least = self.limit.saturating_add(u64::from(self.due));
+        if limit <= least || limit > self.taken.saturating_add(u64::from(self.window)) {
             return Err(PeerMisbehaved::WindowUpdate);
         }
         self.limit = limit;
@@ -85,19 +87,19 @@ impl SendCredit {
 
     /// The same with another threshold for updates.
     #[cfg(test)]
-    pub(crate) const fn with_due(self, due: u64) -> Self {
+    pub(crate) const fn with_due(self, due: u32) -> Self {
         Self { due, ..self }
     }
 }
 
 /// More than so much held back of a stream's window makes an update due (C2).
-const fn stream_due(window: u32) -> u64 {
-    window as u64 / 2
+const fn stream_due(window: u32) -> u32 {
+    window / 2
 }
 
 /// More than so much held back of a session's window makes an update due (C2).
-const fn session_due(window: u32) -> u64 {
-    window as u64 / 8
+const fn session_due(window: u32) -> u32 {
+    window / 8
 }
 
 /// The reader's side.
@@ -117,24 +119,17 @@ pub struct RecvCredit {
 impl RecvCredit {
     /// Of a stream: an update when more than half of the window is held back.
     pub const fn stream(window: u32) -> Self {
-        Self {
-            charged: 0,
-            taken: 0,
-            announced: window as u64,
-            window: window as u64,
-            due: stream_due(window),
-        }
+        Self::new(window, stream_due(window))
     }
 
     /// Of a session: an update when more than an eighth is held back.
     pub const fn session(window: u32) -> Self {
-        Self {
-            charged: 0,
-            taken: 0,
-            announced: window as u64,
-            window: window as u64,
-            due: session_due(window),
-        }
+        Self::new(window, session_due(window))
+    }
+
+    const fn new(window: u32, due: u32) -> Self {
+        let (window, due) = (window as u64, due as u64);
+        Self { charged: 0, taken: 0, announced: window, window, due }
     }
 
     /// Counts a drained record. `overdraft` is what may exceed the window.
@@ -179,8 +174,8 @@ impl RecvCredit {
 
     /// The same with another threshold for updates.
     #[cfg(test)]
-    pub(crate) const fn with_due(self, due: u64) -> Self {
-        Self { due, ..self }
+    pub(crate) const fn with_due(self, due: u32) -> Self {
+        Self { due: due as u64, ..self }
     }
 
     /// Cumulative charge, drained and taken.

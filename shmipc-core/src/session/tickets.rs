@@ -169,14 +169,14 @@ impl Tickets {
     /// stream.
     #[inline]
     pub(crate) fn is_first(&self, serial: u64) -> bool {
-        self.queue.is_empty() && (self.parked.is_empty() || self.has_none_parked(serial))
+        self.all.is_empty() || self.has_none_before(serial)
     }
 
-    /// Out of line, for messages with no reservation before them.
+    /// Out of line: mostly there are no reservations at all.
     #[cold]
     #[inline(never)]
-    fn has_none_parked(&self, serial: u64) -> bool {
-        self.first_parked(serial).is_none()
+    fn has_none_before(&self, serial: u64) -> bool {
+        self.queue.is_empty() && self.first_parked(serial).is_none()
     }
 
     /// Whether the queue is empty: what is parked waits for its stream alone.

@@ -13,9 +13,6 @@ impl Shared {
     /// Fetches the lines of the next record while the lock is being taken.
     #[inline]
     pub(in crate::handle) fn will_read(&self) {
-        if self.is_foreign() {
-            return;
-        }
         let mask = u64::from(self.incoming.ring_bytes - 1);
         let next = self.progress.drained_about() & mask;
         self.peer.will_read(RING_AT + next as usize);

@@ -15,7 +15,7 @@ const UNIT: u64 = 64;
 struct Rule {
     window: u32,
     /// An update is due when more than this is held back.
-    due: u64,
+    due: u32,
     /// A message may start whenever any credit is left.
     overdraft: bool,
     /// Largest charge of a message.
@@ -116,7 +116,7 @@ fn a_session_updates_beyond_an_eighth_not_less() {
 }
 
 /// How many bytes a lively stream gets through while others, stalled, hold `stalled` of the window.
-fn beside_stalled(stalled: u64, due: Option<u64>) -> u64 {
+fn beside_stalled(stalled: u64, due: Option<u32>) -> u64 {
     let window = 8192;
     let mut send = SendCredit::session(window);
     let mut recv = RecvCredit::session(window);
