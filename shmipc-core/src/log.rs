@@ -2,9 +2,10 @@
 //! it may panic.
 //!
 //! So nothing is told while a lock is held or while anything is half done: what happens under a lock is noted in a
-//! [`Log`], and told after the lock. A subscriber that panics is reported by the panic hook, and keeps nothing from
-//! going on.
+//! [`Log`], or held back by a [`Hold`], and told after the lock. A subscriber that panics is reported by the panic hook,
+//! and keeps nothing from going on.
 
+use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// Tells one line. The caller holds no lock.
@@ -30,6 +31,50 @@ impl Log {
     /// Tells all lines, in order. The caller holds no lock.
     pub(crate) fn tell(self) {
         self.0.into_iter().for_each(tell);
+    }
+}
+
+thread_local! {
+    /// Lines that this thread holds back.
+    static HELD: RefCell<Option<Log>> = const { RefCell::new(None) };
+}
+
+/// Tells one line: at once, or when the [`Hold`] of this thread ends. For code that cannot know which locks its caller
+/// holds.
+pub(crate) fn line(line: impl FnOnce() + Send + 'static) {
+    HELD.with_borrow_mut(|held| match held {
+        Some(log) => {
+            log.later(line);
+            None
+        }
+        None => Some(line),
+    })
+    .into_iter()
+    .for_each(tell);
+}
+
+/// Holds back the [`line`]s of this thread for as long as it lives. To be dropped after the lock it belongs to.
+#[derive(Debug)]
+pub(crate) struct Hold {
+    /// There is one already, which goes on.
+    inner: bool,
+}
+
+impl Hold {
+    pub(crate) fn begin() -> Self {
+        HELD.with_borrow_mut(|held| {
+            let inner = held.is_some();
+            held.get_or_insert_default();
+            Self { inner }
+        })
+    }
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        if !self.inner {
+            HELD.take().unwrap_or_default().tell();
+        }
     }
 }
 

@@ -1,18 +1,22 @@
-//! A subscriber of `tracing` is foreign code: it may use the session that it is told about, and it may panic. So
+//! A subscriber of `tracing` is foreign code: it may use the session or listener that it is told about, and it may panic. So
 //! it is told nothing while a lock is held, or while anything is half done.
 
 mod raw;
 
+use std::fs;
+use std::io::Write as _;
+use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc;
 use std::task::{Poll, Wake, Waker};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use raw::pair_with;
 use shmipc_core::config::Config;
 use shmipc_core::handle::{SendHalf, Session};
+use shmipc_core::listen::{Acceptor, ListenOptions};
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Metadata, Subscriber};
 
@@ -159,4 +163,42 @@ fn subscriber_that_panics_keeps_nobody_asleep() {
             assert!(sessions[0].is_over());
         }) > 0
     );
+}
+
+/// The listener tells of a client that says something senseless, and of its socket file, which was removed.
+#[test]
+fn subscriber_that_uses_the_listener_finds_no_lock_held() {
+    for panics in [false, true] {
+        let (done, waiting) = mpsc::channel();
+        thread::spawn(move || {
+            let directory = tempfile::tempdir().unwrap();
+            let path = directory.path().join("s");
+            let options = ListenOptions::new();
+            let acceptor = Arc::new(Acceptor::bind(&path, &options, Config::default()).unwrap());
+            let told = Arc::new(AtomicUsize::new(0));
+            let act = {
+                let acceptor = Arc::clone(&acceptor);
+                move || {
+                    acceptor.stats();
+                    assert!(!panics, "as it should");
+                }
+            };
+            let nosy = Nosy { told: Arc::clone(&told), act };
+            tracing::subscriber::with_default(nosy, || {
+                let mut client = UnixStream::connect(&path).unwrap();
+                client.write_all(&[0xff; 100]).unwrap();
+                while acceptor.stats().failed == 0 {
+                    acceptor.try_accept(Instant::now()).unwrap();
+                }
+                fs::remove_file(&path).unwrap();
+                let later = acceptor.next_deadline().expect("it looks at its file");
+                acceptor.try_accept(later).unwrap();
+                assert!(path.exists(), "the file is made again");
+                acceptor.try_accept(later).unwrap();
+            });
+            let _ = done.send(told.load(Ordering::Relaxed));
+        });
+        let lines = waiting.recv_timeout(Duration::from_secs(60)).expect("a lock is held");
+        assert!(lines >= 2, "{lines} lines");
+    }
 }

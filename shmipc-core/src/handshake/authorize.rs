@@ -6,6 +6,7 @@ use std::sync::OnceLock;
 
 use crate::config::{Config, PeerCred};
 use crate::error::{HandshakeError, Refusal};
+use crate::log;
 use crate::mem;
 
 /// The answer to "may this user talk to us?".
@@ -40,7 +41,9 @@ pub fn authorize(config: &Config, peer: PeerCred) -> Authorization {
         Some(authorizer) => {
             let judged = catch_unwind(AssertUnwindSafe(|| authorizer.authorize(peer)));
             judged.unwrap_or_else(|_| {
-                tracing::error!(uid = peer.uid, "the authorizer panicked: the peer is refused");
+                log::line(move || {
+                    tracing::error!(uid = peer.uid, "the authorizer panicked: the peer is refused")
+                });
                 false
             })
         }

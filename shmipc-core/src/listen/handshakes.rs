@@ -11,6 +11,7 @@ use crate::config::{Config, PeerCred};
 use crate::error::{HandshakeError, OsError, Refusal};
 use crate::handshake::{self, Established, Exchange, PAUSE, Progress, Role, Until};
 use crate::link::{self, PeerSocket};
+use crate::log;
 
 mod crowd;
 
@@ -112,7 +113,7 @@ impl Handshakes {
         self.stats.connections = self.stats.connections.wrapping_add(1);
         match self.start(socket, epoll, now, ready) {
             Ok(number) => ready.extend(self.progress(number, epoll, now)),
-            Err(error) => self.count_failure(&error, None, now),
+            Err(error) => self.count_failure(error, None, now),
         }
     }
 
@@ -152,7 +153,7 @@ impl Handshakes {
             }
             Err(error) => {
                 let cred = self.remove(number, epoll).map(|pending| pending.exchange.cred());
-                self.count_failure(&error, cred, now);
+                self.count_failure(error, cred, now);
                 None
             }
         }
@@ -171,7 +172,7 @@ impl Handshakes {
             let cred = Some(pending.exchange.cred());
             if pending.deadline.is_some_and(|deadline| now >= deadline) {
                 self.remove(number, epoll);
-                self.count_failure(&HandshakeError::TimedOut, cred, now);
+                self.count_failure(HandshakeError::TimedOut, cred, now);
             } else if retry && pending.until.paused {
                 established.extend(self.progress(number, epoll, now));
             }
@@ -250,9 +251,9 @@ impl Handshakes {
         Some(pending)
     }
 
-    /// A6: counted and told to whoever traces, nothing more.
-    fn count_failure(&mut self, error: &HandshakeError, peer: Option<PeerCred>, now: Instant) {
-        let count = match error {
+    /// A6: counted and noted in the log, nothing more.
+    fn count_failure(&mut self, error: HandshakeError, peer: Option<PeerCred>, now: Instant) {
+        let count = match &error {
             HandshakeError::RefusedPeer(Refusal::Busy) => &mut self.stats.busy,
             HandshakeError::Os(error) if error.is_shortage() => &mut self.stats.busy,
             HandshakeError::RefusedPeer(_)
@@ -267,9 +268,9 @@ impl Handshakes {
             && self.quiet_until.is_none_or(|until| now >= until);
         if is_loud {
             self.quiet_until = now.checked_add(QUIET);
-            tracing::warn!(%error, ?peer, "this process cannot make a session");
+            log::line(move || tracing::warn!(%error, ?peer, "this process cannot make a session"));
         } else {
-            tracing::debug!(%error, ?peer, "a handshake failed");
+            log::line(move || tracing::debug!(%error, ?peer, "a handshake failed"));
         }
     }
 }

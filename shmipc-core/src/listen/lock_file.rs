@@ -33,6 +33,7 @@ use nix::sys::time::TimeSpec;
 use super::socket_file::{in_use, inode_of, with_suffix};
 use crate::error::{ListenError, OsError};
 use crate::link::{self, Address};
+use crate::log;
 use crate::mem;
 use crate::wire::Inode;
 
@@ -80,8 +81,14 @@ impl LockFile {
                     return Err(in_use(socket));
                 }
                 if is_at(&path, inode) {
-                    tracing::warn!(path = %path.display(), "the server before has ended, and a forked child of it holds its lock: it is replaced");
                     let _ = fs::remove_file(&path);
+                    let path = path.display().to_string();
+                    log::line(move || {
+                        tracing::warn!(
+                            path,
+                            "the server before has ended, and a forked child of it holds its lock: it is replaced"
+                        )
+                    });
                 }
                 orphaned = true;
                 continue;
@@ -178,7 +185,13 @@ fn lock(file: &File, path: &Path) -> Result<bool, ListenError> {
         Err(Errno::EWOULDBLOCK) => Ok(false),
         // What is left is the look at the socket, before and after it is bound.
         Err(Errno::ENOLCK | Errno::ENOSYS | Errno::EOPNOTSUPP | Errno::EINVAL) => {
-            tracing::warn!(path = %path.display(), "this file system has no locks: two servers that start here at the same time are not kept apart");
+            let path = path.display().to_string();
+            log::line(move || {
+                tracing::warn!(
+                    path,
+                    "this file system has no locks: two servers that start here at the same time are not kept apart"
+                )
+            });
             Ok(true)
         }
         Err(errno) => Err(failed(path, "flock", &errno.into())),

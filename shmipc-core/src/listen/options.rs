@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use crate::config::{Authorizer, PeerCred};
 use crate::handshake::is_own;
+use crate::log;
 
 /// Options of a listener's socket.
 #[derive(Clone, Debug)]
@@ -80,7 +81,12 @@ impl UpgradeAuthorizer {
         let Some(authorizer) = &self.0 else { return is_own(peer) };
         let judged = catch_unwind(AssertUnwindSafe(|| authorizer.authorize(peer)));
         judged.unwrap_or_else(|_| {
-            tracing::error!(uid = peer.uid, "the upgrade authorizer panicked: the peer is refused");
+            log::line(move || {
+                tracing::error!(
+                    uid = peer.uid,
+                    "the upgrade authorizer panicked: the peer is refused"
+                );
+            });
             false
         })
     }

@@ -45,6 +45,7 @@ use super::ListenOptions;
 use super::lock_file::{LockFile, Taken};
 use crate::error::{ListenError, OsError};
 use crate::link::{self, Address, PeerSocket};
+use crate::log;
 use crate::mem::{self, Home};
 use crate::wire::Inode;
 
@@ -126,7 +127,10 @@ impl SocketFile {
             Ok(made) => Ok(made),
             Err(ListenError::InUse { path }) => Err(ListenError::Replaced { path }),
             Err(error) => {
-                tracing::warn!(path = %self.path.display(), %error, "the socket file is gone, and cannot be made again: no client can connect");
+                let path = self.path.display().to_string();
+                log::line(
+                    move || tracing::warn!(path, %error, "the socket file is gone, and cannot be made again: no client can connect"),
+                );
                 Ok(None)
             }
         }
@@ -159,7 +163,8 @@ impl SocketFile {
         }
         clear(&self.path, false)?;
         let (socket, inode) = make(&self.path, options)?;
-        tracing::warn!(path = %self.path.display(), "the socket file was gone: it was made again");
+        let path = self.path.display().to_string();
+        log::line(move || tracing::warn!(path, "the socket file was gone: it was made again"));
         (self.inode, self.touched) = (inode, now);
         Ok(Some(socket))
     }
@@ -319,8 +324,14 @@ pub(super) fn judge_mode(
         });
     }
     if mode != asked {
-        let path = path.display();
-        tracing::warn!(%path, ?changed, "the socket file has mode {mode:o}, not {asked:o}: not all who should may be able to connect");
+        let path = path.display().to_string();
+        log::line(move || {
+            tracing::warn!(
+                path,
+                ?changed,
+                "the socket file has mode {mode:o}, not {asked:o}: not all who should may be able to connect"
+            )
+        });
     }
     Ok(())
 }

@@ -9,6 +9,7 @@ use super::super::socket_file::LOOK;
 use super::{Acceptor, Inner, LISTENER};
 use crate::error::ListenError;
 use crate::link;
+use crate::log;
 
 impl Acceptor {
     /// Looks at the files, and makes again what is gone.
@@ -56,8 +57,8 @@ impl Acceptor {
 
     /// Another server listens on the path: as if this one were closed, but for the reason.
     fn end(&self, inner: &mut Inner, failure: ListenError) {
-        tracing::error!(%failure, "the listener ends");
-        inner.failure = Some(failure);
+        inner.failure = Some(failure.clone());
+        log::line(move || tracing::error!(%failure, "the listener ends"));
         self.let_go(inner);
         inner.look_at = None;
         inner.handshakes.clear();

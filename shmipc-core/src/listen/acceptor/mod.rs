@@ -1,6 +1,7 @@
 //! The accepting machine: a listener and its handshakes behind one descriptor.
 
 use std::collections::VecDeque;
+use std::ops::{Deref, DerefMut};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixListener;
 use std::path::Path;
@@ -19,6 +20,7 @@ use crate::error::ListenError;
 use crate::handle::{Session, WeakSession};
 use crate::handshake::Established;
 use crate::link::{self, Address};
+use crate::log::Hold;
 use crate::mem::{self, Home};
 
 mod files;
@@ -78,6 +80,26 @@ struct Inner {
     paused_until: Option<Instant>,
     /// Whether `wake` is readable.
     signalled: bool,
+}
+
+/// The lock, under which no line is told: fields are dropped in this order.
+struct Locked<'a> {
+    inner: MutexGuard<'a, Inner>,
+    _hold: Hold,
+}
+
+impl Deref for Locked<'_> {
+    type Target = Inner;
+
+    fn deref(&self) -> &Inner {
+        &self.inner
+    }
+}
+
+impl DerefMut for Locked<'_> {
+    fn deref_mut(&mut self) -> &mut Inner {
+        &mut self.inner
+    }
 }
 
 impl Acceptor {
@@ -318,9 +340,10 @@ impl Acceptor {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Inner> {
+    fn lock(&self) -> Locked<'_> {
+        let hold = Hold::begin();
         // An authorizer that panics leaves nothing half-done.
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+        Locked { inner: self.inner.lock().unwrap_or_else(PoisonError::into_inner), _hold: hold }
     }
 }
 

@@ -13,6 +13,7 @@ use super::super::socket_file::start_listening;
 use super::super::upgrades::{self, Main};
 use super::{ACCEPT_BUDGET, Acceptor, Inner, LISTENER, WAKE};
 use crate::error::{ListenError, OsError};
+use crate::log;
 use crate::{link, mem};
 
 impl Acceptor {
@@ -90,7 +91,8 @@ impl Acceptor {
         if accepts == inner.accepts {
             return Ok(inner.has_left());
         }
-        tracing::info!(generation = inner.generation, accepts, "upgrade");
+        let generation = inner.generation;
+        log::line(move || tracing::info!(generation, accepts, "upgrade"));
         if accepts {
             start_listening(socket, &inner.options)?;
             upgrades.listen()?;
@@ -139,7 +141,7 @@ impl Acceptor {
         now: Instant,
         error: OsError,
     ) -> Result<(), ListenError> {
-        tracing::warn!(%error, "accepting pauses");
+        log::line(move || tracing::warn!(%error, "accepting pauses"));
         let pauses = &mut inner.handshakes.stats.pauses;
         *pauses = pauses.wrapping_add(1);
         inner.paused_until = now.checked_add(SHORTAGE_PAUSE);

@@ -90,7 +90,7 @@ impl Handshakes {
             // An honest client that was slow comes again.
             handshake::tell(exchange.as_fd(), &HandshakeError::RefusedPeer(Refusal::Busy));
         }
-        self.count_failure(&HandshakeError::TimedOut, cred, now);
+        self.count_failure(HandshakeError::TimedOut, cred, now);
     }
 }
 

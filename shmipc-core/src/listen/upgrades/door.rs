@@ -9,6 +9,7 @@ use nix::sys::epoll::{Epoll, EpollFlags};
 use crate::config::Config;
 use crate::error::{ListenError, OsError, UpgradeRefusal};
 use crate::link::{self, PeerSocket};
+use crate::log;
 use crate::mem;
 use crate::upgrade::{Heard, Line, Message, Side, plain_frame};
 
@@ -59,7 +60,7 @@ impl Upgrades {
             match admitted {
                 Ok(()) => {}
                 Err(error) if may_pass(error) => {
-                    tracing::warn!(%error, "no successor can connect");
+                    log::line(move || tracing::warn!(%error, "no successor can connect"));
                     self.door_closed_until = now.checked_add(SHORTAGE_PAUSE);
                 }
                 Err(error) => return Err(error.into()),
@@ -85,8 +86,8 @@ impl Upgrades {
             UpgradeRefusal::InProgress
         };
         // A peer may come as often as it likes: no more than that for each time.
-        tracing::debug!(?cred, %refusal, "a successor is refused");
         let _ = link::send(socket.as_fd(), &plain_frame(Message::Refuse(refusal)), &[]);
+        log::line(move || tracing::debug!(?cred, %refusal, "a successor is refused"));
         Ok(())
     }
 }

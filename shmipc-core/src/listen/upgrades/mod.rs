@@ -15,6 +15,7 @@ use super::socket_file::{Bound, SocketFile, start_listening};
 use crate::config::Config;
 use crate::error::{ListenError, OsError};
 use crate::link;
+use crate::log;
 use crate::mem;
 use crate::upgrade::{Failure, Heard, Line, Predecessor, Side, Succession, Successor};
 
@@ -227,7 +228,7 @@ impl Upgrades {
                 self.watch_door(epoll)
             }
             Err(error) => {
-                tracing::warn!(%error, "no successor can find this server");
+                log::line(move || tracing::warn!(%error, "no successor can find this server"));
                 Ok(())
             }
         }

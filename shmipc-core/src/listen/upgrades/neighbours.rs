@@ -9,6 +9,7 @@ use crate::config::Config;
 use crate::error::ListenError;
 use crate::handshake::PAUSE;
 use crate::link::LinkError;
+use crate::log;
 use crate::mem::Passed;
 use crate::upgrade::{
     Heard, Incoming, Line, Message, Outgoing, Packet, Predecessor, Side, Step, Steps, judge,
@@ -60,11 +61,14 @@ impl Upgrades {
                 Ok(Incoming::End) if cut => Heard::Silence,
                 Ok(Incoming::End) => Heard::Gone,
                 Err(error) => {
-                    tracing::warn!(%error, ?side, "the connection of an upgrade is broken");
-                    match error {
+                    let heard = match error {
                         LinkError::Os(error) if is_shortage(error) => Heard::Short,
                         _ => Heard::Broken,
-                    }
+                    };
+                    log::line(
+                        move || tracing::warn!(%error, ?side, "the connection of an upgrade is broken"),
+                    );
+                    heard
                 }
             };
             self.hear(side, heard, now);
@@ -80,11 +84,12 @@ impl Upgrades {
             return Heard::Broken;
         };
         if let Some(Err(error)) = self.after.line.as_mut().map(|line| line.meet(pidfd, epoll)) {
-            tracing::warn!(%error, "a successor cannot be watched");
+            log::line(move || tracing::warn!(%error, "a successor cannot be watched"));
             return Heard::Short;
         }
         self.patience = patience.min(LONGEST_PATIENCE);
-        tracing::info!(generation = self.generation, app_version, "a successor has come");
+        let generation = self.generation;
+        log::line(move || tracing::info!(generation, app_version, "a successor has come"));
         Heard::Message(Message::Claim(Ok(())))
     }
 
@@ -93,7 +98,8 @@ impl Upgrades {
             Side::Before => self.succession.hear_before(heard),
             Side::After => self.succession.hear_after(heard),
         };
-        tracing::debug!(?side, ?heard, now = ?self.succession, "upgrade");
+        let now_is = self.succession;
+        log::line(move || tracing::debug!(?side, ?heard, now = ?now_is, "upgrade"));
         self.act(&steps, now);
         self.set_late(side, now);
     }
