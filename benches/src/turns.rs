@@ -66,9 +66,22 @@ pub(crate) fn run(plan: &Plan) -> io::Result<()> {
     }
 }
 
+/// A directory for sockets, also those of the standard library, which takes at most 107 bytes of a path.
+fn short_directory() -> io::Result<TempDir> {
+    let usual = std::env::temp_dir();
+    if usual.as_os_str().len() <= 80 {
+        return tempfile::tempdir();
+    }
+    eprintln!(
+        "sockets are in /tmp: {} is too long for a path of the standard library",
+        usual.display()
+    );
+    tempfile::tempdir_in("/tmp")
+}
+
 /// Measures what the plan says. An arm that fails ends its processes; the others go on with new ones.
 pub(crate) fn measure(plan: &Plan) -> io::Result<Outcome> {
-    let directory = tempfile::tempdir()?;
+    let directory = short_directory()?;
     let socket = directory.path().join("s").display().to_string();
     let (arms, left_out) = plan.arms(&socket);
     left_out.iter().for_each(|line| eprintln!("{line}"));

@@ -85,7 +85,7 @@ fn exchange(role: Role, socket: OwnedFd) -> Exchange {
 }
 
 fn socket_path() -> PathBuf {
-    std::env::temp_dir().join(format!("shmipc-descriptors-{}", std::process::id()))
+    std::env::temp_dir().join(format!("shmipc-{}", std::process::id()))
 }
 
 /// A server that hears these frames, each with its descriptors, and fails at the last.

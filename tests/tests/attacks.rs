@@ -14,6 +14,7 @@ use tests::hostile::attacks::{self, Attack, Ends, segment_of_the_server};
 use tests::hostile::by_hand::ByHand;
 use tests::hostile::server::Flaw;
 use tests::hostile::siege::Siege;
+use tests::needs::short_directory;
 
 /// Under attack by every attack that is chosen, once.
 fn bear(flavour: &str, chosen: impl Fn(&Attack) -> bool, patience: Duration) -> Result<(), String> {
@@ -55,7 +56,7 @@ fn servers_that_never_sleep_bear_bells() {
 /// A client that has two sessions with a server cannot have it read in one what it writes in the other.
 #[test]
 fn a_segment_of_another_session_is_refused() {
-    let directory = tempfile::tempdir().unwrap();
+    let directory = short_directory();
     let path = directory.path().join("socket");
     let program = env!("CARGO_BIN_EXE_hostile");
     let mut server = Peer::start(program, &["serve", "blocking", path.to_str().unwrap()]);

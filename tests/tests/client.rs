@@ -14,6 +14,7 @@ use shmipc_sync::{CallError, ClientConfig, Config, Delivery, ListenError, Listen
 use tests::child::Peer;
 use tests::client::{Client, Tokio, soon, within_a_moment};
 use tests::deadline::{start, within};
+use tests::needs::short_directory;
 use tests::with_both_clients;
 
 const PEER: &str = env!("CARGO_BIN_EXE_peer");
@@ -97,7 +98,7 @@ fn add_seen(all: &mut BTreeSet<String>, seen: Vec<String>) {
 /// A server that leaves again and again while calls run: all are answered, each by one session.
 fn while_the_server_leaves<C: Client>() {
     within("a server that leaves", || {
-        let directory = tempfile::tempdir().unwrap();
+        let directory = short_directory();
         let path = directory.path().join("socket");
         let client = C::new(&path);
         let mut server = serve(&path, 20);
@@ -119,7 +120,7 @@ fn without_repeating<C: Client>() {
 
 fn once<C: Client>(repeat: bool, call: fn(&C, &[u8]) -> Result<Vec<u8>, CallError>) {
     within("calls that are made once", move || {
-        let directory = tempfile::tempdir().unwrap();
+        let directory = short_directory();
         let path = directory.path().join("socket");
         let client = C::with(&path, ClientConfig::builder().repeat_unseen(repeat).build().unwrap());
         let mut server = serve(&path, 3);
@@ -137,7 +138,7 @@ fn once<C: Client>(repeat: bool, call: fn(&C, &[u8]) -> Result<Vec<u8>, CallErro
 /// Servers that are killed while calls run, and started anew.
 fn while_servers_are_killed<C: Client>() {
     within("killed servers", || {
-        let directory = tempfile::tempdir().unwrap();
+        let directory = short_directory();
         let path = directory.path().join("socket");
         let client = C::new(&path);
         let stop = AtomicBool::new(false);
@@ -171,7 +172,7 @@ fn while_servers_are_killed<C: Client>() {
 /// Calls before there is a server wait for it; errors come with their reason when the time is over.
 fn without_a_server<C: Client>() {
     within("no server", || {
-        let directory = tempfile::tempdir().unwrap();
+        let directory = short_directory();
         let path = directory.path().join("socket");
         let client = C::new(&path);
         let error = client.call(b"x", within_a_moment()).unwrap_err();
@@ -194,7 +195,7 @@ fn without_a_server<C: Client>() {
 /// A server whose backlog is full is waited for.
 fn behind_a_full_backlog<C: Client>() {
     within("a full backlog", || {
-        let directory = tempfile::tempdir().unwrap();
+        let directory = short_directory();
         let path = directory.path().join("socket");
         let listener = Listener::builder().backlog(1).bind(&path).unwrap();
         let address = Address::parse(&path).unwrap();
@@ -217,7 +218,7 @@ fn behind_a_full_backlog<C: Client>() {
 /// A server of another application is no server, however long one waits.
 fn servers_that_do_not_match<C: Client>() {
     within("another application", || {
-        let directory = tempfile::tempdir().unwrap();
+        let directory = short_directory();
         let path = directory.path().join("socket");
         let config = Config::builder().application("another", 1).build().unwrap();
         let listener = Arc::new(Listener::builder().config(config).bind(&path).unwrap());
@@ -234,7 +235,7 @@ fn servers_that_do_not_match<C: Client>() {
 /// Whichever call tries to connect, each one learns why there is no session, in its text and its source.
 fn without_a_server_every_error_says_why<C: Client>() {
     within("a dead server", || {
-        let directory = tempfile::tempdir().unwrap();
+        let directory = short_directory();
         let path = directory.path().join("socket");
         drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
         let client = C::new(&path);
@@ -257,7 +258,7 @@ fn without_a_server_every_error_says_why<C: Client>() {
 /// A server that refuses does so for all who wait: their number does not matter.
 fn a_refusal_is_for_all_who_wait<C: Client>() {
     within("a refusal for all", || {
-        let directory = tempfile::tempdir().unwrap();
+        let directory = short_directory();
         let path = directory.path().join("socket");
         let config = Config::builder().application("another", 1).build().unwrap();
         let listener = Arc::new(Listener::builder().config(config).bind(&path).unwrap());
@@ -287,7 +288,7 @@ with_both_clients! {
 #[test]
 fn a_call_that_is_given_up_lets_others_connect() {
     within("given up", || {
-        let directory = tempfile::tempdir().unwrap();
+        let directory = short_directory();
         let path = directory.path().join("socket");
         let Tokio(client, runtime) = <Tokio as Client>::new(&path);
         runtime.block_on(async {
@@ -306,7 +307,7 @@ fn a_call_that_is_given_up_lets_others_connect() {
 #[test]
 fn a_call_that_is_not_polled_lets_others_connect() {
     within("not polled", || {
-        let directory = tempfile::tempdir().unwrap();
+        let directory = short_directory();
         let path = directory.path().join("socket");
         let listener = Listener::bind(&path).unwrap();
         let Tokio(client, runtime) = <Tokio as Client>::new(&path);

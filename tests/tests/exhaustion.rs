@@ -8,6 +8,7 @@ use std::time::Duration;
 use shmipc_sync::{Config, ConnectError, HandshakeError, RecvError, Refusal, Session, Stream};
 use tests::child::Peer;
 use tests::deadline::{until, within};
+use tests::needs::short_directory;
 use tests::payload::{check, pattern};
 
 /// A few sessions' worth.
@@ -36,7 +37,7 @@ fn served(path: &Path, seed: u64) -> Option<(Session, Stream)> {
 }
 
 fn runs_out_of_descriptors(flavour: &str) {
-    let directory = tempfile::tempdir().unwrap();
+    let directory = short_directory();
     let path = directory.path().join("socket");
     let name = path.to_str().unwrap().to_owned();
     let command = format!("ulimit -n {DESCRIPTORS} && exec \"$0\" serve {flavour} \"$1\"");

@@ -10,6 +10,7 @@ use futures_util::future::join_all;
 use shmipc_async::Config;
 use shmipc_http::{Address, ConnectError, Connector, Incoming};
 use tests::deadline::{PATIENCE, within};
+use tests::needs::short_directory;
 use tokio::io::AsyncWriteExt;
 use tokio::task::coop::unconstrained;
 
@@ -19,7 +20,7 @@ fn alone<F: Future<Output = ()>>(
     work: impl FnOnce(tempfile::TempDir) -> F + Send + 'static,
 ) {
     within(name, move || {
-        let directory = tempfile::tempdir().expect("a directory");
+        let directory = short_directory();
         tokio::runtime::Runtime::new().expect("a runtime").block_on(work(directory));
     });
 }

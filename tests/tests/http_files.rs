@@ -10,6 +10,7 @@ use nix::unistd::mkfifo;
 use shmipc_async::ListenError;
 use shmipc_http::{Address, BindError, Connector, Incoming};
 use tempfile::TempDir;
+use tests::needs::short_directory;
 use tokio::io::AsyncWriteExt;
 
 /// Binds `unix:PATH` and `shm:PATH`, which follow the same rules.
@@ -24,7 +25,7 @@ fn expect_occupied(path: &Path) {
 }
 
 fn place() -> (TempDir, PathBuf) {
-    let directory = tempfile::tempdir().unwrap();
+    let directory = short_directory();
     let path = directory.path().join("data.db");
     (directory, path)
 }
@@ -95,7 +96,7 @@ fn unix_bind_replaces_a_dead_socket_and_removes_its_own_at_the_end() {
 /// A socket address has room for 107 bytes.
 #[test]
 fn unix_and_shm_reach_a_path_of_any_length() {
-    let directory = tempfile::tempdir().unwrap();
+    let directory = short_directory();
     let deep = directory.path().join("d".repeat(200));
     fs::create_dir(&deep).unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();

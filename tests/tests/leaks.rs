@@ -8,6 +8,7 @@ use std::time::Duration;
 use shmipc_sync::{Listener, RecvError, SendError, Session, SessionError};
 use tests::child::Peer;
 use tests::deadline::{until, within};
+use tests::needs::short_directory;
 use tests::payload::{check, pattern};
 use tests::proc::{Held, descriptors, is_emulated, mappings, maps, resident};
 use tests::scripted::Scripted;
@@ -39,7 +40,7 @@ fn use_session(session: &Session) {
 #[test]
 fn after_two_hundred_sessions() {
     let _turn = in_turn();
-    let directory = tempfile::tempdir().unwrap();
+    let directory = short_directory();
     let path = directory.path().join("socket");
     let mut peer = Peer::start(PEER, &["echo", path.to_str().unwrap()]);
     peer.line("listening");
@@ -101,7 +102,7 @@ fn after_two_hundred_sessions() {
 fn after_killed_servers() {
     let _turn = in_turn();
     let us = std::process::id();
-    let directory = tempfile::tempdir().unwrap();
+    let directory = short_directory();
     let path = directory.path().join("socket");
     let before = Held::by(us);
     for _ in 0..20 {
@@ -131,7 +132,7 @@ fn after_killed_servers() {
 fn after_killed_clients() {
     let _turn = in_turn();
     let us = std::process::id();
-    let directory = tempfile::tempdir().unwrap();
+    let directory = short_directory();
     let path = directory.path().join("socket");
     let listener = Arc::new(Listener::bind(&path).unwrap());
     let before = Held::by(us);
@@ -163,7 +164,7 @@ fn after_killed_clients() {
 fn after_peers_killed_with_everything_held() {
     let _turn = in_turn();
     let us = std::process::id();
-    let directory = tempfile::tempdir().unwrap();
+    let directory = short_directory();
     let path = directory.path().join("socket");
     let listener = Listener::bind(&path).unwrap();
     let before = Held::by(us);
@@ -233,7 +234,7 @@ fn after_peers_killed_with_everything_held() {
 fn after_closing_with_everything_held() {
     let _turn = in_turn();
     let us = std::process::id();
-    let directory = tempfile::tempdir().unwrap();
+    let directory = short_directory();
     let path = directory.path().join("socket");
     let listener = Listener::bind(&path).unwrap();
     let before = Held::by(us);
@@ -281,7 +282,7 @@ fn after_closing_with_everything_held() {
 fn after_waits_that_time_out() {
     let _turn = in_turn();
     let us = std::process::id();
-    let directory = tempfile::tempdir().unwrap();
+    let directory = short_directory();
     let path = directory.path().join("socket");
     let mut peer = Peer::start(PEER, &["echo", path.to_str().unwrap()]);
     peer.line("listening");
@@ -305,7 +306,7 @@ fn after_waits_that_time_out() {
 fn after_failed_handshakes() {
     let _turn = in_turn();
     let us = std::process::id();
-    let directory = tempfile::tempdir().unwrap();
+    let directory = short_directory();
     let path = directory.path().join("socket");
     let listener = Listener::bind(&path).unwrap();
     let before = Held::by(us);

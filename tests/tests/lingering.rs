@@ -14,6 +14,7 @@ use shmipc_sync::{
 };
 use tests::deadline::{start, until, within};
 use tests::hostile::lingering::{let_go, lingering};
+use tests::needs::short_directory;
 
 /// Sends bytes with a socket that lingers, which nothing else refers to afterwards. Linux 6.16 and later can
 /// refuse that (`EPERM`).
@@ -43,7 +44,7 @@ fn accept_until(listener: Listener, done: fn(&AcceptStats) -> bool) {
 
 #[test]
 fn refused_client_that_queues_a_lingering_socket_delays_no_accept() {
-    let directory = tempfile::tempdir().unwrap();
+    let directory = short_directory();
     let path = directory.path().join("socket");
     // What it passes before the library has the listener, no kernel refuses.
     let socket = UnixListener::bind(&path).unwrap();
@@ -55,7 +56,7 @@ fn refused_client_that_queues_a_lingering_socket_delays_no_accept() {
 
 #[test]
 fn refused_client_of_a_bound_listener_delays_no_accept() {
-    let directory = tempfile::tempdir().unwrap();
+    let directory = short_directory();
     let path = directory.path().join("socket");
     let listener = Listener::builder().config(refusing()).bind(&path).unwrap();
     let client = UnixStream::connect(&path).unwrap();
@@ -67,7 +68,7 @@ fn refused_client_of_a_bound_listener_delays_no_accept() {
 
 #[test]
 fn garbage_with_a_lingering_socket_delays_no_accept() {
-    let directory = tempfile::tempdir().unwrap();
+    let directory = short_directory();
     let path = directory.path().join("socket");
     let socket = UnixListener::bind(&path).unwrap();
     let client = UnixStream::connect(&path).unwrap();
@@ -80,7 +81,7 @@ fn garbage_with_a_lingering_socket_delays_no_accept() {
 /// The connections that wait in a listener go with it.
 #[test]
 fn listener_that_closes_with_a_lingering_socket_in_its_backlog_does_not_wait() {
-    let directory = tempfile::tempdir().unwrap();
+    let directory = short_directory();
     let path = directory.path().join("socket");
     let socket = UnixListener::bind(&path).unwrap();
     let client = UnixStream::connect(&path).unwrap();
@@ -105,7 +106,7 @@ fn answer(path: &Path, bytes: &'static [u8]) -> mpsc::Sender<()> {
 
 #[test]
 fn connect_to_a_server_that_passes_lingering_sockets_returns() {
-    let directory = tempfile::tempdir().unwrap();
+    let directory = short_directory();
     let path = directory.path().join("socket");
     let _server = answer(&path, &[0; 8]);
     let error = within("connecting", move || Session::connect(&path).unwrap_err());
@@ -115,7 +116,7 @@ fn connect_to_a_server_that_passes_lingering_sockets_returns() {
 
 #[test]
 fn connect_refuses_a_server_that_passes_lingering_sockets_and_returns() {
-    let directory = tempfile::tempdir().unwrap();
+    let directory = short_directory();
     let path = directory.path().join("socket");
     let _server = answer(&path, &[0; 8]);
     let error =

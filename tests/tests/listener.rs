@@ -9,6 +9,7 @@ use std::time::Duration;
 use shmipc_sync::{Config, ConnectError, HandshakeError, ListenError, Listener, Refusal, Session};
 use tests::child::Peer;
 use tests::deadline::{until, within};
+use tests::needs::short_directory;
 
 const PEER: &str = env!("CARGO_BIN_EXE_peer");
 
@@ -32,7 +33,7 @@ fn good_client_gets_in(listener: &Arc<Listener>, path: &Path) {
 
 /// What a client sends first: the frames of our own client.
 fn hello() -> Vec<u8> {
-    let directory = tempfile::tempdir().unwrap();
+    let directory = short_directory();
     let path = directory.path().join("listening");
     let listener = std::os::unix::net::UnixListener::bind(&path).unwrap();
     let client = std::thread::spawn(move || Session::connect(path).map(drop));
@@ -49,7 +50,7 @@ fn hello() -> Vec<u8> {
 #[test]
 fn a_stale_file_is_replaced_once() {
     const RIVALS: usize = 8;
-    let directory = tempfile::tempdir().unwrap();
+    let directory = short_directory();
     let path = directory.path().join("socket");
     for _ in 0..50 {
         // Nobody removes it when the descriptor is closed.
@@ -75,7 +76,7 @@ fn a_stale_file_is_replaced_once() {
 /// Clients that connect and say nothing, or half a hello, delay nobody.
 #[test]
 fn stuck_clients_delay_nobody() {
-    let directory = tempfile::tempdir().unwrap();
+    let directory = short_directory();
     let path = directory.path().join("socket");
     let listener = Arc::new(Listener::bind(&path).unwrap());
     let hello = hello();
@@ -99,7 +100,7 @@ fn stuck_clients_delay_nobody() {
 /// A stuck client is given up when its time is over.
 #[test]
 fn stuck_clients_are_given_up() {
-    let directory = tempfile::tempdir().unwrap();
+    let directory = short_directory();
     let path = directory.path().join("socket");
     let config = Config::builder().handshake_timeout(Duration::from_millis(50)).build().unwrap();
     let listener = Listener::builder().config(config).bind(&path).unwrap();
@@ -117,7 +118,7 @@ fn stuck_clients_are_given_up() {
 /// Whatever a client sends or leaves out, the listener goes on.
 #[test]
 fn broken_clients_never_end_the_listener() {
-    let directory = tempfile::tempdir().unwrap();
+    let directory = short_directory();
     let path = directory.path().join("socket");
     let listener = Arc::new(Listener::bind(&path).unwrap());
     let hello = hello();
@@ -162,7 +163,7 @@ fn broken_clients_never_end_the_listener() {
 /// Clients that are refused are told why.
 #[test]
 fn refusals_say_why() {
-    let directory = tempfile::tempdir().unwrap();
+    let directory = short_directory();
     let path = directory.path().join("socket");
     let config = |name: &str| Config::builder().application(name, 3).build().unwrap();
     let listener = Arc::new(Listener::builder().config(config("songs")).bind(&path).unwrap());
@@ -203,7 +204,7 @@ fn refusals_say_why() {
 /// The socket of a running server is never taken, by this process or another.
 #[test]
 fn running_server_keeps_its_socket() {
-    let directory = tempfile::tempdir().unwrap();
+    let directory = short_directory();
     let path = directory.path().join("socket");
     let mut server = Peer::start(PEER, &["echo", path.to_str().unwrap()]);
     server.line("listening");
@@ -225,7 +226,7 @@ fn running_server_keeps_its_socket() {
 /// The socket file of a killed server is replaced by the next.
 #[test]
 fn stale_socket_is_replaced() {
-    let directory = tempfile::tempdir().unwrap();
+    let directory = short_directory();
     let path = directory.path().join("socket");
     for _ in 0..3 {
         let mut server = Peer::start(PEER, &["listen", path.to_str().unwrap()]);
@@ -247,7 +248,7 @@ fn stale_socket_is_replaced() {
 /// Something that is no socket is left alone.
 #[test]
 fn other_files_are_left_alone() {
-    let directory = tempfile::tempdir().unwrap();
+    let directory = short_directory();
     let path = directory.path().join("letter");
     std::fs::write(&path, "dear reader").unwrap();
     let error = Listener::bind(&path).unwrap_err();
@@ -258,7 +259,7 @@ fn other_files_are_left_alone() {
 /// Several threads accept from one listener; close ends them all.
 #[test]
 fn closing_ends_every_accept() {
-    let directory = tempfile::tempdir().unwrap();
+    let directory = short_directory();
     let path = directory.path().join("socket");
     let listener = Arc::new(Listener::bind(&path).unwrap());
     let accepting: Vec<_> = (0..4)

@@ -7,10 +7,13 @@ use shmipc_sync::{AcceptError, Listener, RecvError, SendError, Session, SessionE
 use tests::child::Peer;
 use tests::deadline::{start, within};
 use tests::orders::{Act, CLOSE, expected, observe, orders};
+use tests::proc::allow_sessions;
 
 const PEER: &str = env!("CARGO_BIN_EXE_peer");
-/// Sessions of one peer process.
+/// Sessions of one peer process, if descriptors suffice.
 const BATCH: usize = 40;
+/// Tests that run at the same time.
+const TESTS: usize = 4;
 
 /// What the other side sees of a session in which this was done, and which then ended like that.
 fn look(session: &Session, order: &[Act], over: SessionError) {
@@ -38,11 +41,12 @@ fn look(session: &Session, order: &[Act], over: SessionError) {
 /// when all is over.
 fn in_every_order(over: SessionError, late: bool) {
     let all = orders(3);
-    for (number, batch) in all.chunks(BATCH).enumerate() {
+    let most = (allow_sessions(TESTS * BATCH) / TESTS).max(1);
+    for (number, batch) in all.chunks(most).enumerate() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("socket");
         let listener = Arc::new(Listener::bind(&path).unwrap());
-        let (from, count) = ((number * BATCH).to_string(), batch.len());
+        let (from, count) = ((number * most).to_string(), batch.len());
         let path = path.to_str().unwrap();
         let mut peer = Peer::start(PEER, &["orders", path, &from, &count.to_string()]);
         let mut sessions = within("accept", move || -> Vec<_> {

@@ -4,8 +4,8 @@ use std::collections::HashMap;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixListener;
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use nix::sys::signal::{Signal, kill};
@@ -13,7 +13,8 @@ use nix::unistd::Pid;
 use shmipc_sync::{Client, Config, Delivery, Session, SessionError, Stream};
 use tests::child::Peer;
 use tests::deadline::{PATIENCE, Running, start, until};
-use tests::proc::is_stopped;
+use tests::needs::short_directory;
+use tests::proc::{allow_sessions, is_stopped};
 
 const WORKER: &str = env!("CARGO_BIN_EXE_worker");
 
@@ -47,11 +48,20 @@ fn ask(stream: &mut Stream) -> u32 {
     u32::from_ne_bytes(reply.to_vec().try_into().unwrap())
 }
 
+/// One test at a time: each has as many clients as descriptors suffice for.
+fn turn() -> MutexGuard<'static, ()> {
+    static TURN: Mutex<()> = Mutex::new(());
+    TURN.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// Clients that come all at the same time, and then two for each of these workers: all others are stopped
 /// when they come, and would have to serve them if it were their turn.
 #[track_caller]
 fn connect(path: &Path, workers: &[u32]) -> Vec<Held> {
-    let coming: Vec<_> = (0..16)
+    let chosen = 2 * workers.len();
+    // Two such crowds at a time.
+    let crowd = (allow_sessions(2 * (16 + chosen)) / 2).saturating_sub(chosen).max(2);
+    let coming: Vec<_> = (0..crowd)
         .map(|_| {
             let path = path.to_owned();
             start("a client", move || Held::connect(&path))
@@ -82,7 +92,8 @@ fn inheriting(flavour: &str, socket: &UnixListener) -> Peer {
 /// Each client has one session with one worker, in whichever flavour, and no worker has one that no client has.
 #[test]
 fn every_client_is_accepted_once() {
-    let directory = tempfile::tempdir().unwrap();
+    let _turn = turn();
+    let directory = short_directory();
     let path = directory.path().join("socket");
     let socket = UnixListener::bind(&path).unwrap();
     let mut workers: Vec<_> =
@@ -105,7 +116,8 @@ fn every_client_is_accepted_once() {
 /// Its own clients learn of it at once, nobody else notices, and those who come later are served by the rest.
 #[test]
 fn a_worker_that_is_killed() {
-    let directory = tempfile::tempdir().unwrap();
+    let _turn = turn();
+    let directory = short_directory();
     let path = directory.path().join("socket");
     let socket = UnixListener::bind(&path).unwrap();
     let mut workers: Vec<_> =
@@ -139,7 +151,8 @@ fn a_worker_that_is_killed() {
 /// client's peer.
 #[test]
 fn a_parent_that_is_killed() {
-    let directory = tempfile::tempdir().unwrap();
+    let _turn = turn();
+    let directory = short_directory();
     let path = directory.path().join("socket");
     let mut parent = Peer::start(WORKER, &["fork", "3", path.to_str().unwrap()]);
     let workers = [(); 3].map(|()| parent.line("worker").parse().unwrap());
@@ -163,7 +176,8 @@ fn a_parent_that_is_killed() {
 /// goes on to its end, and who calls notices nothing.
 #[test]
 fn workers_that_are_replaced() {
-    let directory = tempfile::tempdir().unwrap();
+    let _turn = turn();
+    let directory = short_directory();
     let path = directory.path().join("socket");
     let socket = UnixListener::bind(&path).unwrap();
     let worker = |place: usize, flavour| {

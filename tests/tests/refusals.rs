@@ -11,10 +11,11 @@ use shmipc_core::mem;
 use shmipc_core::wire::Decoder;
 use tests::child::Peer;
 use tests::deadline::until;
+use tests::needs::short_directory;
 
 #[test]
 fn server_is_told_the_rule_when_the_client_refuses_its_memory() {
-    let directory = tempfile::tempdir().unwrap();
+    let directory = short_directory();
     let path = directory.path().join("socket");
     let listener = UnixListener::bind(&path).unwrap();
     let arguments = ["publish", path.to_str().unwrap(), "1"];

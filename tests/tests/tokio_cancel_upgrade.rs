@@ -13,6 +13,7 @@ use tests::child::Peer;
 use tests::deadline::{Running, start, until, within};
 use tests::generations::{Asking, Place};
 use tests::impatience::Impatient;
+use tests::needs::short_directory;
 use tests::proc::Held;
 use tests::tokio::Kind;
 use tests::{on_both_runtimes, retry};
@@ -233,7 +234,7 @@ fn processes_and_tasks_by_turns<K: Kind>() -> u64 {
 /// Servers in this process that hand over a socket which none of them has made.
 fn sockets_of_somebody_else<K: Kind>() -> u64 {
     const SERVERS: u64 = 60;
-    let directory = tempfile::tempdir().unwrap();
+    let directory = short_directory();
     let (path, upgrade) = (directory.path().join("socket"), directory.path().join("upgrade"));
     let socket = UnixListener::bind(&path).unwrap();
     let next = || Listener::builder().listener_upgradable(socket.try_clone().unwrap(), &upgrade);

@@ -9,6 +9,7 @@ use std::time::Duration;
 use shmipc_async::{Client, Config, Listener, Session};
 use tests::child::Peer;
 use tests::deadline::{PATIENCE, within};
+use tests::needs::short_directory;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::oneshot;
 
@@ -45,7 +46,7 @@ const MANY: u64 = 200;
 #[test]
 fn a_session_is_made_and_used_while_the_clock_is_paused() {
     within("connecting", || {
-        let directory = tempfile::tempdir().unwrap();
+        let directory = short_directory();
         let path = directory.path().join("socket");
         let mut peer = Peer::start(PEER, &["echo", path.to_str().unwrap()]);
         peer.line("listening");
@@ -72,7 +73,7 @@ fn a_session_is_made_and_used_while_the_clock_is_paused() {
 #[test]
 fn a_listener_waits_for_a_handshake_while_the_clock_is_paused() {
     within("a handshake", || {
-        let directory = tempfile::tempdir().unwrap();
+        let directory = short_directory();
         let path = directory.path().join("socket");
         let (runtime, parks) = paused();
         runtime.block_on(async {
@@ -98,7 +99,7 @@ fn a_listener_waits_for_a_handshake_while_the_clock_is_paused() {
 #[test]
 fn a_server_that_is_away_is_waited_for_while_the_clock_is_paused() {
     within("no server", || {
-        let directory = tempfile::tempdir().unwrap();
+        let directory = short_directory();
         let path = directory.path().join("socket");
         let (runtime, parks) = paused();
         runtime.block_on(async {

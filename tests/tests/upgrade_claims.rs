@@ -15,6 +15,7 @@ use shmipc_core::wire::{self, Claim, Decoder, Frame};
 use tests::child::Peer;
 use tests::deadline::{PATIENCE, until};
 use tests::generations::{Asking, Place};
+use tests::needs::short_directory;
 use tests::proc::descriptors;
 use tests::with_both_servers;
 
@@ -236,7 +237,7 @@ fn claims_with_wrong_descriptors(place: &Place) {
     refused(&declared, &[]);
     // None of these is a process.
     let (reader, writer) = pipe().unwrap();
-    let directory = tempfile::tempdir().unwrap();
+    let directory = short_directory();
     let socket = UnixListener::bind(directory.path().join("socket")).unwrap();
     let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).unwrap();
     let file = tempfile::tempfile().unwrap();

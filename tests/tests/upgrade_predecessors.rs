@@ -9,6 +9,7 @@ use shmipc_core::link::{self, Receive, Sent};
 use shmipc_core::wire::{self, Decoder, Frame, Inode, Refuse};
 use tests::deadline::PATIENCE;
 use tests::generations::Place;
+use tests::needs::short_directory;
 use tests::with_both_servers;
 
 const GENERATION: &str = env!("CARGO_BIN_EXE_generation");
@@ -65,7 +66,7 @@ fn predecessors_that_make_no_sense(place: &Place) {
 
 /// Descriptors that are no sockets, or other ones, or of no process.
 fn predecessors_that_offer_something_else(place: &Place) {
-    let directory = tempfile::tempdir().unwrap();
+    let directory = short_directory();
     let [one, other] = ["one", "other"].map(|name| {
         UnixListener::bind(directory.path().join(name)).expect("a directory of our own")
     });

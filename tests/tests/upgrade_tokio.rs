@@ -8,6 +8,7 @@ use std::time::Duration;
 use shmipc_async::{Client, Config, Drained, ListenError, Listener, Session};
 use tests::client::soon;
 use tests::deadline::within;
+use tests::needs::short_directory;
 use tests::tokio::{CurrentThread, Kind, MultiThread};
 use tokio::spawn;
 use tokio::time::timeout;
@@ -70,7 +71,7 @@ fn abstract_addresses() {
 #[test]
 fn a_socket_of_somebody_else() {
     within("upgrades", || {
-        let directory = tempfile::tempdir().unwrap();
+        let directory = short_directory();
         let (path, upgrade) = (directory.path().join("socket"), directory.path().join("upgrade"));
         let socket = UnixListener::bind(&path).unwrap();
         let following = follow(&path, || {
@@ -85,7 +86,7 @@ fn a_socket_of_somebody_else() {
 #[test]
 fn another_socket_of_somebody_else() {
     within("upgrades", || {
-        let directory = tempfile::tempdir().unwrap();
+        let directory = short_directory();
         let at = |name: &str| directory.path().join(name);
         let [one, other] = ["one", "other"].map(|name| UnixListener::bind(at(name)).unwrap());
         CurrentThread::start().unwrap().block_on(async {
@@ -106,7 +107,7 @@ fn another_socket_of_somebody_else() {
 #[test]
 fn draining_with_a_limit() {
     within("upgrades", || {
-        let directory = tempfile::tempdir().unwrap();
+        let directory = short_directory();
         let path = directory.path().join("socket");
         CurrentThread::start().unwrap().block_on(async {
             let first = Listener::bind_upgradable(&path).await.unwrap();

@@ -12,6 +12,7 @@ use shmipc_sync::{
 };
 use tests::child::Peer;
 use tests::deadline::{PATIENCE, start, until, within};
+use tests::needs::short_directory;
 use tests::payload::{check, pattern};
 use tests::proc;
 use tests::setup::{Setup, Size};
@@ -155,7 +156,7 @@ fn a_thousand_sessions() {
     const ROUNDS: usize = 5;
     let _turn = in_turn();
     let count = proc::allow_sessions(1000);
-    let directory = tempfile::tempdir().unwrap();
+    let directory = short_directory();
     let path = directory.path().join("socket");
     let config = Setup::new(Size::Tiny).config();
     let listener = Listener::builder().config(config).bind(&path).unwrap();
@@ -363,7 +364,7 @@ fn calls_that_block_on_the_same_session() {
 #[test]
 fn the_end_of_a_session_is_reported() {
     let _turn = in_turn();
-    let directory = tempfile::tempdir().unwrap();
+    let directory = short_directory();
     let path = directory.path().join("socket");
     let listener = Listener::bind(&path).unwrap();
     let mut peer = Peer::start(PEER, &["publish", path.to_str().unwrap(), "3"]);

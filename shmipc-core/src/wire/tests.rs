@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
 
@@ -11,8 +11,19 @@ use crate::config::{BellKind, Config, Limits, WaitMode};
 use crate::handshake::hello;
 use crate::mem::Passed;
 
+/// Another thread closes what is dropped, maybe a moment later: until then there may be too many.
 fn any_fd() -> Passed {
-    OwnedFd::from(File::open("/dev/null").unwrap()).into()
+    let begin = Instant::now();
+    loop {
+        match File::open("/dev/null") {
+            Ok(file) => return OwnedFd::from(file).into(),
+            Err(error) if error.raw_os_error() == Some(nix::libc::EMFILE) => {
+                assert!(begin.elapsed() < Duration::from_secs(60), "they are not closed");
+                std::thread::yield_now();
+            }
+            Err(error) => panic!("{error}"),
+        }
+    }
 }
 
 fn example_hello() -> Hello {

@@ -10,6 +10,7 @@ use shmipc_sync::{Config, Delivery, OpenError, Session, SessionError, Stream};
 
 use crate::child::Peer;
 use crate::deadline::{PATIENCE, Running, start, until};
+use crate::needs::short_directory;
 
 /// A place where generations of servers listen, one after the other.
 #[derive(Debug)]
@@ -27,7 +28,7 @@ impl Place {
 
     /// The same for servers of that flavour: `blocking` or `tokio`.
     pub fn of(program: &'static str, flavour: &'static str) -> Self {
-        Self { program, flavour, directory: tempfile::tempdir().expect("a directory") }
+        Self { program, flavour, directory: short_directory() }
     }
 
     /// `blocking` or `tokio`.

@@ -11,6 +11,7 @@ use tempfile::TempDir;
 
 use crate::child::Peer;
 use crate::deadline::{Running, start, until};
+use crate::needs::short_directory;
 use crate::payload::{Random, pattern};
 use crate::proc::{Held, descriptors_of, mappings, resident};
 
@@ -30,7 +31,7 @@ impl Siege {
     /// Starts the program `hostile` as a server of that flavour, and once more as the peer that it is under
     /// attack by, in that role.
     pub fn lay(hostile: &str, flavour: &str, role: &str) -> Self {
-        let directory = tempfile::tempdir().expect("a directory");
+        let directory = short_directory();
         let path = directory.path().join("socket");
         let name = path.to_str().expect("a path of ASCII");
         let mut server = Peer::start(hostile, &["serve", flavour, name]);

@@ -23,7 +23,10 @@ impl Directory {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let next = NEXT.fetch_add(1, Ordering::Relaxed);
         let name = format!("shmipc-listen-{}-{next}", std::process::id());
-        let path = std::env::temp_dir().join(name);
+        let usual = std::env::temp_dir();
+        // For `std::os::unix::net`, which takes at most 107 bytes of a path.
+        let is_long = usual.as_os_str().len() + name.len() > 80;
+        let path = if is_long { "/tmp".into() } else { usual }.join(name);
         fs::create_dir(&path).unwrap();
         Self(path)
     }

@@ -17,6 +17,7 @@ use super::Attack;
 use crate::deadline::until;
 use crate::hostile::by_hand::ByHand;
 use crate::hostile::lingering::{let_go, lingering};
+use crate::needs::short_directory;
 
 pub(super) const ATTACKS: &[Attack] = &[
     Attack::dying("half a frame, and gone", |peer| peer.frame(&BELL[..7], &[])),
@@ -63,7 +64,7 @@ pub(super) const ATTACKS: &[Attack] = &[
     Attack::new("a claim to succeed the server", Frame, |peer| claim(peer, false)),
     Attack::new("the same with a process", Frame, |peer| claim(peer, true)),
     Attack::new("an offer to succeed the peer", Descriptors, |peer| {
-        let directory = tempfile::tempdir().expect("a directory");
+        let directory = short_directory();
         let bind = |name| UnixListener::bind(directory.path().join(name)).expect("a free path");
         let (one, two) = (bind("one"), bind("two"));
         let frame = wire::offer(2, [Inode::default(); 2], false, [false; 2]);
