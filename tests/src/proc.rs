@@ -110,6 +110,12 @@ pub fn pss_of_mappings(pid: u32) -> u64 {
     sum
 }
 
+/// Has this process, and those that it starts, use pages of the ordinary size. Otherwise the kernel may at any moment put
+/// 2 MiB in the place of a few pages that were asked for, and [`resident`] grows by what no code holds.
+pub fn only_small_pages() {
+    nix::sys::prctl::set_thp_disable(true).expect("prctl");
+}
+
 /// Memory in use by the whole process, KiB.
 pub fn resident(pid: u32) -> u64 {
     let text = fs::read_to_string(format!("/proc/{pid}/status")).expect("status");

@@ -10,7 +10,7 @@ use tests::child::Peer;
 use tests::deadline::{until, within};
 use tests::needs::short_directory;
 use tests::payload::{check, pattern};
-use tests::proc::{Held, descriptors, is_emulated, mappings, maps, resident};
+use tests::proc::{Held, descriptors, is_emulated, mappings, maps, only_small_pages, resident};
 use tests::scripted::Scripted;
 use tests::setup::{Setup, Size};
 
@@ -18,6 +18,7 @@ const PEER: &str = env!("CARGO_BIN_EXE_peer");
 
 fn in_turn() -> MutexGuard<'static, ()> {
     static TURN: Mutex<()> = Mutex::new(());
+    only_small_pages();
     TURN.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
