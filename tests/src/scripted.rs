@@ -8,14 +8,13 @@ use std::time::Duration;
 use shmipc_sync::{Listener, Message, RecvStream, SendStream, Session, Stream};
 
 use crate::child::Peer;
+use crate::deadline::patience;
 use crate::payload::{check, pattern};
 use crate::proc::Held;
 use crate::setup::Setup;
 
 /// How long a call of the peer waits before it says that it waits in vain.
 const SHORT: Duration = Duration::from_millis(50);
-/// How long one that must succeed may take.
-const LONG: Duration = Duration::from_secs(60);
 
 /// The test's view of such a peer, which has connected to a listener of the test's.
 #[derive(Debug)]
@@ -32,7 +31,7 @@ impl Scripted {
         peer.line("ready");
         let before = Held::by(peer.pid());
         peer.say("connect");
-        let session = listener.accept_timeout(LONG).expect("the listener lives");
+        let session = listener.accept_timeout(patience()).expect("the listener lives");
         peer.line("connected");
         (Self { peer, before }, session.expect("the peer connects"))
     }
@@ -72,8 +71,8 @@ struct Has {
 impl Has {
     fn add(&mut self, stream: Stream) -> String {
         let (mut sender, mut receiver) = stream.into_split();
-        sender.set_timeout(Some(LONG));
-        receiver.set_timeout(Some(LONG));
+        sender.set_timeout(Some(patience()));
+        receiver.set_timeout(Some(patience()));
         self.senders.push(Some(sender));
         self.receivers.push(Some(receiver));
         "ok".to_owned()
@@ -122,7 +121,7 @@ fn make(words: &[&str], session: Option<&Session>, has: &mut Has) -> String {
     match *words {
         ["open"] => session().open().map_or_else(|e| format!("{e:?}"), |s| has.add(s)),
         ["accept"] => {
-            session().accept_timeout(LONG).map_or_else(|e| format!("{e:?}"), |s| has.add(s))
+            session().accept_timeout(patience()).map_or_else(|e| format!("{e:?}"), |s| has.add(s))
         }
         ["send", stream, seed, len] => {
             let data = pattern(number(seed), number(len) as usize);
@@ -188,9 +187,9 @@ fn make(words: &[&str], session: Option<&Session>, has: &mut Has) -> String {
             session().close(number(code) as u32);
             "ok".to_owned()
         }
-        ["closed"] => {
-            session().closed_timeout(LONG).map_or("not".to_owned(), |error| format!("{error:?}"))
-        }
+        ["closed"] => session()
+            .closed_timeout(patience())
+            .map_or("not".to_owned(), |error| format!("{error:?}")),
         _ => panic!("`{words:?}` is no command"),
     }
 }

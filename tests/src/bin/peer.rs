@@ -11,7 +11,7 @@ use shmipc_sync::{AcceptError, Config, Listener, Session, Stream, WaitMode};
 use tests::blocking::Blocking;
 use tests::child::die_with_parent;
 use tests::conformance::there_alone;
-use tests::deadline::PATIENCE;
+use tests::deadline::patience;
 use tests::flavour::Flavour;
 use tests::orders::{CLOSE, orders, perform};
 use tests::payload::{Random, check, pattern};
@@ -193,7 +193,7 @@ fn leave(path: &str) {
                     session.leave();
                     seen.join().expect("served").0
                 });
-                session.drained_timeout(PATIENCE).expect("everything was served");
+                session.drained_timeout(patience()).expect("everything was served");
                 say(&format!("seen {}", seen.join(" ")));
             }
         });
@@ -384,7 +384,7 @@ fn answer(path: &str, requests: usize) {
                             session.leave();
                         }
                     }
-                    let _ = session.drained_timeout(PATIENCE);
+                    let _ = session.drained_timeout(patience());
                 });
             }
         });

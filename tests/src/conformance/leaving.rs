@@ -8,7 +8,7 @@ use shmipc_core::error::{AcceptError, Delivery, DrainError, OpenError, RecvError
 
 use super::End;
 use super::echo::accept;
-use crate::deadline::{PATIENCE, until};
+use crate::deadline::{patience, until};
 use crate::flavour::{Sender, Session, Stream};
 use crate::payload::{check, pattern};
 
@@ -69,7 +69,7 @@ pub(super) fn streams_opened_before_leaving_are_served<S: Session>(end: End<S>) 
                     scope.spawn(move || serve(&mut stream));
                 }
                 assert_eq!(session.accept().err(), Some(AcceptError::Leaving));
-                assert_eq!(session.drained_timeout(PATIENCE), Ok(()));
+                assert_eq!(session.drained_timeout(patience()), Ok(()));
             });
             assert_eq!(ours.expect(), b"thanks");
             ours.finish().unwrap();
@@ -118,7 +118,7 @@ pub(super) fn streams_opened_after_leaving_are_not_sent<S: Session>(end: End<S>)
             assert_eq!(session.accept().err(), Some(AcceptError::Leaving));
             assert!(control.recv().unwrap().is_none());
             control.finish().unwrap();
-            assert_eq!(session.drained_timeout(PATIENCE), Ok(()));
+            assert_eq!(session.drained_timeout(patience()), Ok(()));
         }
     }
 }
@@ -190,7 +190,7 @@ pub(super) fn opening_while_the_peer_leaves<S: Session>(end: End<S>) {
             assert!(control.recv().unwrap().is_none());
             control.send(&seen.into_inner().unwrap()).unwrap();
             control.finish().unwrap();
-            assert_eq!(session.drained_timeout(PATIENCE), Ok(()));
+            assert_eq!(session.drained_timeout(patience()), Ok(()));
         }
     }
 }
@@ -231,7 +231,7 @@ pub(super) fn both_sides_leave<S: Session>(end: End<S>) {
     ours.finish().unwrap();
     assert!(ours.recv().unwrap().is_none());
     assert!(theirs.recv().unwrap().is_none());
-    assert_eq!(session.drained_timeout(PATIENCE), Ok(()));
+    assert_eq!(session.drained_timeout(patience()), Ok(()));
 }
 
 /// Whoever waits for streams, or for their end, when this side leaves is told; so is who waits for a
@@ -269,7 +269,7 @@ pub(super) fn leaving_wakes_all_who_wait<S: Session>(end: End<S>) {
             let (mut control, mut served) = (session.accept().unwrap(), session.accept().unwrap());
             thread::scope(|scope| {
                 let accepting = scope.spawn(|| session.accept().err());
-                let draining = scope.spawn(|| session.drained_timeout(PATIENCE));
+                let draining = scope.spawn(|| session.drained_timeout(patience()));
                 assert_eq!(control.expect(), b"begin");
                 assert_eq!(control.expect(), b"leave");
                 session.leave();

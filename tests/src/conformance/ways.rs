@@ -226,7 +226,7 @@ pub(super) fn receiving_without_waiting<S: Session>(end: End<S>) {
         }
         End::There(session) => {
             let mut stream = session.accept().unwrap();
-            let late = Instant::now() + crate::deadline::PATIENCE;
+            let late = Instant::now() + crate::deadline::patience();
             let mut round = 0;
             while let Some(word) = stream.receiver().recv_deadline(late).unwrap() {
                 assert_eq!(word.to_vec(), b"go on");

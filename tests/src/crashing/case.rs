@@ -17,7 +17,7 @@ use super::victim::Orders;
 use super::{Ending, Manner, Side};
 use crate::blocking::Blocking;
 use crate::child::Peer;
-use crate::deadline::PATIENCE;
+use crate::deadline::patience;
 use crate::flavour::Flavour;
 use crate::proc::Held;
 use crate::tokio::{CurrentThread, Kind, MultiThread, Tokio};
@@ -122,7 +122,7 @@ impl Case {
         mut condition: impl FnMut() -> bool,
     ) -> Result<(), String> {
         let in_vain = twin.is_some() && self.twin == twin;
-        let patience = if in_vain { Duration::from_millis(300) } else { PATIENCE };
+        let patience = if in_vain { Duration::from_millis(300) } else { patience() };
         let deadline = Instant::now() + patience;
         while !condition() {
             if Instant::now() > deadline {

@@ -25,6 +25,7 @@ use std::time::Duration;
 use shmipc_core::config::{BellKind, Config, WaitMode};
 use shmipc_core::steps::Step;
 
+use crate::deadline::patience;
 use crate::setup::trust;
 
 /// Which end of the session.
@@ -102,11 +103,10 @@ impl Manner {
 
     /// Little credit, queue space and memory, so that all of it is waited for.
     fn config(self) -> Config {
-        let patience = Duration::from_secs(60);
         let builder = Config::builder().wait(self.wait).ring_bytes(16 << 10).max_streams(16);
         let builder = builder.inline_max(1000).max_lent(256).stream_window(4 << 10);
         let builder = builder.unread_max(64 << 10).arena_max(8 << 20).max_message(1 << 20);
-        let builder = builder.connect_timeout(patience).handshake_timeout(patience);
+        let builder = builder.connect_timeout(patience()).handshake_timeout(patience());
         // A victim that is dead does not come back.
         let builder = builder.wait_for_server(false);
         let builder = builder.idle_memory_timeout(Duration::from_millis(1)).bell(self.bell);

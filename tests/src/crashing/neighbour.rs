@@ -8,7 +8,7 @@ use std::time::Duration;
 use shmipc_sync::{Listener, Session};
 
 use crate::child::Peer;
-use crate::deadline::{PATIENCE, Running, start, until};
+use crate::deadline::{Running, patience, start, until};
 
 /// Between questions, so that others have the CPU.
 const REST: Duration = Duration::from_micros(200);
@@ -49,7 +49,7 @@ impl Neighbour {
             while !stopped.load(Ordering::Relaxed) {
                 let question = count.load(Ordering::Relaxed).to_ne_bytes();
                 stream.send(&question).expect("the neighbour lives");
-                let reply = stream.recv_timeout(PATIENCE).expect("a reply").expect("no end");
+                let reply = stream.recv_timeout(patience()).expect("a reply").expect("no end");
                 assert_eq!(reply.to_vec(), question);
                 count.fetch_add(1, Ordering::Relaxed);
                 std::thread::sleep(REST);

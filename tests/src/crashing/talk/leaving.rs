@@ -3,7 +3,7 @@
 use shmipc_core::error::{AcceptError, OpenError, RecvError, SendError, SessionError};
 
 use super::{Failure, Fault, SIZES, Talk};
-use crate::deadline::PATIENCE;
+use crate::deadline::patience;
 use crate::flavour::{Sender as _, Session, Stream};
 use crate::payload::pattern;
 
@@ -29,7 +29,7 @@ impl<S: Session> Talk<'_, S> {
             self.ledger.sent();
             self.streams.clear();
         }
-        self.session.drained_timeout(PATIENCE)?;
+        self.session.drained_timeout(patience())?;
         self.session.close(0);
         Ok(())
     }

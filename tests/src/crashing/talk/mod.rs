@@ -28,7 +28,7 @@ pub use fault::{Failure, Fault};
 
 use super::ledger::Ledger;
 use super::{Ending, Manner, Side};
-use crate::deadline::PATIENCE;
+use crate::deadline::patience;
 use crate::flavour::{Sender as _, Session, Stream};
 use crate::payload::pattern;
 
@@ -71,7 +71,7 @@ pub fn probe(path: &std::path::Path, bell: BellKind) {
     let session = shmipc_sync::Session::connect_with(path, &config).expect("it listens");
     let mut stream = session.open().expect("a stream");
     stream.send(&PROBE.to_ne_bytes()).expect("sent");
-    stream.recv_timeout(PATIENCE).expect("a reply").expect("no end");
+    stream.recv_timeout(patience()).expect("a reply").expect("no end");
 }
 
 impl<'a, S: Session> Talk<'a, S> {
