@@ -3,12 +3,15 @@
 use std::io::ErrorKind;
 use std::os::unix::net::UnixListener;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use bytes::Bytes;
+use examples_grpc::EchoClient;
 use futures_util::FutureExt;
 use futures_util::future::join_all;
 use shmipc_async::Config;
-use shmipc_http::{Address, ConnectError, Connector, Incoming};
+use shmipc_http::{Address, ConnectError, Connector, Incoming, grpc};
+use tests::child::Peer;
 use tests::deadline::{PATIENCE, within};
 use tests::needs::short_directory;
 use tokio::io::AsyncWriteExt;
@@ -158,5 +161,34 @@ fn a_server_that_stays_away_is_not_waited_for_again() {
         };
         let (_connection, accepted) = tokio::join!(connect, incoming.accept());
         accepted.expect("a connection");
+    });
+}
+
+/// Four callers of one channel, whose server was killed: none of them waits for the attempts of the others, one after
+/// another.
+#[test]
+fn callers_of_a_dead_server_wait_for_one_attempt() {
+    /// Far longer than a thread of a busy machine is kept from running.
+    const TIMEOUT: Duration = Duration::from_secs(4);
+    alone("dead server", |directory| async move {
+        let address = Address::Shm(directory.path().join("socket"));
+        let name = address.to_string();
+        let mut server = Peer::start(env!("CARGO_BIN_EXE_http_peer"), &["upgradable", &name]);
+        server.line("serving");
+        let connector = Connector::with_config(&address, config(TIMEOUT));
+        let channel = grpc::endpoint(&address).connect_with_connector(connector).await;
+        let echo = EchoClient::new(channel.expect("connected"));
+        echo.clone().call(Bytes::from_static(b"1")).await.expect("served");
+        server.kill();
+        let calls = (0..4).map(|_| {
+            let mut echo = echo.clone();
+            async move {
+                let begin = Instant::now();
+                echo.call(Bytes::from_static(b"1")).await.expect_err("the server is dead");
+                begin.elapsed()
+            }
+        });
+        let longest = join_all(calls).await.into_iter().max().expect("4");
+        assert!(longest < 2 * TIMEOUT, "{longest:?}");
     });
 }
