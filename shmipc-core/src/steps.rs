@@ -247,7 +247,7 @@ mod here {
         REFUSALS.store(count, Ordering::Relaxed);
     }
 
-    /// How many bells that were to be refused nobody has tried to ring.
+    /// How many bells that were to be refused no call has tried to ring.
     pub fn unrefused_bells() -> u32 {
         REFUSALS.load(Ordering::Relaxed)
     }

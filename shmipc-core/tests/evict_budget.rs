@@ -1,5 +1,5 @@
 //! Unread messages that the peer wants its memory back of are moved to the heap in pieces: no call copies all of
-//! them, whoever goes on reading and sending meanwhile.
+//! them, whichever thread goes on reading and sending meanwhile.
 
 mod raw;
 

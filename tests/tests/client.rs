@@ -255,7 +255,7 @@ fn without_a_server_every_error_says_why<C: Client>() {
     });
 }
 
-/// A server that refuses does so for all who wait: their number does not matter.
+/// A server that refuses does so for all that wait: their number does not matter.
 fn a_refusal_is_for_all_who_wait<C: Client>() {
     within("a refusal for all", || {
         let directory = short_directory();

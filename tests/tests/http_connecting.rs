@@ -102,7 +102,7 @@ fn requests_to_a_silent_server_share_one_attempt() {
     });
 }
 
-/// An attempt whose request is given up does not keep the others, nor those who come later.
+/// An attempt whose request is given up does not keep the others, nor those that come later.
 #[test]
 fn an_attempt_that_is_given_up_is_made_by_the_next_request() {
     alone("giving up", |directory| async move {

@@ -17,7 +17,7 @@
 //!   ([`CallError::delivery`]), if another session may do better ([`CallError::is_passing`]), and if the
 //!   caller allows it. Connecting, and opening a stream, are no part of a request: they are repeated always.
 //! * **K2** One call at a time connects, for all; who gives up lets another one go on. Meanwhile the others
-//!   use the sessions that are ready. A refusal is the result of all who wait, and of the calls of the pause after it:
+//!   use the sessions that are ready. A refusal is the result of all requests that wait, and of the calls of the pause after it:
 //!   none of them asks again for itself. A call whose deadline passes without a session is told why the last attempt
 //!   failed.
 //! * **K3** Attempts to connect are a pause apart that grows from one to the next, until a call has

@@ -102,7 +102,7 @@ impl ConfigBuilder {
     /// Also lets in peers that are members of the group `gid`, by their primary or a supplementary group, beside those
     /// that the authorizer lets in. May be repeated. The kernel says which groups a client had when it connected, and a
     /// server when it called `listen` (`SO_PEERGROUPS`). The overflow gid, which stands for groups that are not mapped in
-    /// our user namespace, lets nobody in.
+    /// our user namespace, lets no one in.
     pub fn allow_gid(mut self, gid: u32) -> Self {
         self.config.allowed_gids.push(gid);
         self
@@ -123,7 +123,7 @@ impl ConfigBuilder {
         self
     }
 
-    /// Sets whether `connect` waits until its timeout for a server that is away: its socket file does not exist, nobody
+    /// Sets whether `connect` waits until its timeout for a server that is away: its socket file does not exist, no process
     /// listens on it, or the server ends during the handshake. A restart looks like each of these in turn. Default
     /// `true`; with `false` such a server is reported at once
     /// ([`ConnectError::Unreachable`](crate::error::ConnectError::Unreachable),

@@ -108,7 +108,7 @@ impl<'a> Waiting<'a> {
     }
 
     /// **Blocks** until something was delivered, may have been, or `deadline` is over; false in the
-    /// last case. Whoever is inside drives for all when it comes out. Returns at once in a forked child.
+    /// last case. The thread inside drives for all when it comes out. Returns at once in a forked child.
     pub fn sleep(&self, deadline: Option<Instant>) -> bool {
         if self.shared.is_foreign() {
             return true;

@@ -326,8 +326,7 @@ impl Binding {
         ListenError::OtherPath { path }
     }
 
-    /// Why the upgrade socket cannot be reached. Its mode lets in its owner only, so that the owner is what a user
-    /// who may not connect has to be told.
+    /// Why the upgrade socket cannot be reached. Its mode lets in its owner only, so the error names the owner.
     fn unreachable(&self, code: i32, error: OsError) -> ListenError {
         let Address::Path(path) = &self.upgrade else { return error.into() };
         match std::fs::symlink_metadata(path) {

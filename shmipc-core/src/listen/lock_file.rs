@@ -7,7 +7,7 @@
 //! ```
 //!
 //! # Rules
-//! * A lock counts only while `PATH.lock` leads to the locked file. Whoever gets the lock looks again, and starts over if
+//! * A lock counts only while `PATH.lock` leads to the locked file. The process that gets the lock looks again, and starts over if
 //!   the file was removed or replaced meanwhile. So the file may be removed by its holder at the end, and by
 //!   anything else at any time.
 //! * The file may belong to another user, and need not be writable: it is opened without `O_CREAT` first, since

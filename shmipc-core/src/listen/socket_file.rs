@@ -1,7 +1,7 @@
 //! Making, watching and removing the socket that clients find.
 //!
 //! ```text
-//!   PATH.lock   who may bind, replace and remove PATH (`lock_file`)
+//!   PATH.lock   which process may bind, replace and remove PATH (`lock_file`)
 //!   PATH        the socket
 //! ```
 //!
@@ -18,7 +18,7 @@
 //! microseconds; clients that come then are refused, as they were by the dead socket.
 //!
 //! The mode is set on the socket before it is bound: `bind` makes the file with it, less the umask. Only what the umask
-//! has taken away is added afterwards, by `fchmodat`, which follows no link; until `listen` nobody can connect. A
+//! has taken away is added afterwards, by `fchmodat`, which follows no link; until `listen` no client can connect. A
 //! file system that has its own mind about modes (virtiofs, 9p) is used as long as the file is no more open
 //! than asked.
 //!
@@ -380,7 +380,7 @@ fn bind_at(socket: &OwnedFd, path: &Path) -> Result<(), OsError> {
     if to(&short.join(name)).map_err(failed)? {
         return Ok(());
     }
-    // The last part alone is too long: the one case of another name, which is in the way of nobody else's.
+    // The last part alone is too long: the one case of another name, which is in the way of no other one.
     let mut hasher = DefaultHasher::new();
     name.hash(&mut hasher);
     let other = short.join(format!(".shmipc-{:016x}", hasher.finish()));

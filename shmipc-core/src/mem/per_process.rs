@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicPtr, Ordering};
 use super::Home;
 
 /// A value that each process makes for itself. A child of `fork` has none of its parent's threads, and
-/// perhaps a lock that nobody releases, so it does not look at its parent's value.
+/// perhaps a lock that no thread releases, so it does not look at its parent's value.
 pub(super) struct PerProcess<T>(AtomicPtr<Of<T>>);
 
 struct Of<T> {

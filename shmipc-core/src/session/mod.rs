@@ -110,7 +110,7 @@ impl Effects {
     }
 }
 
-/// Remembers whom to wake, unless it is remembered already: then `waker` is left where it is. It is cloned by the
+/// Keeps a waker, unless it is kept already: then `waker` is left where it is. It is cloned by the
 /// caller before the lock is taken, and what is left is dropped after it: both are foreign code.
 pub(crate) fn store_waker(
     place: &mut Option<Waker>,
@@ -123,7 +123,7 @@ pub(crate) fn store_waker(
     }
 }
 
-/// Adds one whom to wake to others, unless it is among them; see [`store_waker`].
+/// Adds a waker to others, unless it is among them; see [`store_waker`].
 fn add_waker(others: &mut Vec<Waker>, waker: &mut Option<Waker>) {
     others.extend(waker.take_if(|new| !others.iter().any(|old| old.will_wake(new))));
 }

@@ -165,7 +165,7 @@ impl Tickets {
         })
     }
 
-    /// Whether a new reservation of the stream has nobody before it: no ticket in the queue, and none of its
+    /// Whether a new reservation of the stream has none before it: no ticket in the queue, and none of its
     /// stream.
     #[inline]
     pub(crate) fn is_first(&self, serial: u64) -> bool {

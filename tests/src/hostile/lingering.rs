@@ -12,7 +12,7 @@ use std::time::Duration;
 use nix::libc::linger;
 use nix::sys::socket::{setsockopt, sockopt};
 
-/// Whoever drops the last reference to it waits in `close` until this process ends. Where the loopback
+/// The thread that drops the last reference to it waits in `close` until this process ends. Where the loopback
 /// interface is down it is a file that does not block, which is said on stderr.
 pub fn lingering() -> OwnedFd {
     connected().unwrap_or_else(|error| {

@@ -2,7 +2,7 @@
 //!
 //! A segment costs its owner the clearing of its pages, and us a look at each of them. A peer that
 //! announces the same memory again and again saves its own part; so announcing is held to a pace that
-//! no owner who clears pages can keep up.
+//! no owner that clears pages can keep up.
 
 use std::time::{Duration, Instant};
 

@@ -14,7 +14,7 @@ use crate::steps::{self, Step};
 
 use super::Shared;
 
-/// How often a ring is tried at once that the kernel refuses, and how often after a pause, if nobody else will.
+/// How often a ring is tried at once that the kernel refuses, and how often after a pause, if no other thread will.
 const ATTEMPTS: u32 = 10;
 const PAUSE: Duration = Duration::from_millis(1);
 

@@ -54,7 +54,7 @@ impl Handshakes {
         true
     }
 
-    /// Returns who takes all the places that there are for a client of this user; `None` if one is free.
+    /// Returns what takes all the places that there are for a client of this user; `None` if one is free.
     fn crowd(&self, uid: u32) -> Option<Crowd> {
         let (turns, turns_of_uid) = self.turns.taken(uid);
         let (places, places_of_uid) = self.places.taken(uid);

@@ -149,7 +149,7 @@ impl<O: MemoryMut + Clone, P: Memory + Clone> Rx<O, P> {
         end.map_or(Next::Nothing, Next::End)
     }
 
-    /// Whom to wake when the stream has something. False without a `clone` of the waker, if one is needed: then
+    /// The waker for when the stream has something. False without a `clone` of the waker, if one is needed: then
     /// nothing is remembered, and the caller makes one without the lock, looks again, and comes back.
     pub(crate) fn wait(
         &mut self,
