@@ -1,16 +1,20 @@
 //! What `unix:PATH` finds at its path: it replaces a socket of a dead server, and nothing else.
 
 use std::fs;
+use std::io::IoSlice;
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt, symlink};
-use std::os::unix::net::UnixListener;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
+use nix::errno::Errno;
+use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
 use nix::sys::stat::Mode;
 use nix::unistd::mkfifo;
 use shmipc_async::ListenError;
 use shmipc_http::{Address, BindError, Connector, Incoming};
 use tempfile::TempDir;
-use tests::needs::short_directory;
+use tests::needs::{not_tried, short_directory};
 use tokio::io::AsyncWriteExt;
 
 /// Binds `unix:PATH` and `shm:PATH`, which follow the same rules.
@@ -36,6 +40,27 @@ fn unix_bind_at_a_regular_file_fails_and_leaves_its_contents() {
     fs::write(&path, "precious").unwrap();
     expect_occupied(&path);
     assert_eq!(fs::read(&path).unwrap(), b"precious");
+}
+
+/// What a client passes would be closed by the thread that serves, which a socket that lingers keeps for long.
+#[test]
+fn unix_connections_take_no_descriptors() {
+    let (_directory, path) = place();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let _incoming = runtime.block_on(Incoming::bind(&Address::Unix(path.clone()))).unwrap();
+    let client = UnixStream::connect(&path).unwrap();
+    let rights = [ControlMessage::ScmRights(&[client.as_raw_fd()])];
+    let (at, bytes) = (client.as_raw_fd(), [IoSlice::new(b"1")]);
+    match sendmsg::<()>(at, &bytes, &rights, MsgFlags::empty(), None) {
+        Err(error) => assert_eq!(error, Errno::EPERM),
+        Ok(_) => {
+            let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
+            let mut numbers = release.split(['.', '-']).map_while(|part| part.parse::<u32>().ok());
+            let version = (numbers.next(), numbers.next());
+            assert!(version < (Some(6), Some(16)), "Linux {release} can refuse descriptors");
+            not_tried("refusing descriptors, which needs Linux 6.16");
+        }
+    }
 }
 
 #[test]

@@ -180,7 +180,8 @@ impl SocketFile {
 
 /// Binds a listening socket of any protocol, by the rules that listeners of this library follow: one server for
 /// each path, of which the file is removed when the returned [`SocketFile`] is dropped. The socket never blocks.
-/// `address` is a path, or `@name` for an abstract name, which has no file.
+/// `address` is a path, or `@name` for an abstract name, which has no file. Where the kernel can refuse descriptors
+/// (Linux 6.16), peers can pass none to its connections.
 ///
 /// # Errors
 /// [`ListenError::InUse`] if a living server listens there, [`ListenError::Occupied`] if the path is something
@@ -194,6 +195,7 @@ pub fn bind_unix(
     let address = Address::parse(address)
         .map_err(|_| ListenError::BadPath { path: address.display().to_string() })?;
     let Bound { socket, file } = bind_address(&address, options)?;
+    mem::pass_rights(socket.as_fd(), false);
     Ok((UnixListener::from(socket), file))
 }
 
