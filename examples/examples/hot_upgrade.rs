@@ -20,7 +20,6 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, anyhow, bail};
-use hdrhistogram::Histogram;
 use shmipc_async::{Config, Drained, ListenError, Listener, Session, Stream};
 use tokio::time::timeout;
 
@@ -153,7 +152,7 @@ fn log_of(path: &Path) -> PathBuf {
 
 /// Two of the blocking flavour and two of the tokio flavour, until standard input ends.
 fn client(path: &Path) -> anyhow::Result<()> {
-    let tally = Arc::new(Tally::new()?);
+    let tally = Arc::new(Tally::new());
     let threads: Vec<_> = (0..2)
         .map(|number| {
             let (path, tally) = (path.to_owned(), Arc::clone(&tally));
@@ -232,7 +231,7 @@ struct Tally {
 struct Counts {
     generation: u64,
     /// Microseconds from when a request was due, since the last line of the table.
-    times: Histogram<u64>,
+    times: Vec<u64>,
     longest: Duration,
     /// Requests of each client.
     sent: HashMap<u64, u64>,
@@ -240,22 +239,22 @@ struct Counts {
 }
 
 impl Tally {
-    fn new() -> anyhow::Result<Self> {
+    fn new() -> Self {
         let counts = Counts {
             generation: 0,
-            times: Histogram::new_with_bounds(1, 60_000_000, 3)?,
+            times: Vec::new(),
             longest: Duration::ZERO,
             sent: HashMap::new(),
             failed: 0,
         };
-        Ok(Self { stop: AtomicBool::new(false), counts: Mutex::new(counts) })
+        Self { stop: AtomicBool::new(false), counts: Mutex::new(counts) }
     }
 
     fn add(&self, due: Instant, number: u64, sequence: u64, reply: Result<Vec<u8>, String>) {
         let took = due.elapsed();
         let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
         *counts.sent.entry(client_number(number)).or_default() += 1;
-        counts.times.saturating_record(took.as_micros() as u64);
+        counts.times.push(took.as_micros() as u64);
         counts.longest = counts.longest.max(took);
         match reply {
             Ok(reply) if reply.get(8..) == Some(&request(number, sequence)) => {
@@ -272,16 +271,18 @@ impl Tally {
 
     fn print_line(&self, start: Instant) {
         let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut times = std::mem::take(&mut counts.times);
+        times.sort_unstable();
+        let percentile_99 = times.get(times.len() * 99 / 100).copied().unwrap_or_default();
         println!(
             "{:>5.1} s  {:>10}  {:>10.0}  {:>8}  {:>10.2}  {:>6}",
             start.elapsed().as_secs_f64(),
             counts.generation,
-            counts.times.len() as f64 / PERIOD.as_secs_f64(),
-            counts.times.value_at_quantile(0.99),
-            counts.times.max() as f64 / 1000.0,
+            times.len() as f64 / PERIOD.as_secs_f64(),
+            percentile_99,
+            times.last().copied().unwrap_or_default() as f64 / 1000.0,
             counts.failed
         );
-        counts.times.reset();
     }
 
     /// Compares with what the servers have done; whether all is well.

@@ -27,14 +27,13 @@ fn failure(command: &mut Command) -> String {
 fn a_server_that_cannot_listen_prints_a_sentence() {
     let directory = tempfile::tempdir().unwrap();
     let path: PathBuf = directory.path().join("missing/socket");
-    let servers: [(&str, &[&str]); 9] = [
+    let servers: [(&str, &[&str]); 8] = [
         ("helloworld", &["server"]),
         ("helloworld_async", &["server"]),
         ("echo_mixed", &["server"]),
         ("request_response", &["server"]),
         ("fanout", &["publisher", "wait"]),
         ("hot_upgrade", &["server"]),
-        ("systemd", &["server"]),
         ("epoll_loop", &["server"]),
         ("wait_set", &["server"]),
     ];
@@ -54,7 +53,7 @@ fn a_worker_without_a_socket_prints_a_sentence() {
 
 #[test]
 fn arguments_that_make_no_sense_print_the_usage() {
-    for name in ["helloworld", "fanout", "prefork", "systemd"] {
+    for name in ["helloworld", "fanout", "prefork"] {
         let told = failure(example(name).args(["a", "b", "c", "d"]));
         assert!(told.starts_with(&format!("Error: usage: {name} [")), "{told}");
     }

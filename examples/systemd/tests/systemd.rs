@@ -117,3 +117,20 @@ fn without_systemd() {
     let status = Command::new(example()).env_remove("NOTIFY_SOCKET").status().unwrap();
     assert!(status.success());
 }
+
+/// It prints the text of an error, not the names of Rust's variants and fields.
+#[test]
+fn errors_are_sentences() {
+    let service = Service::new();
+    let missing = service.directory.path().join("missing/socket");
+    for (arguments, said) in [
+        (vec!["server".into(), missing.into_os_string()], "No such file or directory"),
+        (["a", "b", "c", "d"].map(Into::into).to_vec(), "Error: usage: systemd ["),
+    ] {
+        let mut command = Command::new(example());
+        let output = command.args(arguments).env_remove("RUST_BACKTRACE").output().unwrap();
+        assert_eq!(output.status.code(), Some(1));
+        let told = String::from_utf8(output.stderr).unwrap();
+        assert!(told.contains(said) && !told.contains("Os("), "{told}");
+    }
+}
