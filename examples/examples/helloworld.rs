@@ -1,9 +1,9 @@
 //! Two processes exchange messages through shared memory.
 //!
 //! ```text
-//! cargo run --release --example helloworld                  both ends, one command
-//! cargo run --release --example helloworld -- server PATH   each end in its own terminal
-//! cargo run --release --example helloworld -- client PATH
+//! cargo run --release -p examples --example helloworld                  both ends, one command
+//! cargo run --release -p examples --example helloworld -- server PATH   each end in its own terminal
+//! cargo run --release -p examples --example helloworld -- client PATH
 //! ```
 
 use std::path::Path;

@@ -36,7 +36,7 @@ impl Siege {
         let name = path.to_str().expect("a path of ASCII");
         let mut server = Peer::start(hostile, &["serve", flavour, name]);
         server.line("listening");
-        let sockets = descriptors_of(server.pid(), "socket:");
+        let idle = own_descriptors(server.pid());
         // The first sessions make the server load what stays.
         for _ in 0..3 {
             let session = Session::connect(&path).expect("the server lives");
@@ -45,10 +45,7 @@ impl Siege {
             server.line("ended closed");
         }
         until("the first sessions are gone", || {
-            let pid = server.pid();
-            mappings(pid) == 0
-                && descriptors_of(pid, "/memfd:") == 0
-                && descriptors_of(pid, "socket:") == sockets
+            mappings(server.pid()) == 0 && own_descriptors(server.pid()) == idle
         });
         let before = Held::by(server.pid());
         let (over, exchanged) = (Arc::default(), Arc::default());
@@ -113,6 +110,11 @@ impl Siege {
             thread::yield_now();
         }
     }
+}
+
+/// Descriptors of the kinds that sessions have: sockets, shared memory, and those of events and processes.
+fn own_descriptors(pid: u32) -> [usize; 3] {
+    ["socket:", "/memfd:", "anon_inode:"].map(|kind| descriptors_of(pid, kind))
 }
 
 /// Makes traffic until it is over, or disturbed.
