@@ -42,38 +42,40 @@ thread_local! {
 /// Tells one line: at once, or when the [`Hold`] of this thread ends. For code that cannot know which locks its caller
 /// holds.
 pub(crate) fn line(line: impl FnOnce() + Send + 'static) {
-    HELD.with_borrow_mut(|held| match held {
-        Some(log) => {
-            log.later(line);
-            None
+    let mut line = Some(line);
+    // A thread that ends, and drops what it has, holds nothing back any more.
+    let _ = HELD.try_with(|held| {
+        if let Some(log) = &mut *held.borrow_mut() {
+            line.take().into_iter().for_each(|line| log.later(line));
         }
-        None => Some(line),
-    })
-    .into_iter()
-    .for_each(tell);
+    });
+    line.into_iter().for_each(tell);
 }
 
 /// Holds back the [`line`]s of this thread for as long as it lives. To be dropped after the lock it belongs to.
 #[derive(Debug)]
 pub(crate) struct Hold {
-    /// There is one already, which goes on.
-    inner: bool,
+    /// It is the first of this thread, not one inside of another.
+    is_outer: bool,
 }
 
 impl Hold {
     pub(crate) fn begin() -> Self {
-        HELD.with_borrow_mut(|held| {
-            let inner = held.is_some();
+        let is_outer = HELD.try_with(|held| {
+            let mut held = held.borrow_mut();
+            let is_outer = held.is_none();
             held.get_or_insert_default();
-            Self { inner }
-        })
+            is_outer
+        });
+        Self { is_outer: is_outer.unwrap_or(false) }
     }
 }
 
 impl Drop for Hold {
     fn drop(&mut self) {
-        if !self.inner {
-            HELD.take().unwrap_or_default().tell();
+        if self.is_outer {
+            let held = HELD.try_with(|held| held.borrow_mut().take());
+            held.ok().flatten().unwrap_or_default().tell();
         }
     }
 }

@@ -3,6 +3,7 @@
 
 mod raw;
 
+use std::cell::RefCell;
 use std::fs;
 use std::io::Write as _;
 use std::os::unix::net::UnixStream;
@@ -201,4 +202,24 @@ fn subscriber_that_uses_the_listener_finds_no_lock_held() {
         let lines = waiting.recv_timeout(Duration::from_secs(60)).expect("a lock is held");
         assert!(lines >= 2, "{lines} lines");
     }
+}
+
+/// A thread that ends drops its listener after all that the log keeps for it.
+#[test]
+fn listener_that_goes_with_its_thread_is_closed() {
+    thread_local! {
+        static LAST: RefCell<Option<Acceptor>> = const { RefCell::new(None) };
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("s");
+    let there = path.clone();
+    let ended = thread::spawn(move || {
+        // Made first, so that it is dropped last.
+        LAST.with_borrow(|_| ());
+        let acceptor = Acceptor::bind(&there, &ListenOptions::new(), Config::default()).unwrap();
+        acceptor.stats();
+        LAST.set(Some(acceptor));
+    });
+    ended.join().unwrap();
+    assert!(!path.exists());
 }
