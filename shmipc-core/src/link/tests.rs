@@ -54,6 +54,30 @@ fn frames_arrive_with_their_descriptors() {
     assert_eq!(receive(b.as_fd(), &mut decoder), Ok(Receive::Empty));
 }
 
+/// A read may end in the middle of a frame whose descriptor it has brought, and the next one bring another.
+#[test]
+fn reads_end_anywhere() {
+    let (reader, _writer) = nix::unistd::pipe().unwrap();
+    for bells in 0..200 {
+        let (a, b) = sockets();
+        let send =
+            |frame: &[u8], fds: &[_]| assert_eq!(send(a.as_fd(), frame, fds), Ok(Sent::Whole));
+        (0..bells).for_each(|_| send(&BELL, &[]));
+        for id in 1..4 {
+            send(&wire::add_segment(id, 4096, SegmentClass::Small), &[reader.as_fd()]);
+        }
+        let mut decoder = Decoder::new();
+        decoder.expect(1);
+        let mut segments = 0;
+        while receive(b.as_fd(), &mut decoder) == Ok(Receive::Bytes) {
+            while let Some(frame) = decoder.next_frame().unwrap() {
+                segments += u32::from(matches!(frame, Frame::AddSegment(_)));
+            }
+        }
+        assert_eq!(segments, 3, "after {bells} bells");
+    }
+}
+
 /// What the handshake left in the decoder is not forgotten, and a flood is not hoarded.
 #[test]
 fn frames_that_wait_come_before_a_read() {

@@ -8,7 +8,6 @@ use std::time::Duration;
 use nix::errno::Errno;
 use nix::libc;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::socket::MsgFlags;
 use nix::sys::stat::{FileStat, SFlag, fstat};
 
 use super::Passed;
@@ -59,6 +58,8 @@ struct Control([u8; CONTROL]);
 /// What `recvmsg` does not deliver of what it takes off a socket, the kernel closes in the calling
 /// thread: descriptors for which the buffer is too small or the process has no number left. So the
 /// socket is looked into first, and nothing is taken off it before all that belongs to it is ours (M9).
+/// A look shows the next descriptors in the socket, however many bytes come before them; taking the bytes off shows
+/// whether they belong to these.
 ///
 /// # Errors
 /// `EAGAIN` if nothing is there, else what `recvmsg` says.
@@ -72,7 +73,7 @@ pub fn receive(
     debug_assert_eq!(used, 0);
     let buffer = buffer.get_mut(..bytes).unwrap_or_default();
     if bytes == 0 || !cut {
-        take(socket, buffer)?;
+        let _ = take(socket, buffer)?;
         return Ok(Received { bytes, fds: Vec::new(), truncated: None });
     }
     let max_fds = max_fds.min(MAX_RECEIVED);
@@ -87,7 +88,7 @@ pub fn receive(
         let (_, used, cut) = receive_into(socket, buffer, &mut control, room, flags)?;
         let fds = own_descriptors(control.0.get(..used).unwrap_or_default(), lease);
         if !cut {
-            take(socket, buffer)?;
+            let fds = if take(socket, buffer)? { fds } else { Vec::new() };
             return Ok(Received { bytes, fds, truncated: None });
         }
         if fds.len() == max_fds {
@@ -140,19 +141,21 @@ fn receive_into(
     }
 }
 
-/// Takes the bytes off the socket that were looked at. The kernel drops its references to their
-/// descriptors, which are not the last (M9).
-fn take(socket: BorrowedFd<'_>, bytes: &mut [u8]) -> Result<(), Errno> {
-    let mut done = 0;
+/// Takes the bytes off the socket that were looked at, and says whether descriptors came with them. The kernel drops
+/// its references to these, which are not the last (M9).
+fn take(socket: BorrowedFd<'_>, bytes: &mut [u8]) -> Result<bool, Errno> {
+    let mut nothing = Control([0; CONTROL]);
+    let (mut done, mut had_descriptors) = (0, false);
     while let Some(left) = bytes.get_mut(done..).filter(|left| !left.is_empty()) {
-        match nix::sys::socket::recv(socket.as_raw_fd(), left, MsgFlags::MSG_DONTWAIT) {
-            Ok(0) => break,
-            Ok(n) => done += n,
-            Err(Errno::EINTR) => {}
-            Err(errno) => return Err(errno),
+        // Without room for descriptors the kernel only says that there were some.
+        let (count, _, cut) = receive_into(socket, left, &mut nothing, 0, 0)?;
+        had_descriptors |= cut;
+        if count == 0 {
+            break;
         }
+        done += count;
     }
-    Ok(())
+    Ok(had_descriptors)
 }
 
 /// Prepares a socket to a peer for [`receive`]: whatever comes on it is in the order of its bytes, and

@@ -41,9 +41,10 @@ impl Decoder {
         self.most = most.min(Self::MAX_FDS);
     }
 
-    /// Most descriptors that may come with the next read (W2).
+    /// Most descriptors that may come with the next read (W2): those of one frame. What is held already belongs to a
+    /// frame before it, whose last bytes may come with the same read.
     pub fn may_come(&self) -> usize {
-        self.most.saturating_sub(self.fds.len())
+        self.most
     }
 
     /// Appends what one read delivered.
