@@ -5,7 +5,7 @@ use std::task::Poll;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use shmipc_core::error::{RecvError, SendError};
+use shmipc_core::error::{RecvError, SendError, SessionError};
 
 use super::End;
 use super::echo::echo_in_turn;
@@ -170,6 +170,8 @@ pub(super) fn batches<S: Session>(end: End<S>) {
             assert_eq!(count, MESSAGES);
             assert!(receiver.messages().next().is_none());
             sender.finish().unwrap();
+            // The peer tries what fails after a finish while the session is there.
+            assert_eq!(session.closed(), SessionError::ClosedByPeer(0));
         }
     }
 }
