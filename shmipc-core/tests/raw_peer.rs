@@ -187,6 +187,28 @@ fn records_for_a_stream_that_was_announced() {
     assert!(!session.is_over());
 }
 
+/// Q4: whatever a thread waits for, what it has drained before it sleeps is free for the peer.
+#[test]
+fn each_wait_publishes_the_head() {
+    let (session, mut raw) = session();
+    let (other, _unread) = session.open().unwrap();
+    assert_eq!(other.try_send(b"hello", Flags::none()), Ok(true));
+    let (send, mut recv) = full(&session);
+    let waker = Some(Waker::noop());
+    let mut reserving = send.reserve(MESSAGE.len()).unwrap();
+    let mut waits: [(&str, Box<dyn FnMut() -> bool + '_>); 4] = [
+        ("room", Box::new(|| reserving.poll(waker).is_pending())),
+        ("the end", Box::new(|| session.poll_closed(waker).is_pending())),
+        ("a stream", Box::new(|| session.poll_accept(waker).is_pending())),
+        ("a message", Box::new(|| recv.poll_recv(waker).is_pending())),
+    ];
+    for (what, wait) in &mut waits {
+        put(&mut raw, Kind::Inline, other.id(), 5);
+        assert!(wait(), "{what}");
+        assert_eq!(raw.records.load_head().unwrap(), raw.records.published(), "{what}");
+    }
+}
+
 /// A direction that has ended gets no more credit, not even for the message that it ended with.
 #[test]
 fn no_credit_for_a_direction_that_is_over() {

@@ -100,7 +100,15 @@ impl Reserving {
                     shared.drive();
                     continue;
                 }
-                None => Poll::Pending,
+                None => {
+                    if waker.is_some() {
+                        // It sleeps, and may be the one that drains for all.
+                        let mut effects = Effects::default();
+                        shared.rx().publish_head(&mut effects);
+                        shared.complete(effects, Ok(()));
+                    }
+                    Poll::Pending
+                }
             };
         }
     }
