@@ -196,17 +196,15 @@ fn each_wait_publishes_the_head() {
     let (send, mut recv) = full(&session);
     let waker = Some(Waker::noop());
     let mut reserving = send.reserve(MESSAGE.len()).unwrap();
-    let mut waits: [(&str, Box<dyn FnMut() -> bool + '_>); 4] = [
-        ("room", Box::new(|| reserving.poll(waker).is_pending())),
-        ("the end", Box::new(|| session.poll_closed(waker).is_pending())),
-        ("a stream", Box::new(|| session.poll_accept(waker).is_pending())),
-        ("a message", Box::new(|| recv.poll_recv(waker).is_pending())),
-    ];
-    for (what, wait) in &mut waits {
+    let mut check = |what, wait: &mut dyn FnMut() -> bool| {
         put(&mut raw, Kind::Inline, other.id(), 5);
         assert!(wait(), "{what}");
         assert_eq!(raw.records.load_head().unwrap(), raw.records.published(), "{what}");
-    }
+    };
+    check("room", &mut || reserving.poll(waker).is_pending());
+    check("the end", &mut || session.poll_closed(waker).is_pending());
+    check("a stream", &mut || session.poll_accept(waker).is_pending());
+    check("a message", &mut || recv.poll_recv(waker).is_pending());
 }
 
 /// A direction that has ended gets no more credit, not even for the message that it ended with.
