@@ -8,12 +8,11 @@
 
 use std::collections::HashMap;
 use std::path::Path;
-use std::task::Poll;
 
 use anyhow::{Context, anyhow, bail};
 use examples::two_processes;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
-use shmipc_sync::{Listener, Session, Stream};
+use shmipc_sync::{Listener, Session, Stream, TryError};
 
 /// Sessions of the client, and requests on each.
 const SESSIONS: usize = 20;
@@ -39,22 +38,21 @@ impl Served {
     /// Answers what is there. Returns how many requests that were.
     fn answer(&mut self) -> anyhow::Result<usize> {
         let mut answered = 0;
-        while let Ok(Some(stream)) = self.session.try_accept() {
+        while let Ok(stream) = self.session.try_accept() {
             self.streams.push(stream);
         }
         let mut index = 0;
         while index < self.streams.len() {
             let stream = &mut self.streams[index];
-            match stream.receiver().try_recv() {
-                Poll::Ready(Ok(Some(request))) => {
-                    let mut number = [0; 8];
-                    request.copy_to_slice(&mut number);
+            match stream.try_recv() {
+                Ok(Some(request)) => {
+                    let number = request[..].try_into()?;
                     // A reply this small does not wait, unless the client leaves very many unread.
                     stream.send(&(u64::from_ne_bytes(number) + 1).to_ne_bytes())?;
                     answered += 1;
                 }
-                Poll::Ready(_) => drop(self.streams.swap_remove(index)),
-                Poll::Pending => index += 1,
+                Err(TryError::WouldBlock) => index += 1,
+                Ok(None) | Err(TryError::Failed(_)) => drop(self.streams.swap_remove(index)),
             }
         }
         Ok(answered)
@@ -88,7 +86,12 @@ fn server(path: &Path) -> anyhow::Result<()> {
         woken += 1;
         for event in events.iter().take(happened) {
             if event.data() == LISTENER {
-                while let Some(session) = listener.try_accept()? {
+                loop {
+                    let session = match listener.try_accept() {
+                        Ok(session) => session,
+                        Err(TryError::WouldBlock) => break,
+                        Err(TryError::Failed(error)) => return Err(error.into()),
+                    };
                     epoll.add(&session, EpollEvent::new(EpollFlags::EPOLLIN, next))?;
                     let mut served = Served { session, streams: Vec::new() };
                     answered += served.serve()?;

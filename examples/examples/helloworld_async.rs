@@ -38,7 +38,7 @@ async fn server(path: &Path) -> anyhow::Result<()> {
 
     let mut stream = session.accept().await?;
     let greeting = stream.recv().await?.context("the client said nothing")?;
-    println!("server: received \"{}\"", String::from_utf8_lossy(&greeting.to_vec()));
+    println!("server: received \"{}\"", String::from_utf8_lossy(&greeting));
     stream.send(b"Hello, client!").await?;
 
     let large = stream.recv().await?.context("the client sent no large message")?;
@@ -63,7 +63,7 @@ async fn client(path: &Path) -> anyhow::Result<()> {
 
     stream.send(b"Hello, server!").await?;
     let greeting = stream.recv().await?.context("the server said nothing")?;
-    println!("client: received \"{}\"", String::from_utf8_lossy(&greeting.to_vec()));
+    println!("client: received \"{}\"", String::from_utf8_lossy(&greeting));
 
     // Written where the peer will read it.
     let mut large = stream.reserve(LARGE).await?;

@@ -9,12 +9,11 @@
 use std::collections::HashMap;
 use std::path::Path;
 use std::process::{self, Child, Command};
-use std::task::Poll;
 use std::time::Duration;
 
 use anyhow::{Context, anyhow, bail};
 use examples::descriptors;
-use shmipc_sync::{Listener, Session, Stream, WaitSet};
+use shmipc_sync::{Listener, Session, Stream, TryError, WaitSet};
 
 const CLIENTS: usize = 8;
 /// Of each client, where the limit of open files allows the server all of them.
@@ -87,35 +86,39 @@ fn server(path: &Path, sessions: usize) -> anyhow::Result<()> {
         for event in &events {
             match entries.get_mut(&event.token) {
                 Some(Entry::Listener(listener)) => {
-                    let Some(session) = listener.try_accept()? else { continue };
+                    let session = match listener.try_accept() {
+                        Ok(session) => session,
+                        Err(TryError::WouldBlock) => continue,
+                        Err(TryError::Failed(error)) => return Err(error.into()),
+                    };
                     set.add_session(&session, next)?;
                     entries.insert(next, Entry::Session(session));
                     next += 1;
                 }
                 Some(Entry::Session(session)) => match session.try_accept() {
-                    Ok(None) => {}
-                    Ok(Some(mut stream)) => {
+                    Err(TryError::WouldBlock) => {}
+                    Ok(mut stream) => {
                         // A client that does not read its replies is not waited for.
                         stream.sender().set_timeout(Some(PATIENCE));
                         set.add_receiver(stream.receiver(), next)?;
                         entries.insert(next, Entry::Stream(stream));
                         next += 1;
                     }
-                    Err(_) => {
+                    Err(TryError::Failed(_)) => {
                         set.remove(event.token);
                         entries.remove(&event.token);
                         over += 1;
                     }
                 },
                 Some(Entry::Stream(stream)) => {
-                    let goes_on = match stream.receiver().try_recv() {
-                        Poll::Pending => true,
-                        Poll::Ready(Ok(Some(request))) => {
-                            let sent = stream.send(&request.to_vec()).is_ok();
+                    let goes_on = match stream.try_recv() {
+                        Err(TryError::WouldBlock) => true,
+                        Ok(Some(request)) => {
+                            let sent = stream.send(&request).is_ok();
                             answered += u64::from(sent);
                             sent
                         }
-                        Poll::Ready(_) => false,
+                        Ok(None) | Err(TryError::Failed(_)) => false,
                     };
                     if !goes_on {
                         set.remove(event.token);

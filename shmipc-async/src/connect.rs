@@ -1,11 +1,12 @@
 //! The client's handshake, without blocking the runtime.
 
+use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use shmipc_core::config::Config;
 use shmipc_core::error::{ConnectError, HandshakeError, OsError};
-use shmipc_core::handshake::{Attempt, Connecting, Established, Exchange, Progress};
+use shmipc_core::handshake::{self, Attempt, Connecting, Established, Exchange, Progress, Role};
 use tokio::io::Interest;
 
 use crate::clock;
@@ -33,6 +34,16 @@ pub(crate) async fn connect(
         };
         clock::sleep_until(then).await;
     }
+}
+
+/// Does the handshake over a connected socket, within the time that the configuration gives.
+pub(crate) async fn over(
+    stream: UnixStream,
+    role: Role,
+    config: &Config,
+) -> Result<Established, HandshakeError> {
+    let (exchange, deadline) = handshake::over(stream, role, config)?;
+    complete(Box::new(exchange), deadline).await
 }
 
 /// Drives a handshake to its end, or until the deadline.

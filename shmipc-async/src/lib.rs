@@ -84,10 +84,11 @@ pub use shmipc_core::config::{
 };
 pub use shmipc_core::error::{
     AcceptError, ConfigError, ConnectError, Delivery, DrainError, HandshakeError, ListenError,
-    OpenError, OsError, PeerMisbehaved, RecvError, Refusal, SendError, SessionError,
+    OpenError, OsError, PeerMisbehaved, RecvError, Refusal, SendError, SessionError, TryError,
     UpgradeRefusal,
 };
-pub use shmipc_core::handle::{Message, Reservation, Trust, Trusted, Untrusted};
+pub use shmipc_core::handle::{Message, Reservation};
+pub use shmipc_core::handshake::Role;
 pub use shmipc_core::layout::Geometry;
 pub use shmipc_core::listen::AcceptStats;
 pub use shmipc_core::mem::PeerTrust;

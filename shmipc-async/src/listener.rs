@@ -8,7 +8,7 @@ use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use shmipc_core::config::{Authorizer, Config};
-use shmipc_core::error::ListenError;
+use shmipc_core::error::{ListenError, TryError};
 use shmipc_core::listen::{AcceptStats, Acceptor, Binding, ListenOptions};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
@@ -210,6 +210,23 @@ impl Listener {
                     tracing::warn!(%error, "an accepted session cannot be watched");
                     clock::sleep_until(Instant::now() + PAUSE).await;
                 }
+            }
+        }
+    }
+
+    /// Accepts the next session if a client has completed its handshake, after everything has been done that can be done
+    /// now for handshakes in progress. The session's driver runs on the current runtime. Never waits.
+    ///
+    /// # Errors
+    /// [`TryError::WouldBlock`] if no client has; else as [`accept`](Self::accept).
+    pub fn try_accept(&self) -> Result<Session, TryError<ListenError>> {
+        let core = self.acceptor().try_session(&self.config, Instant::now())?;
+        match Session::from_core(core.ok_or(TryError::WouldBlock)?) {
+            Ok(session) => Ok(session),
+            Err(error) => {
+                // Its client learns of it by the end of the session.
+                tracing::warn!(%error, "an accepted session cannot be watched");
+                Err(TryError::WouldBlock)
             }
         }
     }

@@ -5,7 +5,7 @@ use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use shmipc_core::error::SendError;
+use shmipc_core::error::{SendError, TryError};
 use shmipc_core::handle::{Reservation, Reserving, SendHalf, Session, Staged};
 use shmipc_core::queue::Flags;
 use shmipc_core::session::{SendStats, StreamId};
@@ -95,6 +95,34 @@ impl SendStream {
         let mut reservation = self.reserve(data.len()).await?;
         reservation.copy_from_slice(data);
         reservation.commit_flags(data.len(), flags)
+    }
+
+    /// Sends `data` as one message, if nothing has to be waited for. Never waits for the peer.
+    ///
+    /// # Errors
+    /// [`TryError::WouldBlock`] without credit, queue space or memory for it; else as [`send`](Self::send). Nothing was sent.
+    pub fn try_send(&mut self, data: &[u8]) -> Result<(), TryError<SendError>> {
+        self.waiting = None;
+        if self.core.try_send(data, Flags::none())? {
+            return Ok(());
+        }
+        let mut reservation = self.try_reserve(data.len())?;
+        reservation.copy_from_slice(data);
+        Ok(reservation.commit()?)
+    }
+
+    /// Reserves memory for a message of `len` bytes, if nothing has to be waited for. Never waits for the peer; payload
+    /// memory that the session lacks is made, which blocks while the kernel clears its pages.
+    ///
+    /// # Errors
+    /// [`TryError::WouldBlock`] without credit, queue space or memory for it; else as [`reserve`](Self::reserve).
+    pub fn try_reserve(&mut self, len: usize) -> Result<Reservation, TryError<SendError>> {
+        self.waiting = None;
+        let reserved = self.core.reserve(len)?.try_now();
+        if matches!(reserved, Err(TryError::WouldBlock)) {
+            self.session.glance();
+        }
+        reserved
     }
 
     /// Collects small messages, to be sent with one publication and at most one ring. Dropped before

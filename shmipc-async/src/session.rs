@@ -1,20 +1,22 @@
 //! Sessions.
 
 use std::future::poll_fn;
+use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::task::{Context, Poll};
 
 use shmipc_core::config::{Config, PeerCred};
 use shmipc_core::error::{
     AcceptError, ConnectError, DrainError, HandshakeError, OpenError, OsError, SessionError,
+    TryError,
 };
 use shmipc_core::handle::{Opening, Session as Core};
-use shmipc_core::handshake::Established;
+use shmipc_core::handshake::{Established, Role, pair};
 use shmipc_core::layout::Geometry;
 use shmipc_core::session::Stats;
 
 use crate::Stream;
-use crate::connect::connect;
+use crate::connect::{self, connect};
 use crate::driver;
 use crate::poll::{poll, poll_once};
 
@@ -69,6 +71,79 @@ impl Session {
         Self::from_established(established, config).map_err(ConnectError::Handshake)
     }
 
+    /// Makes a session over a socket that is connected already, with a process that does the same in the other role: one
+    /// end of a [`UnixStream::pair`] that a child has inherited, or a socket that systemd has accepted. Which side is the
+    /// client makes no difference afterwards.
+    ///
+    /// The other end must be in another process; see [`pair`](Self::pair) for one. Of a socket pair the kernel names the
+    /// process that made it as the [`peer`](Self::peer) of both ends, and that one is authorized. Drop this process's copy of
+    /// the child's end, lest the end of the child is noticed late.
+    ///
+    /// # Errors
+    /// [`HandshakeError`]: one side has refused, the peer has ended, or the `handshake_timeout` is over.
+    ///
+    /// # Cancel safety
+    /// Cancelled, the socket is closed.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime with I/O and time enabled.
+    ///
+    /// ```no_run
+    /// use std::os::unix::net::UnixStream;
+    /// use shmipc_async::{Config, Role, Session};
+    ///
+    /// # async fn start(start_child: fn(UnixStream)) -> Result<(), Box<dyn std::error::Error>> {
+    /// let (ours, theirs) = UnixStream::pair()?;
+    /// start_child(theirs); // which calls `from_stream` with `Role::Client`
+    /// let session = Session::from_stream(ours, Role::Server, &Config::default()).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn from_stream(
+        stream: UnixStream,
+        role: Role,
+        config: &Config,
+    ) -> Result<Self, HandshakeError> {
+        Self::from_established(connect::over(stream, role, config).await?, config)
+    }
+
+    /// Makes both ends of a session in this process, for tests and for threads.
+    ///
+    /// # Errors
+    /// [`HandshakeError`], if the kernel refuses descriptors or memory.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime with I/O and time enabled.
+    ///
+    /// ```
+    /// use shmipc_async::Session;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let (client, server) = Session::pair()?;
+    /// let mut stream = client.open()?;
+    /// stream.send(b"hello").await?;
+    /// let message = server.accept().await?.recv().await?.expect("a message");
+    /// assert_eq!(message[..], *b"hello");
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn pair() -> Result<(Self, Self), HandshakeError> {
+        Self::pair_with(&Config::default(), &Config::default())
+    }
+
+    /// Makes both ends of a session in this process with a configuration for each.
+    ///
+    /// # Errors
+    /// [`HandshakeError`], if they do not fit, or the kernel refuses descriptors or memory.
+    ///
+    /// # Panics
+    /// As [`pair`](Self::pair).
+    pub fn pair_with(client: &Config, server: &Config) -> Result<(Self, Self), HandshakeError> {
+        let (a, b) = pair(client, server)?;
+        Ok((Self::from_established(a, client)?, Self::from_established(b, server)?))
+    }
+
     pub(crate) fn from_established(
         established: Established,
         config: &Config,
@@ -117,6 +192,23 @@ impl Session {
         });
         let (send, recv) = accepted.await?;
         Ok(Stream::new(&self.core, send, recv))
+    }
+
+    /// Accepts the next stream if the peer has opened one. Never waits.
+    ///
+    /// # Errors
+    /// [`TryError::WouldBlock`] if it has not, and then no task is woken when it does; else as [`accept`](Self::accept).
+    pub fn try_accept(&self) -> Result<Stream, TryError<AcceptError>> {
+        match self.core.poll_accept(None) {
+            Poll::Ready(accepted) => {
+                let (send, recv) = accepted?;
+                Ok(Stream::new(&self.core, send, recv))
+            }
+            Poll::Pending => {
+                self.core.glance();
+                Err(TryError::WouldBlock)
+            }
+        }
     }
 
     /// Closes the session. The peer reads what was published, then learns `code`; calls on this side
@@ -168,6 +260,11 @@ impl Session {
     /// The peer's version of the application protocol.
     pub fn peer_app_version(&self) -> u32 {
         self.core.app_version()
+    }
+
+    /// Whether large messages are read in place, as the configuration carries [`PeerTrust`](crate::PeerTrust).
+    pub fn is_trusted(&self) -> bool {
+        self.core.is_trusted()
     }
 
     /// The limits that both sides agreed on for what we send.

@@ -4,10 +4,8 @@ use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use shmipc_core::error::{RecvError, SendError};
-use shmipc_core::handle::{
-    Message, RecvHalf, Reservation, SendHalf, Session, Trust, Trusted, Untrusted,
-};
+use shmipc_core::error::{RecvError, SendError, TryError};
+use shmipc_core::handle::{Message, RecvHalf, Reservation, SendHalf, Session};
 use shmipc_core::session::StreamId;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
@@ -15,46 +13,25 @@ use crate::{Batch, RecvStream, SendStream};
 
 /// A stream of messages, or of bytes, in both directions.
 #[derive(Debug)]
-pub struct Stream<T: Trust = Untrusted> {
+pub struct Stream {
     send: SendStream,
-    recv: RecvStream<T>,
+    recv: RecvStream,
 }
 
 impl Stream {
     pub(crate) fn new(session: &Session, send: SendHalf, recv: RecvHalf) -> Self {
         Self { send: SendStream::new(session, send), recv: RecvStream::new(session, recv) }
     }
-
-    /// The same stream with zero-copy reading, if the configuration carries the promise
-    /// ([`PeerTrust`](crate::PeerTrust)).
-    ///
-    /// # Errors
-    /// The stream itself, of a session without the promise.
-    #[expect(clippy::result_large_err, reason = "the stream itself comes back")]
-    pub fn into_trusted(self) -> Result<Stream<Trusted>, Self> {
-        let Self { send, recv } = self;
-        match recv.into_trusted() {
-            Ok(recv) => Ok(Stream { send, recv }),
-            Err(recv) => Err(Self { send, recv }),
-        }
-    }
 }
 
-impl Stream<Trusted> {
-    /// The same stream without zero-copy reading, for code that takes any.
-    pub fn into_untrusted(self) -> Stream {
-        Stream { send: self.send, recv: self.recv.into_untrusted() }
-    }
-}
-
-impl<T: Trust> Stream<T> {
+impl Stream {
     /// The stream's id.
     pub fn id(&self) -> StreamId {
         self.send.id()
     }
 
     /// Both halves, for two tasks.
-    pub fn into_split(self) -> (SendStream, RecvStream<T>) {
+    pub fn into_split(self) -> (SendStream, RecvStream) {
         (self.send, self.recv)
     }
 
@@ -64,7 +41,7 @@ impl<T: Trust> Stream<T> {
     }
 
     /// The receiving half.
-    pub fn receiver(&mut self) -> &mut RecvStream<T> {
+    pub fn receiver(&mut self) -> &mut RecvStream {
         &mut self.recv
     }
 
@@ -87,6 +64,22 @@ impl<T: Trust> Stream<T> {
     /// As there.
     pub async fn send(&mut self, data: &[u8]) -> Result<(), SendError> {
         self.send.send(data).await
+    }
+
+    /// Sends one message if nothing has to be waited for; see [`SendStream::try_send`].
+    ///
+    /// # Errors
+    /// [`TryError::WouldBlock`] if something has; else as [`send`](Self::send). Nothing was sent.
+    pub fn try_send(&mut self, data: &[u8]) -> Result<(), TryError<SendError>> {
+        self.send.try_send(data)
+    }
+
+    /// Reserves memory for a message if nothing has to be waited for; see [`SendStream::try_reserve`].
+    ///
+    /// # Errors
+    /// [`TryError::WouldBlock`] if something has; else as [`reserve`](Self::reserve).
+    pub fn try_reserve(&mut self, len: usize) -> Result<Reservation, TryError<SendError>> {
+        self.send.try_reserve(len)
     }
 
     /// See [`SendStream::batch`].
@@ -119,7 +112,7 @@ impl<T: Trust> Stream<T> {
     ///
     /// # Errors
     /// As there.
-    pub async fn recv(&mut self) -> Result<Option<Message<T>>, RecvError> {
+    pub async fn recv(&mut self) -> Result<Option<Message>, RecvError> {
         self.recv.recv().await
     }
 
@@ -131,6 +124,14 @@ impl<T: Trust> Stream<T> {
         self.recv.recv_into(out).await
     }
 
+    /// Receives the next message if it is there already; see [`RecvStream::try_recv`].
+    ///
+    /// # Errors
+    /// [`TryError::WouldBlock`] if no message has come; else as [`recv`](Self::recv).
+    pub fn try_recv(&mut self) -> Result<Option<Message>, TryError<RecvError>> {
+        self.recv.try_recv()
+    }
+
     /// See [`RecvStream::stop`].
     pub fn stop(&mut self, code: u32) {
         self.recv.stop(code);
@@ -138,7 +139,7 @@ impl<T: Trust> Stream<T> {
 }
 
 /// As of its [`RecvStream`]; cancel safe.
-impl<T: Trust> AsyncRead for Stream<T> {
+impl AsyncRead for Stream {
     fn poll_read(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -149,7 +150,7 @@ impl<T: Trust> AsyncRead for Stream<T> {
 }
 
 /// As of its [`SendStream`]; cancel safe as that is.
-impl<T: Trust> AsyncWrite for Stream<T> {
+impl AsyncWrite for Stream {
     fn poll_write(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,

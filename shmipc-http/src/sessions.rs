@@ -11,7 +11,6 @@ use futures_util::future::{BoxFuture, Either, select};
 use futures_util::stream::FuturesUnordered;
 use shmipc_async::{AcceptError, ListenError, Listener, Session, Stream};
 use tokio::sync::watch;
-use tokio::task::coop::unconstrained;
 
 use crate::Connection;
 
@@ -146,7 +145,7 @@ fn next_stream(served: Served, mut leaving: watch::Receiver<bool>) -> NextStream
 impl Drop for Served {
     fn drop(&mut self) {
         self.0.leave();
-        while let Some(Ok(stream)) = unconstrained(self.0.accept()).now_or_never() {
+        while let Ok(stream) = self.0.try_accept() {
             drop(stream);
         }
     }

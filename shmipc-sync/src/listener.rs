@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use shmipc_core::config::{Authorizer, Config};
-use shmipc_core::error::ListenError;
+use shmipc_core::error::{ListenError, TryError};
 use shmipc_core::listen::{AcceptStats, Acceptor, Binding, ListenOptions};
 
 use crate::Session;
@@ -188,13 +188,13 @@ impl Listener {
     /// Accepts the next session if one is there, after everything has been done that can be done now for
     /// handshakes in progress. Never blocks.
     ///
-    /// `Ok(None)` means: come back when the listener is readable, or when
+    /// After [`TryError::WouldBlock`] come back when the listener is readable, or when
     /// [`next_deadline`](Self::next_deadline) passes. It may be readable without a session to accept.
     ///
     /// # Errors
-    /// As [`accept`](Self::accept).
-    pub fn try_accept(&self) -> Result<Option<Session>, ListenError> {
-        self.accept_until(Some(Instant::now()))
+    /// [`TryError::WouldBlock`] if no client has completed its handshake; else as [`accept`](Self::accept).
+    pub fn try_accept(&self) -> Result<Session, TryError<ListenError>> {
+        self.accept_until(Some(Instant::now()))?.ok_or(TryError::WouldBlock)
     }
 
     /// When [`try_accept`](Self::try_accept) is to be called although the listener is not readable: a

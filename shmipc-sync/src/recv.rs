@@ -4,17 +4,17 @@ use std::io;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
-use shmipc_core::error::RecvError;
-use shmipc_core::handle::{Message, RecvHalf, Session, Trust, Trusted, Untrusted, Watch};
+use shmipc_core::error::{RecvError, TryError};
+use shmipc_core::handle::{Message, RecvHalf, Session, Watch};
 use shmipc_core::session::{RecvStats, StreamId};
 
 use crate::block::{For, block_on, deadline};
 
 /// The receiving half of a stream. Dropped before its end it asks the peer to stop sending.
 #[derive(Debug)]
-pub struct RecvStream<T: Trust = Untrusted> {
+pub struct RecvStream {
     session: Session,
-    core: RecvHalf<T>,
+    core: RecvHalf,
     timeout: Option<Duration>,
 }
 
@@ -22,31 +22,9 @@ impl RecvStream {
     pub(crate) fn new(session: &Session, core: RecvHalf) -> Self {
         Self { session: session.clone(), core, timeout: None }
     }
-
-    /// The same half with zero-copy reading, if the configuration carries the promise
-    /// ([`PeerTrust`](crate::PeerTrust)).
-    ///
-    /// # Errors
-    /// The half itself, of a session without the promise.
-    #[expect(clippy::result_large_err, reason = "the half itself comes back")]
-    pub fn into_trusted(self) -> Result<RecvStream<Trusted>, Self> {
-        let Self { session, core, timeout } = self;
-        match core.into_trusted() {
-            Ok(core) => Ok(RecvStream { session, core, timeout }),
-            Err(core) => Err(Self { session, core, timeout }),
-        }
-    }
 }
 
-impl RecvStream<Trusted> {
-    /// The same half without zero-copy reading, for code that takes any.
-    pub fn into_untrusted(self) -> RecvStream {
-        let Self { session, core, timeout } = self;
-        RecvStream { session, core: core.into_untrusted(), timeout }
-    }
-}
-
-impl<T: Trust> RecvStream<T> {
+impl RecvStream {
     /// The stream's id.
     pub fn id(&self) -> StreamId {
         self.core.id()
@@ -67,7 +45,7 @@ impl<T: Trust> RecvStream<T> {
     /// # Errors
     /// [`RecvError`], after everything that was sent before has been received.
     #[inline]
-    pub fn recv(&mut self) -> Result<Option<Message<T>>, RecvError> {
+    pub fn recv(&mut self) -> Result<Option<Message>, RecvError> {
         let deadline = deadline(self.timeout);
         self.recv_until(deadline)
     }
@@ -76,7 +54,7 @@ impl<T: Trust> RecvStream<T> {
     ///
     /// # Errors
     /// [`RecvError::TimedOut`] too.
-    pub fn recv_timeout(&mut self, timeout: Duration) -> Result<Option<Message<T>>, RecvError> {
+    pub fn recv_timeout(&mut self, timeout: Duration) -> Result<Option<Message>, RecvError> {
         self.recv_until(deadline(Some(timeout)))
     }
 
@@ -84,12 +62,12 @@ impl<T: Trust> RecvStream<T> {
     ///
     /// # Errors
     /// [`RecvError::TimedOut`] too.
-    pub fn recv_deadline(&mut self, deadline: Instant) -> Result<Option<Message<T>>, RecvError> {
+    pub fn recv_deadline(&mut self, deadline: Instant) -> Result<Option<Message>, RecvError> {
         self.recv_until(Some(deadline))
     }
 
     #[inline]
-    fn recv_until(&mut self, deadline: Option<Instant>) -> Result<Option<Message<T>>, RecvError> {
+    fn recv_until(&mut self, deadline: Option<Instant>) -> Result<Option<Message>, RecvError> {
         let core = &mut self.core;
         block_on(&self.session, For::Record, deadline, |waker| core.poll_recv(waker))
             .unwrap_or(Err(RecvError::TimedOut))
@@ -108,16 +86,18 @@ impl<T: Trust> RecvStream<T> {
             .unwrap_or(Err(RecvError::TimedOut))
     }
 
-    /// Receives the next message if it is there already; `Poll::Pending` if not. Never blocks.
+    /// Receives the next message if it is there already. Never blocks.
     ///
     /// # Errors
-    /// As [`recv`](Self::recv).
-    pub fn try_recv(&mut self) -> Poll<Result<Option<Message<T>>, RecvError>> {
-        let polled = self.core.poll_recv(None);
-        if polled.is_pending() {
-            self.session.glance();
+    /// [`TryError::WouldBlock`] if no message has come; else as [`recv`](Self::recv).
+    pub fn try_recv(&mut self) -> Result<Option<Message>, TryError<RecvError>> {
+        match self.core.poll_recv(None) {
+            Poll::Ready(received) => Ok(received?),
+            Poll::Pending => {
+                self.session.glance();
+                Err(TryError::WouldBlock)
+            }
         }
-        polled
     }
 
     pub(crate) fn watch(&self) -> Watch {
@@ -130,19 +110,19 @@ impl<T: Trust> RecvStream<T> {
     }
 
     /// An iterator over the messages until the peer's finish.
-    pub fn messages(&mut self) -> Messages<'_, T> {
+    pub fn messages(&mut self) -> Messages<'_> {
         Messages { stream: self }
     }
 }
 
 /// Messages until the peer's finish; see [`RecvStream::messages`].
 #[derive(Debug)]
-pub struct Messages<'a, T: Trust = Untrusted> {
-    stream: &'a mut RecvStream<T>,
+pub struct Messages<'a> {
+    stream: &'a mut RecvStream,
 }
 
-impl<T: Trust> Iterator for Messages<'_, T> {
-    type Item = Result<Message<T>, RecvError>;
+impl Iterator for Messages<'_> {
+    type Item = Result<Message, RecvError>;
 
     fn next(&mut self) -> Option<Self::Item> {
         self.stream.recv().transpose()
@@ -153,7 +133,7 @@ impl<T: Trust> Iterator for Messages<'_, T> {
 ///
 /// A `read` that fails or times out has consumed nothing, not even an empty message. Calls that read more than once,
 /// such as `read_exact`, keep nothing of what they had read before they failed.
-impl<T: Trust> io::Read for RecvStream<T> {
+impl io::Read for RecvStream {
     /// **Blocks** until there is a byte, or the end.
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
         let (core, deadline) = (&mut self.core, deadline(self.timeout));

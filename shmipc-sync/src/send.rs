@@ -3,7 +3,7 @@
 use std::io::{self, IoSlice};
 use std::time::{Duration, Instant};
 
-use shmipc_core::error::SendError;
+use shmipc_core::error::{SendError, TryError};
 use shmipc_core::handle::{Reserving, SendHalf, Session, Staged};
 use shmipc_core::queue::Flags;
 use shmipc_core::session::{SendStats, StreamId};
@@ -108,6 +108,32 @@ impl SendStream {
     #[inline]
     pub fn send(&mut self, data: &[u8]) -> Result<(), SendError> {
         self.send_flags(data, Flags::none())
+    }
+
+    /// Sends `data` as one message, if nothing has to be waited for. Never waits for the peer.
+    ///
+    /// # Errors
+    /// [`TryError::WouldBlock`] without credit, queue space or memory for it; else as [`send`](Self::send). Nothing was sent.
+    pub fn try_send(&mut self, data: &[u8]) -> Result<(), TryError<SendError>> {
+        if self.core.try_send(data, Flags::none())? {
+            return Ok(());
+        }
+        let mut reservation = self.try_reserve(data.len())?;
+        reservation.copy_from_slice(data);
+        Ok(reservation.commit()?)
+    }
+
+    /// Reserves memory for a message of `len` bytes, if nothing has to be waited for. Never waits for the peer; payload
+    /// memory that the session lacks is made, which blocks while the kernel clears its pages.
+    ///
+    /// # Errors
+    /// [`TryError::WouldBlock`] without credit, queue space or memory for it; else as [`reserve`](Self::reserve).
+    pub fn try_reserve(&mut self, len: usize) -> Result<Reservation, TryError<SendError>> {
+        let reserved = self.core.reserve(len)?.try_now();
+        if matches!(reserved, Err(TryError::WouldBlock)) {
+            self.session.glance();
+        }
+        reserved
     }
 
     /// Collects small messages, to be sent with one publication and at most one ring. Dropped before

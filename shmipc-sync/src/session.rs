@@ -1,14 +1,17 @@
 //! Sessions.
 
 use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use shmipc_core::config::{Config, PeerCred};
-use shmipc_core::error::{AcceptError, ConnectError, HandshakeError, OpenError, SessionError};
+use shmipc_core::error::{
+    AcceptError, ConnectError, HandshakeError, OpenError, SessionError, TryError,
+};
 use shmipc_core::handle::Watch;
-use shmipc_core::handshake::{Established, connect};
+use shmipc_core::handshake::{Established, Role, complete_over, connect, pair};
 use shmipc_core::layout::Geometry;
 use shmipc_core::session::Stats;
 
@@ -54,6 +57,66 @@ impl Session {
     pub fn connect_with(address: impl AsRef<Path>, config: &Config) -> Result<Self, ConnectError> {
         let established = connect(address, config)?;
         Self::from_established(established, config).map_err(ConnectError::Handshake)
+    }
+
+    /// Makes a session over a socket that is connected already, with a process that does the same in the other role: one
+    /// end of a [`UnixStream::pair`] that a child has inherited, or a socket that systemd has accepted. Which side is the
+    /// client makes no difference afterwards.
+    ///
+    /// The other end must be in another process; see [`pair`](Self::pair) for one. Of a socket pair the kernel names the
+    /// process that made it as the [`peer`](Self::peer) of both ends, and that one is authorized. Drop this process's copy of
+    /// the child's end, lest the end of the child is noticed late.
+    ///
+    /// # Errors
+    /// [`HandshakeError`]: one side has refused, the peer has ended, or the `handshake_timeout` is over.
+    ///
+    /// # Blocking
+    /// For the `handshake_timeout` of the configuration at most.
+    ///
+    /// ```no_run
+    /// use std::os::unix::net::UnixStream;
+    /// use shmipc_sync::{Config, Role, Session};
+    ///
+    /// # fn start_child(end: UnixStream) {}
+    /// let (ours, theirs) = UnixStream::pair()?;
+    /// start_child(theirs); // which calls `from_stream` with `Role::Client`
+    /// let session = Session::from_stream(ours, Role::Server, &Config::default())?;
+    /// # Ok::<_, Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn from_stream(
+        stream: UnixStream,
+        role: Role,
+        config: &Config,
+    ) -> Result<Self, HandshakeError> {
+        Self::from_established(complete_over(stream, role, config)?, config)
+    }
+
+    /// Makes both ends of a session in this process, for tests and for threads.
+    ///
+    /// # Errors
+    /// [`HandshakeError`], if the kernel refuses descriptors or memory.
+    ///
+    /// ```
+    /// use shmipc_sync::Session;
+    ///
+    /// let (client, server) = Session::pair()?;
+    /// let mut stream = client.open()?;
+    /// stream.send(b"hello")?;
+    /// let message = server.accept()?.recv()?.expect("a message");
+    /// assert_eq!(message[..], *b"hello");
+    /// # Ok::<_, Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn pair() -> Result<(Self, Self), HandshakeError> {
+        Self::pair_with(&Config::default(), &Config::default())
+    }
+
+    /// Makes both ends of a session in this process with a configuration for each.
+    ///
+    /// # Errors
+    /// [`HandshakeError`], if they do not fit, or the kernel refuses descriptors or memory.
+    pub fn pair_with(client: &Config, server: &Config) -> Result<(Self, Self), HandshakeError> {
+        let (a, b) = pair(client, server)?;
+        Ok((Self::from_established(a, client)?, Self::from_established(b, server)?))
     }
 
     pub(crate) fn from_established(
@@ -125,19 +188,19 @@ impl Session {
         Ok(Stream::new(&self.core, send, recv))
     }
 
-    /// Accepts the next stream if the peer has opened one; `Ok(None)` if not. Never blocks.
+    /// Accepts the next stream if the peer has opened one. Never blocks.
     ///
     /// # Errors
-    /// As [`accept`](Self::accept).
-    pub fn try_accept(&self) -> Result<Option<Stream>, AcceptError> {
+    /// [`TryError::WouldBlock`] if it has not; else as [`accept`](Self::accept).
+    pub fn try_accept(&self) -> Result<Stream, TryError<AcceptError>> {
         match self.core.poll_accept(None) {
             Poll::Ready(accepted) => {
                 let (send, recv) = accepted?;
-                Ok(Some(Stream::new(&self.core, send, recv)))
+                Ok(Stream::new(&self.core, send, recv))
             }
             Poll::Pending => {
                 self.core.glance();
-                Ok(None)
+                Err(TryError::WouldBlock)
             }
         }
     }
@@ -216,6 +279,11 @@ impl Session {
     /// The peer's version of the application protocol.
     pub fn peer_app_version(&self) -> u32 {
         self.core.app_version()
+    }
+
+    /// Whether large messages are read in place, as the configuration carries [`PeerTrust`](crate::PeerTrust).
+    pub fn is_trusted(&self) -> bool {
+        self.core.is_trusted()
     }
 
     /// The limits that both sides have agreed on for what we send.

@@ -3,54 +3,33 @@
 use std::io;
 use std::time::Duration;
 
-use shmipc_core::error::{RecvError, SendError};
-use shmipc_core::handle::{Message, RecvHalf, SendHalf, Session, Trust, Trusted, Untrusted};
+use shmipc_core::error::{RecvError, SendError, TryError};
+use shmipc_core::handle::{Message, RecvHalf, SendHalf, Session};
 use shmipc_core::session::StreamId;
 
 use crate::{Batch, RecvStream, Reservation, SendStream};
 
 /// A stream of messages, or of bytes, in both directions.
 #[derive(Debug)]
-pub struct Stream<T: Trust = Untrusted> {
+pub struct Stream {
     send: SendStream,
-    recv: RecvStream<T>,
+    recv: RecvStream,
 }
 
 impl Stream {
     pub(crate) fn new(session: &Session, send: SendHalf, recv: RecvHalf) -> Self {
         Self { send: SendStream::new(session, send), recv: RecvStream::new(session, recv) }
     }
-
-    /// The same stream with zero-copy reading, if the configuration carries the promise
-    /// ([`PeerTrust`](crate::PeerTrust)).
-    ///
-    /// # Errors
-    /// The stream itself, of a session without the promise.
-    #[expect(clippy::result_large_err, reason = "the stream itself comes back")]
-    pub fn into_trusted(self) -> Result<Stream<Trusted>, Self> {
-        let Self { send, recv } = self;
-        match recv.into_trusted() {
-            Ok(recv) => Ok(Stream { send, recv }),
-            Err(recv) => Err(Self { send, recv }),
-        }
-    }
 }
 
-impl Stream<Trusted> {
-    /// The same stream without zero-copy reading, for code that takes any.
-    pub fn into_untrusted(self) -> Stream {
-        Stream { send: self.send, recv: self.recv.into_untrusted() }
-    }
-}
-
-impl<T: Trust> Stream<T> {
+impl Stream {
     /// The stream's id.
     pub fn id(&self) -> StreamId {
         self.send.id()
     }
 
     /// Both halves, each with its own timeout, for two threads.
-    pub fn into_split(self) -> (SendStream, RecvStream<T>) {
+    pub fn into_split(self) -> (SendStream, RecvStream) {
         (self.send, self.recv)
     }
 
@@ -60,7 +39,7 @@ impl<T: Trust> Stream<T> {
     }
 
     /// The receiving half.
-    pub fn receiver(&mut self) -> &mut RecvStream<T> {
+    pub fn receiver(&mut self) -> &mut RecvStream {
         &mut self.recv
     }
 
@@ -90,6 +69,22 @@ impl<T: Trust> Stream<T> {
     #[inline]
     pub fn send(&mut self, data: &[u8]) -> Result<(), SendError> {
         self.send.send(data)
+    }
+
+    /// Sends one message if nothing has to be waited for; see [`SendStream::try_send`].
+    ///
+    /// # Errors
+    /// [`TryError::WouldBlock`] if something has; else as [`send`](Self::send). Nothing was sent.
+    pub fn try_send(&mut self, data: &[u8]) -> Result<(), TryError<SendError>> {
+        self.send.try_send(data)
+    }
+
+    /// Reserves memory for a message if nothing has to be waited for; see [`SendStream::try_reserve`].
+    ///
+    /// # Errors
+    /// [`TryError::WouldBlock`] if something has; else as [`reserve`](Self::reserve).
+    pub fn try_reserve(&mut self, len: usize) -> Result<Reservation, TryError<SendError>> {
+        self.send.try_reserve(len)
     }
 
     /// See [`SendStream::batch`].
@@ -123,7 +118,7 @@ impl<T: Trust> Stream<T> {
     /// # Errors
     /// As there.
     #[inline]
-    pub fn recv(&mut self) -> Result<Option<Message<T>>, RecvError> {
+    pub fn recv(&mut self) -> Result<Option<Message>, RecvError> {
         self.recv.recv()
     }
 
@@ -140,8 +135,16 @@ impl<T: Trust> Stream<T> {
     ///
     /// # Errors
     /// As there.
-    pub fn recv_timeout(&mut self, timeout: Duration) -> Result<Option<Message<T>>, RecvError> {
+    pub fn recv_timeout(&mut self, timeout: Duration) -> Result<Option<Message>, RecvError> {
         self.recv.recv_timeout(timeout)
+    }
+
+    /// Receives the next message if it is there already; see [`RecvStream::try_recv`].
+    ///
+    /// # Errors
+    /// [`TryError::WouldBlock`] if no message has come; else as [`recv`](Self::recv).
+    pub fn try_recv(&mut self) -> Result<Option<Message>, TryError<RecvError>> {
+        self.recv.try_recv()
     }
 
     /// See [`RecvStream::stop`].
@@ -150,7 +153,7 @@ impl<T: Trust> Stream<T> {
     }
 }
 
-impl<T: Trust> io::Write for Stream<T> {
+impl io::Write for Stream {
     fn write(&mut self, data: &[u8]) -> io::Result<usize> {
         self.send.write(data)
     }
@@ -164,7 +167,7 @@ impl<T: Trust> io::Write for Stream<T> {
     }
 }
 
-impl<T: Trust> io::Read for Stream<T> {
+impl io::Read for Stream {
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
         self.recv.read(out)
     }

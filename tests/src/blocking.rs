@@ -1,14 +1,13 @@
 //! The blocking flavour.
 
 use std::path::Path;
-use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use shmipc_core::error::{
     AcceptError, ConnectError, DrainError, ListenError, OpenError, RecvError, SendError,
-    SessionError,
+    SessionError, TryError,
 };
-use shmipc_core::handle::{Message, Reservation, Trust, Trusted};
+use shmipc_core::handle::{Message, Reservation};
 use shmipc_core::layout::Geometry;
 use shmipc_core::session::{Stats, StreamId};
 use shmipc_sync::{Config, Listener, RecvStream, SendStream, Session, Stream};
@@ -88,6 +87,10 @@ impl flavour::Session for Session {
         self.closed()
     }
 
+    fn is_trusted(&self) -> bool {
+        self.is_trusted()
+    }
+
     fn geometry(&self) -> Geometry {
         self.geometry()
     }
@@ -100,7 +103,6 @@ impl flavour::Session for Session {
 impl flavour::Stream for Stream {
     type Sender = SendStream;
     type Receiver = RecvStream;
-    type InPlace = RecvStream<Trusted>;
 
     fn id(&self) -> StreamId {
         self.id()
@@ -116,10 +118,6 @@ impl flavour::Stream for Stream {
 
     fn into_split(self) -> (SendStream, RecvStream) {
         self.into_split()
-    }
-
-    fn into_trusted(self) -> Result<(SendStream, RecvStream<Trusted>), Self> {
-        self.into_trusted().map(Stream::into_split)
     }
 }
 
@@ -138,6 +136,14 @@ impl flavour::Sender for SendStream {
 
     fn send(&mut self, data: &[u8]) -> Result<(), SendError> {
         self.send(data)
+    }
+
+    fn try_send(&mut self, data: &[u8]) -> Result<(), TryError<SendError>> {
+        self.try_send(data)
+    }
+
+    fn try_reserve(&mut self, len: usize) -> Result<Reservation, TryError<SendError>> {
+        self.try_reserve(len)
     }
 
     fn send_batch(&mut self, messages: &[&[u8]]) -> Result<(), SendError> {
@@ -159,16 +165,16 @@ impl flavour::Sender for SendStream {
     }
 }
 
-impl<T: Trust> flavour::Receiver<T> for RecvStream<T> {
-    fn recv(&mut self) -> Result<Option<Message<T>>, RecvError> {
+impl flavour::Receiver for RecvStream {
+    fn recv(&mut self) -> Result<Option<Message>, RecvError> {
         self.recv()
     }
 
-    fn recv_timeout(&mut self, timeout: Duration) -> Result<Option<Message<T>>, RecvError> {
+    fn recv_timeout(&mut self, timeout: Duration) -> Result<Option<Message>, RecvError> {
         self.recv_timeout(timeout)
     }
 
-    fn recv_deadline(&mut self, deadline: Instant) -> Result<Option<Message<T>>, RecvError> {
+    fn recv_deadline(&mut self, deadline: Instant) -> Result<Option<Message>, RecvError> {
         self.recv_deadline(deadline)
     }
 
@@ -176,11 +182,11 @@ impl<T: Trust> flavour::Receiver<T> for RecvStream<T> {
         self.recv_into(out)
     }
 
-    fn try_recv(&mut self) -> Poll<Result<Option<Message<T>>, RecvError>> {
+    fn try_recv(&mut self) -> Result<Option<Message>, TryError<RecvError>> {
         self.try_recv()
     }
 
-    fn messages(&mut self) -> impl Iterator<Item = Result<Message<T>, RecvError>> + '_ {
+    fn messages(&mut self) -> impl Iterator<Item = Result<Message, RecvError>> + '_ {
         self.messages()
     }
 

@@ -4,15 +4,14 @@
 
 use std::io::{Read, Write};
 use std::path::Path;
-use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use shmipc_core::config::Config;
 use shmipc_core::error::{
     AcceptError, ConnectError, DrainError, ListenError, OpenError, RecvError, SendError,
-    SessionError,
+    SessionError, TryError,
 };
-use shmipc_core::handle::{Message, Reservation, Trust, Trusted, Untrusted};
+use shmipc_core::handle::{Message, Reservation};
 use shmipc_core::layout::Geometry;
 use shmipc_core::session::{Stats, StreamId};
 
@@ -70,6 +69,8 @@ pub trait Session: Clone + Send + Sync + 'static {
     fn is_closed(&self) -> bool;
     /// Why the session is over, once it is.
     fn closed(&self) -> SessionError;
+    /// Whether large messages are read in place.
+    fn is_trusted(&self) -> bool;
     /// What was agreed for what we send.
     fn geometry(&self) -> Geometry;
     /// Counters.
@@ -81,9 +82,7 @@ pub trait Stream: Read + Write + Sized + Send + 'static {
     /// Its sending half.
     type Sender: Sender;
     /// Its receiving half.
-    type Receiver: Receiver<Untrusted>;
-    /// Its receiving half, reading in place.
-    type InPlace: Receiver<Trusted>;
+    type Receiver: Receiver;
 
     /// The stream's id.
     fn id(&self) -> StreamId;
@@ -93,8 +92,6 @@ pub trait Stream: Read + Write + Sized + Send + 'static {
     fn receiver(&mut self) -> &mut Self::Receiver;
     /// Both halves.
     fn into_split(self) -> (Self::Sender, Self::Receiver);
-    /// Both halves, if the configuration trusts the peer.
-    fn into_trusted(self) -> Result<(Self::Sender, Self::InPlace), Self>;
 
     /// See [`Sender::send`].
     fn send(&mut self, data: &[u8]) -> Result<(), SendError> {
@@ -124,6 +121,10 @@ pub trait Sender: Write + Send + 'static {
     fn reserve_timeout(&mut self, len: usize, timeout: Duration) -> Result<Reservation, SendError>;
     /// Sends a copy.
     fn send(&mut self, data: &[u8]) -> Result<(), SendError>;
+    /// Sends a copy, if nothing has to be waited for.
+    fn try_send(&mut self, data: &[u8]) -> Result<(), TryError<SendError>>;
+    /// Reserves memory for a message, if nothing has to be waited for.
+    fn try_reserve(&mut self, len: usize) -> Result<Reservation, TryError<SendError>>;
     /// Sends small messages together.
     fn send_batch(&mut self, messages: &[&[u8]]) -> Result<(), SendError>;
     /// Sends a last message and ends the direction.
@@ -135,19 +136,19 @@ pub trait Sender: Write + Send + 'static {
 }
 
 /// The receiving half of a stream.
-pub trait Receiver<T: Trust>: Read + Send + 'static {
+pub trait Receiver: Read + Send + 'static {
     /// The next message.
-    fn recv(&mut self) -> Result<Option<Message<T>>, RecvError>;
+    fn recv(&mut self) -> Result<Option<Message>, RecvError>;
     /// The same for at most `timeout`.
-    fn recv_timeout(&mut self, timeout: Duration) -> Result<Option<Message<T>>, RecvError>;
+    fn recv_timeout(&mut self, timeout: Duration) -> Result<Option<Message>, RecvError>;
     /// The same until `deadline`.
-    fn recv_deadline(&mut self, deadline: Instant) -> Result<Option<Message<T>>, RecvError>;
+    fn recv_deadline(&mut self, deadline: Instant) -> Result<Option<Message>, RecvError>;
     /// The next message, into a buffer.
     fn recv_into(&mut self, out: &mut [u8]) -> Result<Option<usize>, RecvError>;
     /// The next message if it is there.
-    fn try_recv(&mut self) -> Poll<Result<Option<Message<T>>, RecvError>>;
+    fn try_recv(&mut self) -> Result<Option<Message>, TryError<RecvError>>;
     /// All messages until the end.
-    fn messages(&mut self) -> impl Iterator<Item = Result<Message<T>, RecvError>> + '_;
+    fn messages(&mut self) -> impl Iterator<Item = Result<Message, RecvError>> + '_;
     /// Asks the peer to stop.
     fn stop(&mut self, code: u32);
     /// The next message as a vector; fails the test if there is none.

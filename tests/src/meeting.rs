@@ -35,7 +35,7 @@ pub fn exchange(client: &Session, server: &Session) {
         for _ in 0..ROUNDS {
             let mut stream = server.accept().expect("a stream");
             while let Some(message) = stream.recv().expect("a message") {
-                stream.send(&message.to_vec()).expect("an echo");
+                stream.send(&message).expect("an echo");
             }
             stream.finish().expect("the end");
         }
@@ -47,7 +47,7 @@ pub fn exchange(client: &Session, server: &Session) {
         let mut stream = client.open_wait().expect("a stream");
         for (seed, size) in (0..).zip(sizes.into_iter().filter(|size| *size <= max)) {
             stream.send(&pattern(seed, size)).expect("credit");
-            check(&stream.recv().expect("no error").expect("an echo").to_vec(), seed, size);
+            check(&stream.recv().expect("no error").expect("an echo"), seed, size);
         }
         let len = max + 1;
         if len < 16 << 20 {

@@ -164,11 +164,7 @@ pub fn expected(order: &[Act]) -> Seen {
 }
 
 /// Reads the stream to its end, and compares; what comes after what was expected is returned.
-pub fn observe<R: Receiver<shmipc_core::handle::Untrusted>>(
-    receiver: &mut R,
-    order: &[Act],
-    seen: &Seen,
-) -> Result<(), RecvError> {
+pub fn observe<R: Receiver>(receiver: &mut R, order: &[Act], seen: &Seen) -> Result<(), RecvError> {
     let mut messages = Vec::new();
     let end = loop {
         match receiver.recv() {

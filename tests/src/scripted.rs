@@ -145,7 +145,7 @@ fn make(words: &[&str], session: Option<&Session>, has: &mut Has) -> String {
         // The next message has these contents.
         ["recv", stream, seed, len] => match has.receiver(stream).recv() {
             Ok(Some(message)) => {
-                check(&message.to_vec(), number(seed), number(len) as usize);
+                check(&message, number(seed), number(len) as usize);
                 "ok".to_owned()
             }
             other => format!("{other:?}"),
@@ -170,7 +170,7 @@ fn make(words: &[&str], session: Option<&Session>, has: &mut Has) -> String {
         },
         ["held", at, seed, len] => {
             let message = &has.messages[number(at) as usize];
-            check(&message.to_vec(), number(seed), number(len) as usize);
+            check(message, number(seed), number(len) as usize);
             "ok".to_owned()
         }
         ["release"] => {

@@ -29,7 +29,7 @@ fn clients_come_in_beside_silent_connections(flavour: &str, connections: &str) {
                     let session = Session::connect_with(path, &patient.build().unwrap()).unwrap();
                     let mut stream = session.open().unwrap();
                     stream.send(&pattern(seed, 1000)).unwrap();
-                    check(&stream.recv().unwrap().unwrap().to_vec(), seed, 1000);
+                    check(&stream.recv().unwrap().unwrap(), seed, 1000);
                 })
             })
             .collect();

@@ -177,7 +177,7 @@ fn after_publishing() {
         messages.extend(late);
         drop(session);
         for (number, message) in messages.iter().enumerate() {
-            check(&message.to_vec(), number as u64, (number * 97) % 9000);
+            check(message, number as u64, (number * 97) % 9000);
         }
     }
 }
@@ -191,7 +191,7 @@ fn before_accepting() {
     within("the stream of the dead", move || {
         let mut stream = session.accept().unwrap();
         for number in 0..3 {
-            check(&stream.recv().unwrap().unwrap().to_vec(), number, (number as usize * 97) % 9000);
+            check(&stream.recv().unwrap().unwrap(), number, (number as usize * 97) % 9000);
         }
         assert_eq!(stream.recv().unwrap_err(), RecvError::Session(DIED));
         assert_eq!(session.accept().err(), Some(AcceptError::Session(DIED)));

@@ -32,7 +32,7 @@ fn served(path: &Path, seed: u64) -> Option<(Session, Stream)> {
     };
     let mut stream = session.open().unwrap();
     stream.send(&pattern(seed, 1000)).unwrap();
-    check(&stream.recv().unwrap().unwrap().to_vec(), seed, 1000);
+    check(&stream.recv().unwrap().unwrap(), seed, 1000);
     Some((session, stream))
 }
 
@@ -57,7 +57,7 @@ fn runs_out_of_descriptors(flavour: &str) {
         let exchange = |sessions: &mut Vec<(Session, Stream)>, size: usize| {
             for (seed, (_, stream)) in (0..).zip(sessions) {
                 stream.send(&pattern(seed, size)).unwrap();
-                check(&stream.recv().unwrap().unwrap().to_vec(), seed, size);
+                check(&stream.recv().unwrap().unwrap(), seed, size);
             }
         };
         // The sessions that exist do not notice.

@@ -167,13 +167,14 @@ fn after_peers_killed_with_everything_held() {
     let us = std::process::id();
     let directory = short_directory();
     let path = directory.path().join("socket");
-    let listener = Listener::bind(&path).unwrap();
+    // In place: what is held is the peer's memory.
+    let setup = Setup::new(Size::Default).trusted();
+    let listener = Listener::builder().config(setup.config()).bind(&path).unwrap();
     let before = Held::by(us);
     let mut memory = Vec::new();
     const SIZES: [usize; 4] = [100, 20_000, 300_000, 4 << 20];
     for round in 0..12 {
-        let (mut peer, session) =
-            Scripted::start(PEER, Setup::new(Size::Default), &listener, &path);
+        let (mut peer, session) = Scripted::start(PEER, setup, &listener, &path);
         let (mut held, mut streams, mut reservations) = (Vec::new(), Vec::new(), Vec::new());
         for (number, len) in SIZES.into_iter().enumerate() {
             // Two for each side, one of which is taken and kept.
@@ -201,11 +202,11 @@ fn after_peers_killed_with_everything_held() {
         peer.process().kill();
         assert_eq!(writer.join(), SendError::Session(SessionError::PeerDied));
         for (len, message) in &held {
-            check(&message.to_vec(), 0, *len);
+            check(message, 0, *len);
         }
         let session = within("the rest", move || {
             for (stream, len) in streams.iter_mut().zip(SIZES) {
-                check(&stream.recv().unwrap().unwrap().to_vec(), 1, len);
+                check(&stream.recv().unwrap().unwrap(), 1, len);
                 let died = RecvError::Session(SessionError::PeerDied);
                 assert_eq!(stream.recv().unwrap_err(), died);
             }
@@ -237,11 +238,12 @@ fn after_closing_with_everything_held() {
     let us = std::process::id();
     let directory = short_directory();
     let path = directory.path().join("socket");
-    let listener = Listener::bind(&path).unwrap();
+    // In place: what is held is the peer's memory.
+    let setup = Setup::new(Size::Default).trusted();
+    let listener = Listener::builder().config(setup.config()).bind(&path).unwrap();
     let before = Held::by(us);
     for (round, by_peer) in [true, false, true, false].into_iter().enumerate() {
-        let (mut peer, session) =
-            Scripted::start(PEER, Setup::new(Size::Default), &listener, &path);
+        let (mut peer, session) = Scripted::start(PEER, setup, &listener, &path);
         let them = peer.process().pid();
         let mut stream = session.open().unwrap();
         let mut held = Vec::new();
@@ -268,7 +270,7 @@ fn after_closing_with_everything_held() {
         let both = (mappings(us), mappings(them));
         assert_eq!(both, (2, 2), "in round {round}");
         assert_eq!(descriptors(them), peer.before().descriptors, "in round {round}");
-        held.iter().for_each(|(len, message)| check(&message.to_vec(), 6, *len));
+        held.iter().for_each(|(len, message)| check(message, 6, *len));
         peer.tell("held 0 5 20000");
         peer.tell(&format!("held 1 5 {}", 4 << 20));
         drop(held);
@@ -309,7 +311,9 @@ fn after_failed_handshakes() {
     let us = std::process::id();
     let directory = short_directory();
     let path = directory.path().join("socket");
-    let listener = Listener::bind(&path).unwrap();
+    // In place: what is held is the peer's memory.
+    let setup = Setup::new(Size::Default).trusted();
+    let listener = Listener::builder().config(setup.config()).bind(&path).unwrap();
     let before = Held::by(us);
     for round in 0..100 {
         use std::io::Write;

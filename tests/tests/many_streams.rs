@@ -54,21 +54,17 @@ fn ten_thousand_are_open() {
             // Another order than that of opening.
             for step in 0..STREAMS {
                 let number = step * 7919 % STREAMS;
-                check(
-                    &theirs[number].recv().unwrap().unwrap().to_vec(),
-                    number as u64,
-                    number % 300,
-                );
+                check(&theirs[number].recv().unwrap().unwrap(), number as u64, number % 300);
                 theirs[number].send(&pattern(round, 100)).unwrap();
             }
             for step in 0..STREAMS {
                 let number = step * 6007 % STREAMS;
-                check(&ours[number].recv().unwrap().unwrap().to_vec(), round, 100);
+                check(&ours[number].recv().unwrap().unwrap(), round, 100);
             }
             // One busy stream among them.
             for seed in 0..2000 {
                 ours[5000].send(&pattern(seed, 64)).unwrap();
-                check(&theirs[5000].recv().unwrap().unwrap().to_vec(), seed, 64);
+                check(&theirs[5000].recv().unwrap().unwrap(), seed, 64);
             }
             ours.iter_mut().for_each(|stream| stream.finish().unwrap());
             for stream in &mut theirs {
@@ -159,7 +155,7 @@ fn a_peer_that_never_reads_disturbs_no_other_session() {
         let mut stream = session.open().unwrap();
         for (seed, len) in [10, 5000, 600_000, 4 << 20].into_iter().cycle().take(200).enumerate() {
             stream.send(&pattern(seed as u64, len)).unwrap();
-            check(&stream.recv().unwrap().unwrap().to_vec(), seed as u64, len);
+            check(&stream.recv().unwrap().unwrap(), seed as u64, len);
         }
         let error = stream.sender().reserve((4 << 20) + 1).unwrap_err();
         assert_eq!(error, SendError::TooLarge { len: (4 << 20) + 1, max: 4 << 20 });

@@ -73,7 +73,7 @@ fn small_messages_stay_in_the_queue() {
     within("receiving", move || {
         let mut stream = receiving.accept().unwrap();
         for number in 0..500 {
-            check(&stream.recv().unwrap().unwrap().to_vec(), number, 500);
+            check(&stream.recv().unwrap().unwrap(), number, 500);
         }
     });
     drop(sender.join());

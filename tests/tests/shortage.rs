@@ -8,6 +8,7 @@ use tests::child::Peer;
 use tests::deadline::{start, within};
 use tests::payload::check;
 use tests::proc::{is_asleep, limit_descriptors};
+use tests::setup::{Setup, Size};
 
 /// A sender, and the test's end of its stream.
 struct Short {
@@ -22,7 +23,9 @@ impl Short {
     fn start(flavour: &str, bytes: usize) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("socket");
-        let listener = Listener::bind(&path).unwrap();
+        // In place: what the test keeps is the sender's memory.
+        let config = Setup::new(Size::Default).trusted().config();
+        let listener = Listener::builder().config(config).bind(&path).unwrap();
         let path = path.to_str().unwrap();
         let mut sender = Peer::start(env!("CARGO_BIN_EXE_sender"), &[flavour, path]);
         let session = listener.accept().unwrap();
@@ -52,7 +55,7 @@ impl Short {
 
 fn receive(stream: &mut Stream, bytes: usize) -> Message {
     let message = stream.recv().unwrap().expect("no end");
-    check(&message.to_vec(), bytes as u64, bytes);
+    check(&message, bytes as u64, bytes);
     message
 }
 
@@ -103,7 +106,7 @@ fn kept_messages(flavour: &'static str) {
         receive(&mut short.stream, 100_000);
         assert_eq!(short.sender.line("did"), "send");
         for message in kept {
-            check(&message.to_vec(), 100_000, 100_000);
+            check(&message, 100_000, 100_000);
         }
         assert!(short.refusals() > 0, "nothing was lacking");
     });

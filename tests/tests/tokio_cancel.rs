@@ -45,7 +45,7 @@ fn receiving<K: Kind>(setup: Setup, seed: u64) -> u64 {
             } else {
                 retry!(impatient, stream.receiver().messages().next()).map(Result::unwrap)
             };
-            check(&message.unwrap().to_vec(), number, len);
+            check(&message.unwrap(), number, len);
         }
         assert!(retry!(impatient, stream.recv()).unwrap().is_none());
         impatient.given_up()
@@ -149,7 +149,7 @@ fn sending<K: Kind>(setup: Setup, seed: u64) -> u64 {
     let (given_up, _stream) = pair.run(ours, move || {
         let mut stream = session.accept().unwrap();
         for (number, len) in (0..MESSAGES).zip(sizes(seed)) {
-            check(&stream.recv().unwrap().unwrap().to_vec(), number, len);
+            check(&stream.recv().unwrap().unwrap(), number, len);
         }
         assert!(stream.recv().unwrap().is_none());
     });

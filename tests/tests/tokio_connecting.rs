@@ -27,7 +27,7 @@ fn connecting_and_accepting_given_up() {
                 while let Ok(session) = tests::retry!(impatient, listener.accept()) {
                     while let Ok(mut stream) = session.accept().await {
                         while let Ok(Some(message)) = stream.recv().await {
-                            stream.send(&message.to_vec()).await.unwrap();
+                            stream.send(&message).await.unwrap();
                         }
                     }
                 }

@@ -87,7 +87,7 @@ fn after_what_was_published<K: Kind>() {
             let mut stream = session.accept().await.unwrap();
             for number in 0..30 {
                 let message = stream.recv().await.unwrap().unwrap();
-                check(&message.to_vec(), number, (number as usize * 97) % 9000);
+                check(&message, number, (number as usize * 97) % 9000);
             }
             assert_eq!(stream.recv().await.unwrap_err(), RecvError::Session(DIED));
             assert_eq!(session.accept().await.unwrap_err(), AcceptError::Session(DIED));

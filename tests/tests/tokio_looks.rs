@@ -21,7 +21,7 @@ fn a_poll_looks_longer_unless_it_is_told_not_to() {
     let echo = start("an echo", move || {
         let mut stream = listener.accept().unwrap().accept().unwrap();
         while let Some(message) = stream.recv().unwrap() {
-            stream.send(&message.to_vec()).unwrap();
+            stream.send(&message).unwrap();
         }
     });
     let client = async move {

@@ -64,7 +64,7 @@ async fn serve(listener: Listener) {
 
 async fn echo(mut stream: Stream) {
     while let Ok(Some(message)) = stream.recv().await {
-        if stream.send(&message.to_vec()).await.is_err() {
+        if stream.send(&message).await.is_err() {
             return;
         }
     }

@@ -3,12 +3,11 @@
 use std::collections::HashMap;
 use std::io::Read;
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::task::Poll;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use shmipc_sync::{
-    AcceptError, Config, Event, Listener, RecvError, Session, Stream, WaitSet, WatchError,
+    AcceptError, Config, Event, Listener, RecvError, Session, Stream, TryError, WaitSet, WatchError,
 };
 use tests::child::Peer;
 use tests::deadline::{PATIENCE, start, until, within};
@@ -113,20 +112,20 @@ impl Crowd {
 
     fn act(&mut self, token: usize) {
         if token == Self::LISTENER {
-            while let Some(session) = self.listener.try_accept().unwrap() {
+            while let Ok(session) = self.listener.try_accept() {
                 let token = self.token();
                 self.set.add_session(&session, token).unwrap();
                 self.sessions.insert(token, session);
             }
         } else if let Some(session) = self.sessions.get(&token) {
             match session.try_accept() {
-                Ok(None) => {}
-                Ok(Some(mut stream)) => {
+                Err(TryError::WouldBlock) => {}
+                Ok(mut stream) => {
                     let token = self.token();
                     self.set.add_receiver(stream.receiver(), token).unwrap();
                     self.streams.insert(token, stream);
                 }
-                Err(_) => {
+                Err(TryError::Failed(_)) => {
                     assert!(self.set.remove(token));
                     self.sessions.remove(&token);
                     self.over += 1;
@@ -135,12 +134,12 @@ impl Crowd {
         } else {
             let stream = self.streams.get_mut(&token).expect("a token of ours");
             match stream.receiver().try_recv() {
-                Poll::Pending => {}
-                Poll::Ready(Ok(Some(message))) => {
-                    stream.send(&message.to_vec()).unwrap();
+                Err(TryError::WouldBlock) => {}
+                Ok(Some(message)) => {
+                    stream.send(&message).unwrap();
                     self.served += 1;
                 }
-                Poll::Ready(_) => {
+                Ok(None) | Err(TryError::Failed(_)) => {
                     assert!(self.set.remove(token));
                     self.streams.remove(&token);
                 }
@@ -238,7 +237,7 @@ fn reported_until_it_is_taken() {
         until("both", || waiting.tokens() == [7, 8]);
         theirs.recv().unwrap().unwrap();
         assert_eq!(waiting.tokens(), [8]);
-        assert!(server.try_accept().unwrap().is_some());
+        server.try_accept().unwrap();
         assert!(waiting.is_quiet());
         ours.finish().unwrap();
         for _ in 0..3 {
@@ -262,7 +261,7 @@ fn the_end_that_came_with_a_message_is_reported() {
             waiting.set.add_receiver(theirs.receiver(), 7).unwrap();
             assert!(waiting.is_quiet());
             ours.finish_with(&pattern(1, len)).unwrap();
-            check(&theirs.recv().unwrap().unwrap().to_vec(), 1, len);
+            check(&theirs.recv().unwrap().unwrap(), 1, len);
             assert_eq!(waiting.tokens(), [7]);
             assert!(theirs.recv().unwrap().is_none());
         }
@@ -325,7 +324,7 @@ fn calls_that_block_on_the_same_session() {
         thread::scope(|scope| {
             scope.spawn(move || {
                 while let Some(message) = beside.recv().unwrap() {
-                    beside.send(&message.to_vec()).unwrap();
+                    beside.send(&message).unwrap();
                 }
             });
             scope.spawn(move || {
@@ -348,11 +347,11 @@ fn calls_that_block_on_the_same_session() {
             while !waiting.set.is_empty() {
                 for token in waiting.tokens() {
                     match theirs[token].receiver().try_recv() {
-                        Poll::Pending => {}
-                        Poll::Ready(Ok(Some(message))) => {
-                            theirs[token].send(&message.to_vec()).unwrap();
+                        Err(TryError::WouldBlock) => {}
+                        Ok(Some(message)) => {
+                            theirs[token].send(&message).unwrap();
                         }
-                        Poll::Ready(_) => assert!(waiting.set.remove(token)),
+                        Ok(None) | Err(TryError::Failed(_)) => assert!(waiting.set.remove(token)),
                     }
                 }
             }
@@ -421,10 +420,10 @@ fn leaving_is_reported() {
         waiting.join()
     };
     assert_eq!(tokens, [3]);
-    assert_eq!(server.try_accept().err(), Some(AcceptError::Leaving));
+    assert_eq!(server.try_accept().err(), Some(AcceptError::Leaving.into()));
     there.set.remove(3);
     assert_eq!(here.tokens(), [2]);
-    let Poll::Ready(Err(error)) = late.receiver().try_recv() else { panic!("told by the set") };
+    let Err(TryError::Failed(error)) = late.try_recv() else { panic!("told by the set") };
     assert_eq!(error, RecvError::GoingAway);
     here.set.remove(2);
     assert!(here.is_quiet() && there.is_quiet());
@@ -446,9 +445,9 @@ fn the_last_stream_before_leaving_is_reported() {
         before.send(b"before").unwrap();
         server.leave();
         assert_eq!(waiting.tokens(), [1]);
-        let mut accepted = server.try_accept().unwrap().unwrap();
+        let mut accepted = server.try_accept().unwrap();
         assert_eq!(waiting.tokens(), [1]);
-        assert_eq!(server.try_accept().err(), Some(AcceptError::Leaving));
+        assert_eq!(server.try_accept().err(), Some(AcceptError::Leaving.into()));
         waiting.set.remove(1);
         waiting.set.add_receiver(accepted.receiver(), 2).unwrap();
         assert_eq!(waiting.tokens(), [2]);
@@ -462,7 +461,7 @@ fn the_last_stream_before_leaving_is_reported() {
             scope.spawn(|| server.leave());
             assert_eq!(waiting.tokens(), [3]);
         });
-        assert_eq!(server.try_accept().err(), Some(AcceptError::Leaving));
+        assert_eq!(server.try_accept().err(), Some(AcceptError::Leaving.into()));
 
         // A stream of ours that the peer does not take: its entry has the error.
         let (client, server) = pair();
@@ -565,7 +564,7 @@ fn a_stuck_handshake_does_not_stay() {
         waiting.set.add_listener(&listener, 1).unwrap();
         until("it has failed", || {
             assert_eq!(waiting.tokens(), [1]);
-            assert!(listener.try_accept().unwrap().is_none());
+            assert_eq!(listener.try_accept().err(), Some(TryError::WouldBlock));
             listener.stats().timed_out == 1
         });
     });

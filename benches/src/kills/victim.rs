@@ -27,7 +27,7 @@ pub(crate) fn run(
         Call::Reserve => drop(session.accept()),
         Call::Echo => {
             while let Ok(Some(message)) = stream.recv() {
-                stream.send(&message.to_vec()).map_err(io::Error::other)?;
+                stream.send(&message).map_err(io::Error::other)?;
             }
         }
     }

@@ -6,7 +6,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::process::exit;
 
-use shmipc_async::{Limits, Listener, RecvStream, SendStream, Session, Stream, Trusted};
+use shmipc_async::{Limits, Listener, RecvStream, SendStream, Session, Stream};
 use tokio::time::timeout;
 
 use super::shm::{self, PATIENCE, config, ended, other};
@@ -73,6 +73,9 @@ async fn links(arm: &Arm, session: Session, side: Side) -> io::Result<Vec<Kept>>
     for stream in greeted(&session, side, arm.parked).await? {
         tokio::spawn(park(stream));
     }
+    if session.is_trusted() != matches!(arm.trust, Trust::Trusted) {
+        return Err(other("messages are not read as the arm says"));
+    }
     let mut company = Some(Company { session, _open: open });
     streams.into_iter().map(|stream| Kept::new(arm, stream, company.take())).collect()
 }
@@ -121,7 +124,7 @@ impl Drop for Company {
 #[derive(Debug)]
 pub(crate) struct Kept {
     send: SendStream,
-    recv: Receiving,
+    recv: RecvStream,
     payload: Payload,
     message: Vec<u8>,
     inline_max: usize,
@@ -129,26 +132,9 @@ pub(crate) struct Kept {
     company: Option<Company>,
 }
 
-#[derive(Debug)]
-enum Receiving {
-    Copying(RecvStream),
-    InPlace(RecvStream<Trusted>),
-}
-
 impl Kept {
     fn new(arm: &Arm, stream: Stream, company: Option<Company>) -> io::Result<Self> {
-        let (send, recv) = match arm.trust {
-            Trust::Untrusted => {
-                let (send, recv) = stream.into_split();
-                (send, Receiving::Copying(recv))
-            }
-            Trust::Trusted => {
-                let stream = stream.into_trusted();
-                let stream = stream.map_err(|_| other("the session carries no promise"))?;
-                let (send, recv) = stream.into_split();
-                (send, Receiving::InPlace(recv))
-            }
-        };
+        let (send, recv) = stream.into_split();
         Ok(Self {
             send,
             recv,
@@ -174,29 +160,15 @@ impl TaskLink for Kept {
 
     async fn recv(&mut self, seq: u64) -> io::Result<()> {
         let out = &mut self.message[..self.payload.len(seq)];
-        let inline = out.len() <= self.inline_max;
-        match &mut self.recv {
-            Receiving::Copying(stream) if inline => {
-                let len = stream.recv_into(out).await.map_err(other)?.ok_or_else(ended)?;
-                assert_eq!(len, out.len(), "message {seq} has a wrong length");
-            }
-            Receiving::InPlace(stream) if inline => {
-                let len = stream.recv_into(out).await.map_err(other)?.ok_or_else(ended)?;
-                assert_eq!(len, out.len(), "message {seq} has a wrong length");
-            }
-            Receiving::Copying(stream) => {
-                let message = stream.recv().await.map_err(other)?.ok_or_else(ended)?;
-                assert_eq!(message.len(), out.len(), "message {seq} has a wrong length");
-                message.copy_to_slice(out);
-            }
-            Receiving::InPlace(stream) => {
-                let message = stream.recv().await.map_err(other)?.ok_or_else(ended)?;
-                assert_eq!(message.len(), out.len(), "message {seq} has a wrong length");
-                self.payload.check(&message, seq);
-                return Ok(());
-            }
+        if out.len() <= self.inline_max {
+            let len = self.recv.recv_into(out).await.map_err(other)?.ok_or_else(ended)?;
+            assert_eq!(len, out.len(), "message {seq} has a wrong length");
+            self.payload.check(out, seq);
+        } else {
+            let message = self.recv.recv().await.map_err(other)?.ok_or_else(ended)?;
+            assert_eq!(message.len(), out.len(), "message {seq} has a wrong length");
+            self.payload.check(&message, seq);
         }
-        self.payload.check(out, seq);
         Ok(())
     }
 

@@ -82,6 +82,6 @@ fn serve(session: &Session) {
 fn client(path: &Path) -> anyhow::Result<()> {
     let client = Client::new(path, Config::default());
     let reply = client.call(b"hello", Instant::now() + DEADLINE)?;
-    println!("client {}: {}", id(), String::from_utf8_lossy(&reply.to_vec()));
+    println!("client {}: {}", id(), String::from_utf8_lossy(&reply));
     Ok(())
 }

@@ -4,11 +4,13 @@ mod convert;
 mod handshake;
 mod peer;
 mod stream;
+mod try_error;
 mod upgrade;
 
 pub use handshake::{ConnectError, HandshakeError, ListenError, Refusal};
 pub use peer::PeerMisbehaved;
 pub use stream::{AcceptError, Delivery, DrainError, OpenError, RecvError, SendError};
+pub use try_error::TryError;
 pub use upgrade::UpgradeRefusal;
 
 use std::io;

@@ -26,6 +26,7 @@
 //!   handle.
 
 mod accepting;
+mod buffers;
 mod driver;
 mod leaving;
 mod message;
@@ -42,7 +43,7 @@ mod weak;
 
 pub use driver::Driver;
 pub use leaving::Parting;
-pub use message::{Message, Trust, Trusted, Untrusted};
+pub use message::Message;
 pub use opening::Opening;
 pub use recv::RecvHalf;
 pub use send::{Reservation, Reserving, SendHalf};

@@ -13,7 +13,6 @@ use crate::notify::event::Cursor;
 use crate::session::{Effects, Stats, StreamId};
 use crate::steps::{self, Step};
 
-use super::message::{Trust, Trusted, Untrusted};
 use super::opening::Opening;
 use super::recv::RecvHalf;
 use super::send::SendHalf;
@@ -249,36 +248,15 @@ impl Session {
         }
     }
 
-    /// Whether the configuration carries the promise to trust the peer.
+    /// Whether large messages are read in place, as the configuration carries [`PeerTrust`](crate::mem::PeerTrust).
     pub fn is_trusted(&self) -> bool {
         self.owner.shared.promise.is_some()
     }
 }
 
-impl RecvHalf<Untrusted> {
-    /// The same half with zero-copy reading, if the session's configuration carries the promise;
-    /// else the half back.
-    ///
-    /// # Errors
-    /// The half itself, of a session without the promise.
-    pub fn into_trusted(self) -> Result<RecvHalf<Trusted>, Self> {
-        if self.owner.shared.promise.is_some() { Ok(self.retrust()) } else { Err(self) }
-    }
-}
-
-impl RecvHalf<Trusted> {
-    /// The same half without zero-copy reading.
-    pub fn into_untrusted(self) -> RecvHalf<Untrusted> {
-        self.retrust()
-    }
-}
-
 const _: () = {
     const fn is_shareable<T: Send + Sync>() {}
-    const fn of<T: Trust>() {
-        is_shareable::<RecvHalf<T>>();
-    }
     is_shareable::<Session>();
     is_shareable::<SendHalf>();
-    of::<Untrusted>();
+    is_shareable::<RecvHalf>();
 };

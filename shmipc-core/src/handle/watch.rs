@@ -6,7 +6,6 @@ use std::task::Waker;
 use crate::session::{Effects, Readiness, StreamId};
 
 use super::driver::Driver;
-use super::message::Trust;
 use super::recv::RecvHalf;
 use super::session::Session;
 use super::shared::Shared;
@@ -73,7 +72,7 @@ impl Session {
     }
 }
 
-impl<T: Trust> RecvHalf<T> {
+impl RecvHalf {
     /// Watches for something to receive, whatever becomes of this handle.
     pub fn watch(&self) -> Watch {
         let shared = Arc::clone(&self.owner.shared);

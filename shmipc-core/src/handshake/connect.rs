@@ -171,7 +171,7 @@ pub fn connect(address: impl AsRef<Path>, config: &Config) -> Result<Established
 }
 
 /// Drives a handshake to its end. **Blocks** until the deadline at most.
-fn complete(
+pub(super) fn complete(
     mut exchange: Exchange,
     deadline: Option<Instant>,
 ) -> Result<Established, HandshakeError> {

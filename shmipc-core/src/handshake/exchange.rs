@@ -60,15 +60,27 @@ impl Exchange {
         config: &Config,
     ) -> Result<Self, HandshakeError> {
         let socket = socket.into();
+        let cred = link::peer_cred(socket.as_fd())?;
+        // Of a listener, the process that made it is told, which may be another one.
+        let is_elsewhere = role == Role::Server && !cred.is_this_process();
+        Self::with(role, socket, cred, is_elsewhere, config)
+    }
+
+    /// The same, where it is known whether the peer is another process.
+    pub(super) fn with(
+        role: Role,
+        socket: PeerSocket,
+        cred: PeerCred,
+        is_elsewhere: bool,
+        config: &Config,
+    ) -> Result<Self, HandshakeError> {
         if !config.is_trusted() && mem::is_sealed_memory_writable() {
             return Err(HandshakeError::SealBroken);
         }
         steps::reach(Step::Connected);
-        let cred = link::peer_cred(socket.as_fd())?;
         match Machine::new(role, config, authorize_socket(config, socket.as_fd(), cred)) {
             Ok(mut machine) => {
-                // Of a listener, the process that made it is told, which may be another one.
-                if role == Role::Server && !cred.is_this_process() {
+                if is_elsewhere {
                     machine.peer_is_elsewhere();
                 }
                 socket.pass_rights(true);
@@ -118,7 +130,7 @@ impl Exchange {
 
     /// Returns the error of a handshake that did not end in time.
     pub fn timed_out(&self) -> HandshakeError {
-        match u32::try_from(self.cred.pid) == Ok(std::process::id()) {
+        match self.cred.is_this_process() && !self.machine.is_elsewhere() {
             true => HandshakeError::NotAccepted,
             false => HandshakeError::TimedOut,
         }

@@ -78,6 +78,10 @@ impl Machine {
         self.elsewhere = true;
     }
 
+    pub(super) fn is_elsewhere(&self) -> bool {
+        self.elsewhere
+    }
+
     /// Takes the next frame of the peer.
     ///
     /// # Errors
@@ -155,6 +159,7 @@ impl Machine {
             peer_wait: terms.peer_wait,
             peer_trusts: terms.peer_trusts,
             peer_app_version: terms.peer_app_version,
+            peer_is_elsewhere: self.elsewhere,
             place: None,
         })
     }

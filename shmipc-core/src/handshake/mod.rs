@@ -49,6 +49,7 @@ mod connect;
 mod exchange;
 mod machine;
 mod outbox;
+mod over;
 mod refusal;
 mod terms;
 
@@ -68,6 +69,7 @@ pub use connect::{Attempt, Connecting, connect};
 pub(crate) use exchange::tell;
 pub use exchange::{Exchange, Progress, Until};
 pub use machine::{Machine, Transmit};
+pub use over::{complete_over, over, pair};
 pub use refusal::refusal_frame;
 pub use terms::{Terms, hello};
 
@@ -127,6 +129,8 @@ pub struct Established {
     pub peer_trusts: bool,
     /// Version of the peer's application protocol.
     pub peer_app_version: u32,
+    /// The peer is known to be another process: no segment that this one writes can be its own.
+    pub peer_is_elsewhere: bool,
     /// What the session counts as at its listener.
     pub(crate) place: Option<Place>,
 }

@@ -216,8 +216,15 @@ impl LentBytes {
 
     /// Copies everything out.
     pub fn to_vec(&self) -> Vec<u8> {
+        let mut out = Vec::with_capacity(self.len());
+        self.append_to(&mut out);
+        out
+    }
+
+    /// Copies everything out, behind what `out` holds.
+    pub fn append_to(&self, out: &mut Vec<u8>) {
         self.mapping.assert_here();
-        self.mapping.read_to_vec(self.offset as usize, self.len())
+        self.mapping.append_to(self.offset as usize, self.len(), out);
     }
 
     /// The bytes where they lie, by the application's promise.

@@ -143,14 +143,15 @@ macro_rules! memory {
                 // SAFETY: M1 and M4: `from` is readable for `out.len()` bytes; `out` is ours alone.
                 unsafe { copy::out(from, out.as_mut_ptr(), out.len()) }
             }
-            fn read_to_vec(&self, at: usize, len: usize) -> Vec<u8> {
+            #[inline]
+            fn append_to(&self, at: usize, len: usize, out: &mut Vec<u8>) {
                 let from = self.range_ptr(at, len);
-                let mut out = Vec::with_capacity(len);
+                out.reserve(len);
+                let end = out.len();
                 // SAFETY: M1 and M4: `from` is readable for `len` bytes; the vector has room for them.
-                unsafe { copy::out(from, out.as_mut_ptr(), len) };
-                // SAFETY: all `len` bytes were just written.
-                unsafe { out.set_len(len) };
-                out
+                unsafe { copy::out(from, out.as_mut_ptr().wrapping_add(end), len) };
+                // SAFETY: all bytes behind the first `end` were just written.
+                unsafe { out.set_len(end + len) };
             }
             #[inline]
             fn will_read(&self, at: usize) {

@@ -90,10 +90,17 @@ pub trait Memory: Send + Sync {
     /// Copies bytes out. Tearing is possible if the writer breaks its word.
     fn read(&self, at: usize, out: &mut [u8]);
     /// Copies `len` bytes out into a vector of its own.
+    #[inline]
     fn read_to_vec(&self, at: usize, len: usize) -> Vec<u8> {
-        let mut out = vec![0; len];
-        self.read(at, &mut out);
+        let mut out = Vec::with_capacity(len);
+        self.append_to(at, len, &mut out);
         out
+    }
+    /// Copies `len` bytes from `at` on behind what `out` holds.
+    fn append_to(&self, at: usize, len: usize, out: &mut Vec<u8>) {
+        let end = out.len();
+        out.resize(end + len, 0);
+        self.read(at, &mut out[end..]);
     }
     /// Hints that the 128 bytes from `at` on will soon be read. Does nothing by default.
     #[inline]
@@ -159,8 +166,8 @@ impl<M: Memory + ?Sized> Memory for Arc<M> {
     fn read(&self, at: usize, out: &mut [u8]) {
         (**self).read(at, out);
     }
-    fn read_to_vec(&self, at: usize, len: usize) -> Vec<u8> {
-        (**self).read_to_vec(at, len)
+    fn append_to(&self, at: usize, len: usize, out: &mut Vec<u8>) {
+        (**self).append_to(at, len, out);
     }
     fn will_read(&self, at: usize) {
         (**self).will_read(at);

@@ -11,7 +11,7 @@ use std::task::Waker;
 use std::time::{Duration, Instant};
 
 use shmipc_core::error::OsError;
-use shmipc_core::handle::{Trust, Watch};
+use shmipc_core::handle::Watch;
 use shmipc_core::listen::Acceptor;
 use shmipc_core::session::Readiness;
 use slab::Slab;
@@ -170,11 +170,7 @@ impl WaitSet {
     ///
     /// # Errors
     /// [`WatchError`].
-    pub fn add_receiver<T: Trust>(
-        &mut self,
-        stream: &RecvStream<T>,
-        token: usize,
-    ) -> Result<(), WatchError> {
+    pub fn add_receiver(&mut self, stream: &RecvStream, token: usize) -> Result<(), WatchError> {
         self.add(stream.watch(), token)
     }
 

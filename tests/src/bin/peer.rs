@@ -2,12 +2,14 @@
 //! faults and leaks need. A role ends when its standard input is closed, if not before.
 
 use std::io::{self, BufRead, Read, Write};
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use nix::unistd::{ForkResult, fork};
-use shmipc_sync::{AcceptError, Config, Listener, Session, Stream, WaitMode};
+use shmipc_sync::{AcceptError, Config, Listener, Role, Session, SessionError, Stream, WaitMode};
 use tests::blocking::Blocking;
 use tests::child::die_with_parent;
 use tests::conformance::there_alone;
@@ -66,6 +68,10 @@ fn main() {
         ["crowd", path, sessions, rounds] => {
             crowd(path, sessions.parse().expect("a number"), rounds.parse().expect("a number"));
         }
+        ["over-stdin", flavour] => match flavour {
+            Blocking::NAME => over_stdin(),
+            _ => over_stdin_later(),
+        },
         ["left-alone", path, driver] => left_alone(path, driver == "driver"),
         _ => panic!("unknown role: {arguments:?}"),
     }
@@ -119,6 +125,44 @@ fn in_order(path: &str, from: usize, count: usize) {
     hold();
 }
 
+/// Answers each message of each stream over the socket that it was started with, until the session ends.
+fn over_stdin() {
+    let session = Session::from_stream(inherited(), Role::Client, &Config::default());
+    let session = session.expect("a session");
+    while let Ok(mut stream) = session.accept() {
+        while let Ok(Some(message)) = stream.recv() {
+            let _ = stream.send(&message);
+        }
+    }
+    tell_end(session.closed());
+}
+
+/// The same on a runtime.
+fn over_stdin_later() {
+    CurrentThread::start().expect("a runtime").block_on(async {
+        let (role, config) = (Role::Client, Config::default());
+        let session = shmipc_async::Session::from_stream(inherited(), role, &config).await;
+        let session = session.expect("a session");
+        while let Ok(mut stream) = session.accept().await {
+            while let Ok(Some(message)) = stream.recv().await {
+                let _ = stream.send(&message).await;
+            }
+        }
+        tell_end(session.closed().await);
+    });
+}
+
+fn inherited() -> UnixStream {
+    io::stdin().as_fd().try_clone_to_owned().expect("a socket").into()
+}
+
+fn tell_end(end: SessionError) {
+    match end {
+        SessionError::ClosedByPeer(code) => say(&format!("closed {code}")),
+        end => panic!("{end}"),
+    }
+}
+
 /// Connects, says one thing, and holds still.
 fn silent(path: &str) {
     let (_session, _stream) = greet(path);
@@ -162,7 +206,7 @@ fn echo(path: &str) {
                 // One session at a time: when `accept` is called again, the last one is gone.
                 while let Ok(mut stream) = session.accept() {
                     while let Ok(Some(message)) = stream.recv() {
-                        let _ = stream.send(&message.to_vec());
+                        let _ = stream.send(&message);
                     }
                     let _ = stream.finish();
                 }
@@ -279,7 +323,7 @@ fn echo_tasks(path: &str) {
             while let Ok(mut stream) = session.accept().await {
                 tokio::spawn(async move {
                     while let Ok(Some(message)) = stream.recv().await {
-                        let _ = stream.send(&message.to_vec()).await;
+                        let _ = stream.send(&message).await;
                     }
                 });
             }
@@ -334,7 +378,7 @@ fn crowd(path: &str, sessions: usize, rounds: u64) {
             let number = (index * 7) % sessions;
             let reply = streams[number].1.recv().expect("a reply").expect("no end");
             let expected = round * 1_000_003 + number as u64;
-            check(&reply.to_vec(), expected, expected as usize % 700);
+            check(&reply, expected, expected as usize % 700);
         }
         say("round");
         word();
@@ -374,8 +418,8 @@ fn answer(path: &str, requests: usize) {
                     let mut served = 0;
                     while let Ok(mut stream) = session.accept() {
                         if let Ok(Some(request)) = stream.recv() {
-                            say(&format!("seen {}", String::from_utf8_lossy(&request.to_vec())));
-                            let _ = stream.sender().finish_with(&request.to_vec());
+                            say(&format!("seen {}", String::from_utf8_lossy(&request)));
+                            let _ = stream.sender().finish_with(&request);
                             // The client ends its direction with the request.
                             let _ = stream.recv();
                         }

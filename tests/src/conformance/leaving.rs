@@ -58,7 +58,7 @@ pub(super) fn streams_opened_before_leaving_are_served<S: Session>(end: End<S>) 
             assert_eq!(session.drained_timeout(SHORT), Err(DrainError::TimedOut));
             let serve = |stream: &mut S::Stream| {
                 while let Some(message) = stream.recv().unwrap() {
-                    stream.send(&message.to_vec()).unwrap();
+                    stream.send(&message).unwrap();
                 }
                 stream.finish().unwrap();
             };

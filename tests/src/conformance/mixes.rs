@@ -3,12 +3,11 @@
 
 use std::collections::VecDeque;
 use std::io::{IoSlice, Read, Write};
-use std::task::Poll;
 use std::thread;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use shmipc_core::error::RecvError;
-use shmipc_core::handle::{Message, Untrusted};
+use shmipc_core::error::{RecvError, TryError};
+use shmipc_core::handle::Message;
 
 use super::End;
 use crate::flavour::{Receiver, Sender, Session, Stream};
@@ -179,11 +178,7 @@ impl Oracle {
 }
 
 /// Receives what was sent, each message in a way chosen at random, and holds some.
-fn receive_all<R: Receiver<Untrusted>>(
-    mut receiver: R,
-    lengths: VecDeque<usize>,
-    mut random: Random,
-) {
+fn receive_all<R: Receiver>(mut receiver: R, lengths: VecDeque<usize>, mut random: Random) {
     let mut oracle = Oracle { lengths, number: 0, read: 0 };
     let mut held: Vec<(Vec<u8>, Message)> = Vec::new();
     let same = |got: &[u8], must: &[u8]| {
@@ -216,24 +211,22 @@ fn receive_all<R: Receiver<Untrusted>>(
             }
             4 => loop {
                 match receiver.try_recv() {
-                    Poll::Ready(message) => {
-                        break same(&message.unwrap().expect("a message").to_vec(), &must);
-                    }
-                    Poll::Pending => thread::yield_now(),
+                    Err(TryError::WouldBlock) => thread::yield_now(),
+                    message => break same(&message.unwrap().expect("a message"), &must),
                 }
             },
             _ => loop {
                 match receiver.recv_timeout(Duration::from_micros(random.below(500) as u64)) {
-                    Ok(message) => break same(&message.expect("a message").to_vec(), &must),
+                    Ok(message) => break same(&message.expect("a message"), &must),
                     Err(error) => assert_eq!(error, RecvError::TimedOut),
                 }
             },
         }
         if held.len() > random.below(30) {
             let (must, message) = held.swap_remove(random.below(held.len()));
-            same(&message.to_vec(), &must);
+            same(&message, &must);
         }
     }
     assert!(receiver.recv().unwrap().is_none());
-    held.iter().for_each(|(must, message)| same(&message.to_vec(), must));
+    held.iter().for_each(|(must, message)| same(message, must));
 }

@@ -152,6 +152,7 @@ cases! {
         recv_after_a_read_of_everything
         batches
         messages_until_a_reset
+        sending_without_waiting
         receiving_without_waiting
         buffers_that_are_too_short
         whoever_waits_for_the_end_is_told

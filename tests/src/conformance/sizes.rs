@@ -52,9 +52,8 @@ pub(super) fn messages_of_every_size<S: Session>(end: End<S>) {
         reservation.commit().unwrap();
         let message = stream.recv().unwrap().unwrap();
         assert_eq!(message.len(), size);
+        check(&message, seed + 1, size);
         let mut bytes = vec![0; size];
-        message.copy_to_slice(&mut bytes);
-        check(&bytes, seed + 1, size);
 
         stream.write_all(&pattern(seed + 2, size)).unwrap();
         stream.flush().unwrap();

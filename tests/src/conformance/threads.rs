@@ -193,7 +193,7 @@ pub(super) fn waits_that_come_and_go<S: Session>(end: End<S>) {
                     stream.send(&pattern(round, 100)).unwrap();
                     loop {
                         match stream.receiver().recv_timeout(short()) {
-                            Ok(message) => break check(&message.unwrap().to_vec(), round, 100),
+                            Ok(message) => break check(&message.unwrap(), round, 100),
                             Err(error) => assert_eq!(error, RecvError::TimedOut),
                         }
                     }
@@ -254,7 +254,7 @@ pub(super) fn reservations_that_come_and_go<S: Session>(end: End<S>) {
                 let mut seed = 0;
                 for message in stream.receiver().messages() {
                     let message = message.unwrap();
-                    check(&message.to_vec(), seed, message.len());
+                    check(&message, seed, message.len());
                     seed += 1;
                 }
                 assert_eq!(seed, MESSAGES, "of thread {number}");

@@ -1,17 +1,16 @@
 //! The less common ways to send and to receive, and one after the other on the same stream.
 
 use std::io::{IoSlice, Read, Write};
-use std::task::Poll;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use shmipc_core::error::{RecvError, SendError, SessionError};
+use shmipc_core::error::{RecvError, SendError, SessionError, TryError};
 
 use super::End;
 use super::echo::echo_in_turn;
 use crate::deadline::until;
 use crate::flavour::{Receiver, Sender, Session, Stream};
-use crate::payload::{check, pattern};
+use crate::payload::{check, fill, pattern};
 
 /// The buffers of a vectored write are one record as far as a piece goes; what is left over is written by
 /// the next.
@@ -164,7 +163,7 @@ pub(super) fn batches<S: Session>(end: End<S>) {
             let (mut sender, mut receiver) = session.accept().unwrap().into_split();
             let mut count = 0;
             for message in receiver.messages() {
-                check(&message.unwrap().to_vec(), count, count as usize % 90);
+                check(&message.unwrap(), count, count as usize % 90);
                 count += 1;
             }
             assert_eq!(count, MESSAGES);
@@ -196,35 +195,95 @@ pub(super) fn messages_until_a_reset<S: Session>(end: End<S>) {
     }
 }
 
+/// `try_send` and `try_reserve` never wait for a reader that does not read, lose nothing of what they have accepted, and
+/// go on when it has read.
+pub(super) fn sending_without_waiting<S: Session>(end: End<S>) {
+    const SIZES: [usize; 4] = [0, 100, 5000, 20_000];
+    match end {
+        End::Here(session) => {
+            let (mut sender, mut receiver) = session.open().unwrap().into_split();
+            let max = sender.max_message();
+            let too_large = SendError::TooLarge { len: max + 1, max };
+            assert_eq!(sender.try_reserve(max + 1).err(), Some(too_large.into()));
+            for size in SIZES {
+                let (mut count, mut blocked) = (0, 0);
+                while blocked < 3 {
+                    let sent = match count % 2 {
+                        0 => sender.try_send(&pattern(count, size)),
+                        _ => sender.try_reserve(size).and_then(|mut reservation| {
+                            fill(&mut reservation, count);
+                            Ok(reservation.commit()?)
+                        }),
+                    };
+                    match sent {
+                        Ok(()) => count += 1,
+                        Err(TryError::WouldBlock) => {
+                            // The peer learns how many there were, and reads only then.
+                            blocked += 1;
+                            let mut control = session.open().unwrap();
+                            control.send(&count.to_ne_bytes()).unwrap();
+                            control.finish().unwrap();
+                            assert!(receiver.expect().is_empty());
+                        }
+                        Err(error) => panic!("{error}"),
+                    }
+                }
+                assert!(count >= 3, "{size} bytes");
+            }
+            sender.finish().unwrap();
+            assert_eq!(sender.try_send(b"late"), Err(SendError::Ended.into()));
+            assert!(receiver.recv().unwrap().is_none());
+        }
+        End::There(session) => {
+            let (mut sender, mut receiver) = session.accept().unwrap().into_split();
+            for size in SIZES {
+                let mut read = 0;
+                for _ in 0..3 {
+                    let count = session.accept().unwrap().expect();
+                    let count = u64::from_ne_bytes(count.try_into().unwrap());
+                    for number in read..count {
+                        check(&receiver.expect(), number, size);
+                    }
+                    read = count;
+                    sender.send(b"").unwrap();
+                }
+            }
+            assert!(receiver.recv().unwrap().is_none());
+            sender.finish().unwrap();
+            assert_eq!(session.closed(), SessionError::ClosedByPeer(0));
+        }
+    }
+}
+
 /// `try_recv` never waits, loses nothing, and learns of the end; `recv_deadline` keeps to its deadline.
 pub(super) fn receiving_without_waiting<S: Session>(end: End<S>) {
     match end {
         End::Here(session) => {
             let mut stream = session.open().unwrap();
-            assert!(stream.receiver().try_recv().is_pending());
+            assert_eq!(stream.receiver().try_recv().err(), Some(TryError::WouldBlock));
             for round in 0..50 {
                 let past = Instant::now() - Duration::from_secs(1);
                 let early = stream.receiver().recv_deadline(past).unwrap_err();
                 assert_eq!(early, RecvError::TimedOut);
                 stream.send(b"go on").unwrap();
                 for (number, len) in [0, 10, 5000, 20_000].into_iter().enumerate() {
-                    let mut polled = Poll::Pending;
+                    let mut polled = Err(TryError::WouldBlock);
                     until("the next message", || {
                         polled = stream.receiver().try_recv();
-                        polled.is_ready()
+                        !matches!(polled, Err(TryError::WouldBlock))
                     });
-                    let Poll::Ready(Ok(Some(message))) = polled else { panic!("{polled:?}") };
-                    check(&message.to_vec(), round * 4 + number as u64, len);
+                    let Ok(Some(message)) = polled else { panic!("{polled:?}") };
+                    check(&message, round * 4 + number as u64, len);
                 }
-                assert!(stream.receiver().try_recv().is_pending());
+                assert_eq!(stream.receiver().try_recv().err(), Some(TryError::WouldBlock));
             }
             stream.finish().unwrap();
-            let mut polled = Poll::Pending;
+            let mut polled = Err(TryError::WouldBlock);
             until("the end", || {
                 polled = stream.receiver().try_recv();
-                polled.is_ready()
+                !matches!(polled, Err(TryError::WouldBlock))
             });
-            assert!(matches!(polled, Poll::Ready(Ok(None))), "{polled:?}");
+            assert!(matches!(polled, Ok(None)), "{polled:?}");
         }
         End::There(session) => {
             let mut stream = session.accept().unwrap();

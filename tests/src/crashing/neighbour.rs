@@ -31,7 +31,7 @@ pub fn serve(path: &str) {
     let session = listener.accept().expect("the listener lives");
     let mut stream = session.accept().expect("a stream");
     while let Ok(Some(question)) = stream.recv() {
-        stream.send(&question.to_vec()).expect("the client lives");
+        stream.send(&question).expect("the client lives");
     }
 }
 

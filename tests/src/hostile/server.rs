@@ -166,7 +166,7 @@ fn serve_tokio<K: Kind>(path: &Path, config: Config) -> ! {
 
 async fn echo_later(mut stream: shmipc_async::Stream) {
     while let Ok(Some(message)) = stream.recv().await {
-        if stream.send(&message.to_vec()).await.is_err() {
+        if stream.send(&message).await.is_err() {
             return;
         }
     }

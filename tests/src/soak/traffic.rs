@@ -194,7 +194,7 @@ impl Traffic<'_> {
     fn answer<S: Stream>(self, stream: S) -> Result<(), RecvError> {
         let (mut send, mut recv) = stream.into_split();
         let Some(first) = recv.recv()? else { panic!("a stream without a first message") };
-        let load = Load::parse(&first.to_vec());
+        let load = Load::parse(&first);
         let mut check = Check::new(load, self.tally, false);
         let mut batch = Batch::default();
         each(load, &mut recv, |message| {
@@ -209,7 +209,7 @@ impl Traffic<'_> {
 }
 
 /// Does something with each message until the end.
-fn each<R: Receiver<shmipc_core::handle::Untrusted>>(
+fn each<R: Receiver>(
     load: Load,
     recv: &mut R,
     mut act: impl FnMut(&[u8]) -> Result<(), RecvError>,
@@ -221,7 +221,7 @@ fn each<R: Receiver<shmipc_core::handle::Untrusted>>(
             act(&small[..len])?;
         } else {
             let Some(message) = recv.recv()? else { return Ok(()) };
-            act(&message.to_vec())?;
+            act(&message)?;
         }
     }
 }

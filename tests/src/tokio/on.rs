@@ -55,11 +55,6 @@ impl<T: Send + 'static> On<T> {
         On::new(inner, self.caller.clone())
     }
 
-    pub(super) fn map<U>(mut self, change: impl FnOnce(T) -> U) -> On<U> {
-        let inner = self.inner.take().map(change);
-        On { inner, caller: self.caller }
-    }
-
     pub(super) fn inner(&self) -> &T {
         self.inner.as_ref().expect(THERE)
     }
@@ -88,16 +83,6 @@ impl<T: Send + 'static> On<T> {
             return call(self.inner.as_mut().expect(THERE));
         }
         self.call(|inner| Box::pin(async move { call(inner) }))
-    }
-}
-
-impl<T, E> On<Result<T, E>> {
-    pub(super) fn transpose(self) -> Result<On<T>, On<E>> {
-        let Self { inner, caller } = self;
-        match inner.expect(THERE) {
-            Ok(inner) => Ok(On { inner: Some(inner), caller }),
-            Err(inner) => Err(On { inner: Some(inner), caller }),
-        }
     }
 }
 

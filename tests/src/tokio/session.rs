@@ -78,6 +78,10 @@ impl flavour::Session for On<Session> {
         self.ask(|session| session.closed().boxed())
     }
 
+    fn is_trusted(&self) -> bool {
+        self.inner().is_trusted()
+    }
+
     fn geometry(&self) -> Geometry {
         self.inner().geometry()
     }

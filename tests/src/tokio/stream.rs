@@ -1,15 +1,14 @@
 //! Streams of the tokio flavour, and their halves.
 
 use std::io::{self, IoSlice, Read, Write};
-use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use ::tokio::io::{AsyncReadExt, AsyncWriteExt};
 use ::tokio::time::{timeout, timeout_at};
 use futures_util::{FutureExt, StreamExt};
 use shmipc_async::{RecvStream, SendStream};
-use shmipc_core::error::{RecvError, SendError};
-use shmipc_core::handle::{Message, Reservation, Trust, Trusted};
+use shmipc_core::error::{RecvError, SendError, TryError};
+use shmipc_core::handle::{Message, Reservation};
 use shmipc_core::session::StreamId;
 
 use super::on::On;
@@ -31,7 +30,6 @@ impl Stream {
 impl flavour::Stream for Stream {
     type Sender = On<SendStream>;
     type Receiver = On<RecvStream>;
-    type InPlace = On<RecvStream<Trusted>>;
 
     fn id(&self) -> StreamId {
         self.sender.inner().id()
@@ -47,14 +45,6 @@ impl flavour::Stream for Stream {
 
     fn into_split(self) -> (Self::Sender, Self::Receiver) {
         (self.sender, self.receiver)
-    }
-
-    fn into_trusted(self) -> Result<(Self::Sender, Self::InPlace), Self> {
-        let Self { sender, receiver } = self;
-        match receiver.map(RecvStream::into_trusted).transpose() {
-            Ok(receiver) => Ok((sender, receiver)),
-            Err(receiver) => Err(Self { sender, receiver }),
-        }
     }
 }
 
@@ -97,6 +87,15 @@ impl flavour::Sender for On<SendStream> {
     fn send(&mut self, data: &[u8]) -> Result<(), SendError> {
         let data = data.to_vec();
         self.call(move |sender| async move { sender.send(&data).await }.boxed())
+    }
+
+    fn try_send(&mut self, data: &[u8]) -> Result<(), TryError<SendError>> {
+        let data = data.to_vec();
+        self.call_now(move |sender| sender.try_send(&data))
+    }
+
+    fn try_reserve(&mut self, len: usize) -> Result<Reservation, TryError<SendError>> {
+        self.call_now(move |sender| sender.try_reserve(len))
     }
 
     fn send_batch(&mut self, messages: &[&[u8]]) -> Result<(), SendError> {
@@ -147,19 +146,19 @@ impl Write for On<SendStream> {
     }
 }
 
-impl<T: Trust> flavour::Receiver<T> for On<RecvStream<T>> {
-    fn recv(&mut self) -> Result<Option<Message<T>>, RecvError> {
+impl flavour::Receiver for On<RecvStream> {
+    fn recv(&mut self) -> Result<Option<Message>, RecvError> {
         self.call(|receiver| receiver.recv().boxed())
     }
 
-    fn recv_timeout(&mut self, time: Duration) -> Result<Option<Message<T>>, RecvError> {
+    fn recv_timeout(&mut self, time: Duration) -> Result<Option<Message>, RecvError> {
         self.call(move |receiver| {
             let received = async move { timeout(time, receiver.recv()).await };
             received.map(|received| received.unwrap_or(Err(RecvError::TimedOut))).boxed()
         })
     }
 
-    fn recv_deadline(&mut self, deadline: Instant) -> Result<Option<Message<T>>, RecvError> {
+    fn recv_deadline(&mut self, deadline: Instant) -> Result<Option<Message>, RecvError> {
         self.call(move |receiver| {
             let received = async move { timeout_at(deadline.into(), receiver.recv()).await };
             received.map(|received| received.unwrap_or(Err(RecvError::TimedOut))).boxed()
@@ -176,11 +175,11 @@ impl<T: Trust> flavour::Receiver<T> for On<RecvStream<T>> {
         received
     }
 
-    fn try_recv(&mut self) -> Poll<Result<Option<Message<T>>, RecvError>> {
+    fn try_recv(&mut self) -> Result<Option<Message>, TryError<RecvError>> {
         self.call_now(RecvStream::try_recv)
     }
 
-    fn messages(&mut self) -> impl Iterator<Item = Result<Message<T>, RecvError>> + '_ {
+    fn messages(&mut self) -> impl Iterator<Item = Result<Message, RecvError>> + '_ {
         std::iter::from_fn(|| {
             self.call(|receiver| async move { receiver.messages().next().await }.boxed())
         })
@@ -191,7 +190,7 @@ impl<T: Trust> flavour::Receiver<T> for On<RecvStream<T>> {
     }
 }
 
-impl<T: Trust> Read for On<RecvStream<T>> {
+impl Read for On<RecvStream> {
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
         let mut buffer = out.to_vec();
         let read = self.call(move |receiver| {

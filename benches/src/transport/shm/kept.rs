@@ -1,12 +1,12 @@
 //! A link that is a stream of its own for as long as the block lasts.
 //!
 //! Payload that fits into a record is written in a private buffer, sent, and received into another; a
-//! larger one is written in place in a reservation. Of an untrusted peer that is copied out and
-//! checked in a private buffer, of a trusted one it is checked where it lies.
+//! larger one is written in place in a reservation, and checked in the message: a copy of an untrusted peer's bytes,
+//! the place itself of a trusted one.
 
 use std::io;
 
-use shmipc_sync::{Limits, RecvStream, SendStream, Session, Stream, Trusted};
+use shmipc_sync::{Limits, RecvStream, SendStream, Session, Stream};
 
 use super::super::{Arm, Link, Side};
 use super::company::{Company, greeted};
@@ -17,18 +17,12 @@ use crate::payload::Payload;
 #[derive(Debug)]
 pub(crate) struct Kept {
     send: SendStream,
-    recv: Receiving,
+    recv: RecvStream,
     payload: Payload,
     message: Vec<u8>,
     inline_max: usize,
     /// Of the first link of a session.
     company: Option<Company>,
-}
-
-#[derive(Debug)]
-enum Receiving {
-    Copying(RecvStream),
-    InPlace(RecvStream<Trusted>),
 }
 
 impl Kept {
@@ -41,23 +35,15 @@ impl Kept {
                 Side::Peer => stream.send(&[]).map_err(other)?,
             }
         }
+        if session.is_trusted() != matches!(arm.trust, Trust::Trusted) {
+            return Err(other("messages are not read as the arm says"));
+        }
         let mut company = Some(Company::new(arm, &session, side)?);
         streams.into_iter().map(|stream| Self::new(arm, stream, company.take())).collect()
     }
 
     fn new(arm: &Arm, stream: Stream, company: Option<Company>) -> io::Result<Self> {
-        let (send, recv) = match arm.trust {
-            Trust::Untrusted => {
-                let (send, recv) = stream.into_split();
-                (send, Receiving::Copying(recv))
-            }
-            Trust::Trusted => {
-                let stream = stream.into_trusted();
-                let stream = stream.map_err(|_| other("the session carries no promise"))?;
-                let (send, recv) = stream.into_split();
-                (send, Receiving::InPlace(recv))
-            }
-        };
+        let (send, recv) = stream.into_split();
         Ok(Self {
             send,
             recv,
@@ -98,29 +84,15 @@ impl Link for Kept {
     #[inline]
     fn recv(&mut self, seq: u64) -> io::Result<()> {
         let out = &mut self.message[..self.payload.len(seq)];
-        let inline = out.len() <= self.inline_max;
-        match &mut self.recv {
-            Receiving::Copying(stream) if inline => {
-                let len = stream.recv_into(out).map_err(other)?.ok_or_else(ended)?;
-                assert_eq!(len, out.len(), "message {seq} has a wrong length");
-            }
-            Receiving::InPlace(stream) if inline => {
-                let len = stream.recv_into(out).map_err(other)?.ok_or_else(ended)?;
-                assert_eq!(len, out.len(), "message {seq} has a wrong length");
-            }
-            Receiving::Copying(stream) => {
-                let message = stream.recv().map_err(other)?.ok_or_else(ended)?;
-                assert_eq!(message.len(), out.len(), "message {seq} has a wrong length");
-                message.copy_to_slice(out);
-            }
-            Receiving::InPlace(stream) => {
-                let message = stream.recv().map_err(other)?.ok_or_else(ended)?;
-                assert_eq!(message.len(), out.len(), "message {seq} has a wrong length");
-                self.payload.check(&message, seq);
-                return Ok(());
-            }
+        if out.len() <= self.inline_max {
+            let len = self.recv.recv_into(out).map_err(other)?.ok_or_else(ended)?;
+            assert_eq!(len, out.len(), "message {seq} has a wrong length");
+            self.payload.check(out, seq);
+        } else {
+            let message = self.recv.recv().map_err(other)?.ok_or_else(ended)?;
+            assert_eq!(message.len(), out.len(), "message {seq} has a wrong length");
+            self.payload.check(&message, seq);
         }
-        self.payload.check(out, seq);
         Ok(())
     }
 

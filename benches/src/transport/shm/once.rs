@@ -53,19 +53,21 @@ impl Once {
 
     fn receive(&mut self, stream: &mut Stream, seq: u64) -> io::Result<()> {
         let out = &mut self.message[..self.payload.len(seq)];
+        let mut large = None;
         if out.len() <= self.inline_max {
             let len = stream.recv_into(out).map_err(other)?.ok_or_else(ended)?;
             assert_eq!(len, out.len(), "message {seq} has a wrong length");
         } else {
             let message = stream.recv().map_err(other)?.ok_or_else(ended)?;
             assert_eq!(message.len(), out.len(), "message {seq} has a wrong length");
-            message.copy_to_slice(out);
+            large = Some(message);
         }
+        let bytes = large.as_deref().unwrap_or(out);
         let seq = match self.side {
-            Side::Peer if self.among_others => self.payload.number(out),
+            Side::Peer if self.among_others => self.payload.number(bytes),
             _ => seq,
         };
-        self.payload.check(out, seq);
+        self.payload.check(bytes, seq);
         self.reply = seq.wrapping_add(1);
         match stream.recv().map_err(other)? {
             None => Ok(()),

@@ -4,18 +4,18 @@
 //! |---|---|
 //! | `poll` | what applications ask: the next message, into a buffer or not, or bytes |
 //! | `record` | the next record of the stream, out of its inbox or out of the queue |
+//! | `part` | what came in one record: in the peer's memory, or on the heap |
 //! | `parts` | records that were taken and are not yet a whole message |
 
+mod part;
 mod parts;
 mod poll;
 mod record;
 
-use std::marker::PhantomData;
 use std::sync::Arc;
 
 use crate::session::{Effects, RecvStats, StreamId};
 
-use super::message::{Trust, Untrusted};
 use super::send::Reserving;
 use super::session::Owner;
 use parts::Parts;
@@ -24,7 +24,7 @@ use parts::Parts;
 /// [`Session::poll_accept`](super::Session::poll_accept).
 ///
 /// Dropped before the end of the stream it asks the peer to stop sending.
-pub struct RecvHalf<T: Trust = Untrusted> {
+pub struct RecvHalf {
     pub(super) owner: Arc<Owner>,
     pub(super) key: usize,
     pub(super) id: StreamId,
@@ -41,7 +41,6 @@ pub struct RecvHalf<T: Trust = Untrusted> {
     kept: bool,
     /// Memory of a message that was copied out, to be given back in the next section.
     spare: Option<Box<[u8]>>,
-    trust: PhantomData<T>,
 }
 
 #[derive(Debug)]
@@ -52,7 +51,7 @@ enum Announce {
     Asking(Box<Reserving>),
 }
 
-impl<T: Trust> RecvHalf<T> {
+impl RecvHalf {
     pub(super) fn new(owner: Arc<Owner>, key: usize, id: StreamId, announced: bool) -> Self {
         let announce = if announced { Announce::Known } else { Announce::Unknown };
         let pleas = owner.shared.pleas() as u32;
@@ -66,7 +65,6 @@ impl<T: Trust> RecvHalf<T> {
             pleas,
             kept: false,
             spare: None,
-            trust: PhantomData,
         }
     }
 
@@ -89,18 +87,6 @@ impl<T: Trust> RecvHalf<T> {
         }
     }
 
-    /// The same half under another marker.
-    pub(super) fn retrust<U: Trust>(self) -> RecvHalf<U> {
-        // A type with a destructor cannot be taken apart; the old shell is left without a stream.
-        let mut old = self;
-        let mut new = RecvHalf::new(Arc::clone(&old.owner), old.key, old.id, true);
-        std::mem::swap(&mut new.announce, &mut old.announce);
-        std::mem::swap(&mut new.taken, &mut old.taken);
-        (new.kept, new.lent) = (old.kept, old.lent);
-        old.key = usize::MAX;
-        new
-    }
-
     /// Tells watchers whether the next call would find something that was taken already.
     #[inline]
     fn set_kept(&mut self, kept: bool) {
@@ -111,10 +97,6 @@ impl<T: Trust> RecvHalf<T> {
             shared.rx().set_kept(self.key, kept, &mut effects);
             shared.complete(effects, Ok(()));
         }
-    }
-
-    fn promise(&self) -> Option<crate::mem::PeerTrust> {
-        self.owner.shared.promise
     }
 
     /// Asks the peer to stop sending, with a code for its application; what is unread is dropped.
@@ -136,9 +118,9 @@ impl<T: Trust> RecvHalf<T> {
     }
 }
 
-impl<T: Trust> Drop for RecvHalf<T> {
+impl Drop for RecvHalf {
     fn drop(&mut self) {
-        if self.owner.shared.is_foreign() || self.key == usize::MAX {
+        if self.owner.shared.is_foreign() {
             return;
         }
         let shared = &self.owner.shared;
@@ -152,7 +134,7 @@ impl<T: Trust> Drop for RecvHalf<T> {
     }
 }
 
-impl<T: Trust> std::fmt::Debug for RecvHalf<T> {
+impl std::fmt::Debug for RecvHalf {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("RecvHalf").field("id", &self.id).finish_non_exhaustive()
     }

@@ -2,10 +2,12 @@
 
 use std::collections::VecDeque;
 
-use crate::handle::message::{Message, Part, Trust};
+use crate::handle::buffers::Buffer;
+use crate::handle::message::Message;
 use crate::session::Entry;
 
 use super::RecvHalf;
+use super::part::Part;
 
 /// So many more parts than before are joined, those on the heap into pieces of at least that many bytes:
 /// a part of a byte costs a hundred.
@@ -139,11 +141,7 @@ impl Parts {
 
     /// Copies what lies in the peer's memory, which goes back.
     fn move_to_heap(&mut self) {
-        for taken in &mut self.parts {
-            if let Part::Lent(_) = taken.part {
-                taken.part = Part::Heap(taken.part.to_vec().into_boxed_slice());
-            }
-        }
+        self.parts.iter_mut().for_each(|taken| taken.part.move_to_heap());
     }
 
     /// Joins small parts of one message.
@@ -171,32 +169,60 @@ impl Parts {
         self.joined = self.parts.len() as u32;
     }
 
-    /// The first message, if it is one part: without a vector for others.
-    fn pop_single(&mut self) -> Option<Taken> {
-        self.parts.front().filter(|first| !first.more)?;
-        self.pop()
+    /// Nothing comes any more: what is there of a message is all of it. False if nothing is.
+    pub(super) fn end(&mut self) -> bool {
+        if self.parts.front().is_some_and(Taken::is_read) {
+            self.pop();
+        }
+        let Some(last) = self.parts.back_mut() else { return false };
+        self.last += u32::from(last.more);
+        last.more = false;
+        true
     }
 
-    /// The parts of the first message, or all if it has no end yet.
-    fn pop_message(&mut self) -> Vec<Taken> {
-        let last =
-            if self.last > 0 { self.parts.iter().position(|taken| !taken.more) } else { None };
-        let count = last.map_or(self.parts.len(), |last| last + 1);
-        let message: Vec<_> = self.parts.drain(..count).collect();
-        self.bytes -= message.iter().map(Taken::len).sum::<usize>();
-        self.last -= u32::from(last.is_some());
-        self.shrink();
-        message
+    /// Drops what ends a message that `read` has consumed and adds nothing to it: no message of its own.
+    pub(super) fn skip_read(&mut self) {
+        while self.parts.front().is_some_and(Taken::is_read) {
+            let Some(next) = self.parts.get(1) else { return };
+            let ends = !next.more && next.len() == 0;
+            self.pop();
+            if ends {
+                self.pop();
+            }
+        }
     }
 
-    fn push_front(&mut self, taken: Taken) {
-        self.bytes += taken.len();
-        self.last += u32::from(!taken.more);
-        self.parts.push_front(taken);
+    /// The length of the first message, which is there to its end.
+    pub(super) fn message_len(&self) -> usize {
+        if self.passed > 0 {
+            return 0;
+        }
+        let mut len = 0;
+        for taken in &self.parts {
+            len += taken.len();
+            if !taken.more {
+                break;
+            }
+        }
+        len
+    }
+
+    /// Gives the parts of the first message, which is there to its end, to `each`.
+    fn pop_message(&mut self, mut each: impl FnMut(Taken)) {
+        if self.pop_passed() {
+            return;
+        }
+        while let Some(taken) = self.pop() {
+            let more = taken.more;
+            each(taken);
+            if !more {
+                return;
+            }
+        }
     }
 }
 
-impl<T: Trust> RecvHalf<T> {
+impl RecvHalf {
     pub(super) fn take(&mut self, entry: Entry) {
         let more = entry.more;
         if more && entry.payload.len() == 0 {
@@ -220,29 +246,32 @@ impl<T: Trust> RecvHalf<T> {
         self.taken.move_to_heap();
     }
 
-    /// Makes a message of the parts of the first one; `None` of one whose bytes `read` has consumed.
-    pub(super) fn assemble(&mut self) -> Option<Message<T>> {
-        if let Some(single) = self.taken.pop_single() {
-            return Some(Message::new(single.rest(), Vec::new(), self.owner.shared.promise));
+    /// Makes a message of the first one of the parts, which is there to its end.
+    pub(super) fn assemble(&mut self) -> Message {
+        if let Some(Taken { part: Part::Lent(_), from: 0, more: false }) = self.taken.parts.front()
+            && self.taken.passed == 0
+            && let Some(promise) = self.owner.shared.promise
+            && let Some(Taken { part: Part::Lent(lent), .. }) = self.taken.pop()
+        {
+            return Message::in_place(lent, promise);
         }
-        let parts = self.taken.pop_message();
-        let read = parts.first().is_some_and(Taken::is_read);
-        let parts = parts.into_iter().filter(|taken| !(read && taken.len() == 0));
-        let mut parts = parts.map(Taken::rest);
-        let first = parts.next()?;
-        let rest = parts.collect();
+        let len = self.taken.message_len();
+        let bytes = Buffer::filled(len, |out| {
+            self.taken.pop_message(|taken| taken.append_to(out));
+        });
         self.lent &= !self.taken.is_empty();
-        Some(Message::new(first, rest, self.owner.shared.promise))
+        Message::copied(bytes)
     }
 
-    /// Makes a message the next one again.
-    pub(super) fn put_back(&mut self, message: Message<T>) {
-        let mut more = false;
-        for part in message.into_parts().into_iter().rev() {
-            self.taken.push_front(Taken { part, from: 0, more });
-            more = true;
-        }
-        self.set_kept(true);
+    /// Copies the first message of the parts, which is there to its end, to `out`, which has its length.
+    pub(super) fn assemble_into(&mut self, out: &mut [u8]) {
+        let mut rest = out;
+        self.taken.pop_message(|taken| {
+            let (now, later) = std::mem::take(&mut rest).split_at_mut(taken.len());
+            taken.part.read(taken.from, now);
+            rest = later;
+        });
+        self.lent &= !self.taken.is_empty();
     }
 }
 
@@ -269,13 +298,13 @@ impl Taken {
         self.part.len() - self.from
     }
 
-    /// What is not yet consumed, as a part of its own.
-    fn rest(self) -> Part {
+    /// Copies what is not yet consumed behind what `out` holds.
+    fn append_to(&self, out: &mut Vec<u8>) {
         if self.from == 0 {
-            return self.part;
+            return self.part.append_to(out);
         }
-        let mut rest = vec![0; self.len()];
-        self.part.read(self.from, &mut rest);
-        Part::Heap(rest.into_boxed_slice())
+        let end = out.len();
+        out.resize(end + self.len(), 0);
+        self.part.read(self.from, &mut out[end..]);
     }
 }

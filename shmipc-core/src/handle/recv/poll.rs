@@ -4,27 +4,25 @@ use std::sync::Arc;
 use std::task::{Poll, Waker};
 
 use crate::error::{RecvError, SessionError};
-use crate::handle::message::{Message, Part, Trust};
+use crate::handle::message::Message;
 use crate::mem::{Memory as _, PeerMapping};
 use crate::session::{Entry, Payload};
 
 use super::RecvHalf;
+use super::part::Part;
 use super::parts::Taken;
 use super::record::{Found, come_back};
 
 /// Parts taken in one turn at most: a peer that sends without end keeps nobody longer.
 const TURN: usize = 16 << 10;
 
-impl<T: Trust> RecvHalf<T> {
+impl RecvHalf {
     /// Receives the next message; `None` after the peer's finish.
     ///
     /// Drives the session inline. What has arrived of a message in parts is kept for the next call,
     /// so a poll that is pending loses nothing.
     #[inline]
-    pub fn poll_recv(
-        &mut self,
-        waker: Option<&Waker>,
-    ) -> Poll<Result<Option<Message<T>>, RecvError>> {
+    pub fn poll_recv(&mut self, waker: Option<&Waker>) -> Poll<Result<Option<Message>, RecvError>> {
         if self.taken.is_empty() {
             let copy = |peer: &Arc<PeerMapping>, at, len| Some(peer.read_to_vec(at, len));
             match self.poll_next(Some(copy), waker) {
@@ -32,43 +30,39 @@ impl<T: Trust> RecvHalf<T> {
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
                 Poll::Ready(Ok(None)) => return Poll::Ready(Ok(None)),
                 Poll::Ready(Ok(Some(Found::Copied(bytes)))) => {
-                    return Poll::Ready(Ok(Some(self.message(bytes.into_boxed_slice()))));
+                    return Poll::Ready(Ok(Some(Message::copied(bytes.into()))));
                 }
                 Poll::Ready(Ok(Some(Found::Entry(entry)))) if !entry.more => {
-                    let part = self.part(entry);
-                    return Poll::Ready(Ok(Some(Message::new(part, Vec::new(), self.promise()))));
+                    return Poll::Ready(Ok(Some(self.message_of(entry.payload))));
                 }
                 Poll::Ready(Ok(Some(Found::Entry(entry)))) => self.take(entry),
             }
         }
-        let polled = self.poll_parts(waker);
+        let gathered = self.poll_gather(waker);
+        let message = gathered.map_ok(|is_there| is_there.then(|| self.assemble()));
+        self.note_kept();
+        message
+    }
+
+    /// Tells watchers whether a message is there already.
+    fn note_kept(&mut self) {
         let kept = self.taken.has_message();
         if self.kept || kept {
             self.set_kept(kept);
         }
-        polled
     }
 
-    fn message(&self, bytes: Box<[u8]>) -> Message<T> {
-        Message::new(Part::Heap(bytes), Vec::new(), self.promise())
-    }
-
-    /// Takes parts until a message is complete.
-    fn poll_parts(&mut self, waker: Option<&Waker>) -> Poll<Result<Option<Message<T>>, RecvError>> {
+    /// Takes parts until a message is complete; false at the end of the stream.
+    fn poll_gather(&mut self, waker: Option<&Waker>) -> Poll<Result<bool, RecvError>> {
         if self.owner.shared.is_foreign() {
             // What was taken may lie in memory that this process does not have.
             return Poll::Ready(Err(SessionError::Forked.into()));
         }
         let max = self.owner.shared.incoming.max_message as usize;
         for _ in 0..TURN {
-            if self.taken.pop_passed() {
-                return Poll::Ready(Ok(Some(self.message(Box::default()))));
-            }
+            self.taken.skip_read();
             if self.taken.has_message() {
-                match self.assemble() {
-                    None => continue,
-                    message => return Poll::Ready(Ok(message)),
-                }
+                return Poll::Ready(Ok(true));
             }
             if self.taken.bytes() > max {
                 return Poll::Ready(Err(RecvError::TooLarge { max }));
@@ -79,11 +73,7 @@ impl<T: Trust> RecvHalf<T> {
                     return Poll::Pending;
                 }
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
-                Poll::Ready(Ok(None)) => return Poll::Ready(Ok(self.assemble())),
-                Poll::Ready(Ok(Some(entry))) if self.taken.is_empty() && !entry.more => {
-                    let part = self.part(entry);
-                    return Poll::Ready(Ok(Some(Message::new(part, Vec::new(), self.promise()))));
-                }
+                Poll::Ready(Ok(None)) => return Poll::Ready(Ok(self.taken.end())),
                 Poll::Ready(Ok(Some(entry))) => self.take(entry),
             }
         }
@@ -110,32 +100,42 @@ impl<T: Trust> RecvHalf<T> {
                 Poll::Ready(Ok(None)) => return Poll::Ready(Ok(None)),
                 Poll::Ready(Ok(Some(Found::Copied(len)))) => return Poll::Ready(Ok(Some(len))),
                 Poll::Ready(Ok(Some(Found::Entry(entry)))) => match entry {
-                    Entry { payload: Payload::Heap(bytes), more: false }
-                        if bytes.len() <= out.len() =>
-                    {
-                        let len = bytes.len();
-                        out[..len].copy_from_slice(&bytes);
-                        self.spare = Some(bytes);
-                        return Poll::Ready(Ok(Some(len)));
+                    Entry { payload, more: false } if payload.len() <= out.len() => {
+                        return Poll::Ready(Ok(Some(self.copy_to(payload, out))));
                     }
                     entry => self.take(entry),
                 },
             }
         }
-        match self.poll_recv(waker) {
-            Poll::Pending => Poll::Pending,
-            Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
-            Poll::Ready(Ok(None)) => Poll::Ready(Ok(None)),
-            Poll::Ready(Ok(Some(message))) => {
-                let (len, room) = (message.len(), out.len());
-                let Some(out) = out.get_mut(..len) else {
-                    self.put_back(message);
-                    return Poll::Ready(Err(RecvError::BufferTooSmall { len, room }));
-                };
-                message.copy_to_slice(out);
-                Poll::Ready(Ok(Some(message.len())))
+        let gathered = self.poll_gather(waker);
+        let copied = gathered.map_ok(|is_there| is_there.then(|| self.taken.message_len()));
+        let copied = copied.map(|copied| match copied {
+            Ok(Some(len)) => {
+                let room = out.len();
+                let out = out.get_mut(..len).ok_or(RecvError::BufferTooSmall { len, room })?;
+                self.assemble_into(out);
+                Ok(Some(len))
+            }
+            none => none,
+        });
+        self.note_kept();
+        copied
+    }
+
+    /// Copies the message of a single record to the front of `out`, and gives its memory back.
+    fn copy_to(&mut self, payload: Payload, out: &mut [u8]) -> usize {
+        let len = payload.len();
+        match payload {
+            Payload::Heap(bytes) => {
+                out[..len].copy_from_slice(&bytes);
+                self.spare = Some(bytes);
+            }
+            Payload::Lent { bytes, id, segment, .. } => {
+                bytes.read(0, &mut out[..len]);
+                self.owner.shared.hand_back(id, segment);
             }
         }
+        len
     }
 
     /// Reads bytes, ignoring the bounds of messages; 0 after the peer's finish, or if `out` is empty.

@@ -5,10 +5,9 @@ use std::sync::{Arc, MutexGuard};
 use std::task::{Poll, Waker};
 
 use crate::error::{RecvError, SendError, SessionError};
-use crate::handle::message::{Lent, Part, Trust};
 use crate::handle::send::Reserving;
 use crate::mem::PeerMapping;
-use crate::session::{Ask, Drained, Effects, End, Entry, Next, Payload, Rx};
+use crate::session::{Ask, Drained, Effects, End, Entry, Next, Rx};
 
 use super::{Announce, RecvHalf};
 
@@ -22,7 +21,7 @@ pub(super) enum Found<R> {
 /// Makes something of the bytes of a message; `None` leaves it where it is.
 type Copy<R> = fn(&Arc<PeerMapping>, usize, usize) -> Option<R>;
 
-impl<T: Trust> RecvHalf<T> {
+impl RecvHalf {
     /// The next record of the stream; `None` at its end.
     #[inline]
     pub(super) fn poll_entry(
@@ -168,24 +167,6 @@ impl<T: Trust> RecvHalf<T> {
             Poll::Ready(Ok(())) => {
                 self.announce = Announce::Known;
                 Poll::Pending
-            }
-        }
-    }
-
-    /// Takes over what a record carried: memory of the peer stays there, unless too much is held.
-    #[inline]
-    pub(super) fn part(&self, entry: Entry) -> Part {
-        match entry.payload {
-            Payload::Heap(bytes) => Part::Heap(bytes),
-            Payload::Lent { bytes, id, segment, weight, .. } => {
-                let shared = &self.owner.shared;
-                if shared.may_hold(weight) {
-                    let home = Arc::downgrade(shared);
-                    return Part::Lent(Lent { bytes, id, segment, weight, home });
-                }
-                let copy = bytes.to_vec().into_boxed_slice();
-                shared.hand_back(id, segment);
-                Part::Heap(copy)
             }
         }
     }

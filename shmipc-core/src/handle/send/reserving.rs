@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::task::{Poll, Waker};
 
-use crate::error::{SendError, SessionError};
+use crate::error::{SendError, SessionError, TryError};
 use crate::handle::session::Owner;
 use crate::session::{Ask, Effects, Grant, TicketId};
 use crate::steps::{self, Step};
@@ -60,6 +60,21 @@ impl Reserving {
             return SendError::TimedOut;
         };
         self.owner.shared.tx().refusal(ticket).map_or(SendError::TimedOut, SendError::NoMemory)
+    }
+
+    /// The reservation, if nothing has to be waited for. Makes payload memory if there is too little, which blocks while the
+    /// kernel clears its pages.
+    ///
+    /// # Errors
+    /// [`TryError::Failed`] also with [`SendError::NoMemory`], if the kernel has refused memory.
+    pub fn try_now(mut self) -> Result<Reservation, TryError<SendError>> {
+        match self.poll(None) {
+            Poll::Ready(reserved) => Ok(reserved?),
+            Poll::Pending => Err(match self.timed_out() {
+                SendError::TimedOut => TryError::WouldBlock,
+                error => TryError::Failed(error),
+            }),
+        }
     }
 
     pub(in crate::handle) fn poll_grant(

@@ -20,7 +20,7 @@ use nix::sys::stat::FileStat;
 
 use crate::config::{Commit, Config, WaitMode};
 use crate::error::{OsError, PeerMisbehaved};
-use crate::handshake::{Established, Role};
+use crate::handshake::Established;
 use crate::layout::Geometry;
 use crate::link::Link;
 use crate::listen::Place;
@@ -147,7 +147,7 @@ impl Shared {
             own_file,
             wait,
             place,
-            peer_cred,
+            peer_is_elsewhere,
             ..
         } = established;
         let returns = ReturnWriter::new(Arc::clone(&own), &out, &incoming);
@@ -182,7 +182,7 @@ impl Shared {
             ending: AtomicBool::new(false),
             over: AtomicBool::new(false),
             home: Home::here(),
-            peer_is_elsewhere: role == Role::Server && !peer_cred.is_this_process(),
+            peer_is_elsewhere,
             own_files: Mutex::new(BTreeMap::from([(0, own_file)])),
             bells_rung: AtomicU64::new(0),
             ring_owed: AtomicBool::new(false),

@@ -62,7 +62,7 @@ impl<S: Session> Talk<'_, S> {
             Ok(Some(reply)) => {
                 // What crosses with the leaving is sent only if it is answered.
                 self.ledger.sent();
-                self.see(&reply.to_vec(), SIZES[1])?;
+                self.see(&reply, SIZES[1])?;
                 self.receive(None)?;
                 self.streams.clear();
                 Ok(true)

@@ -222,7 +222,7 @@ impl<'a, S: Session> Talk<'a, S> {
     /// A message of that size, or the end.
     fn receive(&mut self, size: Option<usize>) -> Result<(), Fault> {
         match (self.stream().recv()?, size) {
-            (Some(message), Some(size)) => self.see(&message.to_vec(), size),
+            (Some(message), Some(size)) => self.see(&message, size),
             (None, None) => Ok(()),
             (message, _) => Err(Fault::wrong(message.map(|message| message.len()))),
         }
