@@ -4,6 +4,7 @@
 //! after another.
 
 use std::fs::{self, File};
+use std::ops::RangeInclusive;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
@@ -50,9 +51,13 @@ fn leaves_nothing(act: fn()) {
 }
 
 fn settles_at(descriptors: usize) {
+    settles_within(descriptors..=descriptors);
+}
+
+fn settles_within(descriptors: RangeInclusive<usize>) {
     let deadline = Instant::now() + Duration::from_secs(60);
-    while open_descriptors() != descriptors {
-        assert!(Instant::now() < deadline, "{} instead of {descriptors}", open_descriptors());
+    while !descriptors.contains(&open_descriptors()) {
+        assert!(Instant::now() < deadline, "{} instead of {descriptors:?}", open_descriptors());
         thread::yield_now();
     }
 }
@@ -186,8 +191,9 @@ fn surplus_descriptors() {
             let taken = if count > 4 { 0 } else { count };
             assert_eq!((received.bytes, received.fds.len()), (usize::from(taken > 0), taken));
             assert_eq!(received.truncated, (count > 4).then_some(Truncated::Surplus), "{count}");
-            // The reserve is given up for one of them.
-            settles_at(before + taken.max(1) - 1);
+            // The reserve is given up for one of them, if it is there: it may be filled again only now, after the last
+            // turn, while one descriptor of that turn is still to be closed.
+            settles_within(before + taken.saturating_sub(1)..=before + taken);
             drop(received);
             settles_at(before);
         }
@@ -195,7 +201,7 @@ fn surplus_descriptors() {
         if count > 4 {
             let received = mem::receive(theirs.as_fd(), &mut [0; 8], 0).unwrap();
             assert_eq!(received.truncated, Some(Truncated::Surplus));
-            assert_eq!(open_descriptors(), before);
+            settles_at(before);
         }
     }
 }
@@ -213,7 +219,7 @@ fn descriptors_that_nobody_sent() {
         let before = open_descriptors();
         let received = mem::receive(theirs.as_fd(), &mut [0; 8], 4).unwrap();
         assert_eq!((received.fds.len(), received.truncated), (count, None));
-        assert_eq!(open_descriptors(), before + count.max(1) - 1);
+        settles_within(before + count.saturating_sub(1)..=before + count);
         drop(received);
         settles_at(before);
     }
