@@ -26,9 +26,7 @@ use sessions::Sessions;
 /// ```no_run
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// # use std::collections::HashMap;
-/// # use std::task::Poll;
-/// # use std::time::Duration;
-/// use shmipc_sync::{Listener, WaitSet};
+/// use shmipc_sync::{Listener, TryError, WaitSet};
 ///
 /// let listener = Listener::bind("/run/app.sock")?;
 /// let mut set = WaitSet::new()?;
@@ -39,31 +37,30 @@ use sessions::Sessions;
 ///     set.wait(&mut events, None)?;
 ///     for event in &events {
 ///         if event.token == 0 {
-///             while let Some(session) = listener.try_accept()? {
+///             while let Ok(session) = listener.try_accept() {
 ///                 set.add_session(&session, next)?;
 ///                 sessions.insert(next, session);
 ///                 next += 1;
 ///             }
 ///         } else if let Some(session) = sessions.get(&event.token) {
 ///             match session.try_accept() {
-///                 Ok(Some(mut stream)) => {
-///                     // A client that does not read its replies is not waited for.
-///                     stream.sender().set_timeout(Some(Duration::from_millis(10)));
+///                 Ok(mut stream) => {
 ///                     set.add_receiver(stream.receiver(), next)?;
 ///                     streams.insert(next, stream);
 ///                     next += 1;
 ///                 }
-///                 Ok(None) => {}
-///                 Err(_) => {
+///                 Err(TryError::WouldBlock) => {}
+///                 Err(TryError::Failed(_)) => {
 ///                     set.remove(event.token);
 ///                     sessions.remove(&event.token);
 ///                 }
 ///             }
 ///         } else if let Some(stream) = streams.get_mut(&event.token) {
-///             let goes_on = match stream.receiver().try_recv() {
-///                 Poll::Ready(Ok(Some(message))) => stream.send(&message.to_vec()).is_ok(),
-///                 Poll::Ready(_) => false,
-///                 Poll::Pending => true,
+///             let goes_on = match stream.try_recv() {
+///                 // A client that does not read its replies is not waited for.
+///                 Ok(Some(message)) => stream.try_send(&message).is_ok(),
+///                 Ok(None) | Err(TryError::Failed(_)) => false,
+///                 Err(TryError::WouldBlock) => true,
 ///             };
 ///             if !goes_on {
 ///                 set.remove(event.token);
