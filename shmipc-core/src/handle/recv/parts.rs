@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use crate::handle::buffers::Buffer;
-use crate::handle::message::Message;
+use crate::handle::message::{Lent, Message};
 use crate::session::Entry;
 
 use super::RecvHalf;
@@ -207,6 +207,19 @@ impl Parts {
         len
     }
 
+    /// Takes the first message, if it is one part in the peer's memory, of which nothing was consumed.
+    fn pop_lent(&mut self) -> Option<Lent> {
+        let first = self.parts.front()?;
+        let is_whole = self.passed == 0 && first.from == 0 && !first.more;
+        if !is_whole || matches!(first.part, Part::Heap(_)) {
+            return None;
+        }
+        match self.pop()?.part {
+            Part::Lent(lent) => Some(lent),
+            Part::Heap(_) => None,
+        }
+    }
+
     /// Gives the parts of the first message, which is there to its end, to `each`.
     fn pop_message(&mut self, mut each: impl FnMut(Taken)) {
         if self.pop_passed() {
@@ -248,11 +261,9 @@ impl RecvHalf {
 
     /// Makes a message of the first one of the parts, which is there to its end.
     pub(super) fn assemble(&mut self) -> Message {
-        if let Some(Taken { part: Part::Lent(_), from: 0, more: false }) = self.taken.parts.front()
-            && self.taken.passed == 0
-            && let Some(promise) = self.owner.shared.promise
-            && let Some(Taken { part: Part::Lent(lent), .. }) = self.taken.pop()
-        {
+        let promise = self.owner.shared.promise;
+        let in_place = promise.and_then(|promise| Some((self.taken.pop_lent()?, promise)));
+        if let Some((lent, promise)) = in_place {
             return Message::in_place(lent, promise);
         }
         let len = self.taken.message_len();
