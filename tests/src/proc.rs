@@ -113,7 +113,10 @@ pub fn pss_of_mappings(pid: u32) -> u64 {
 /// Has this process, and those that it starts, use pages of the ordinary size. Otherwise the kernel may at any moment put
 /// 2 MiB in the place of a few pages that were asked for, and [`resident`] grows by what no code holds.
 pub fn only_small_pages() {
-    nix::sys::prctl::set_thp_disable(true).expect("prctl");
+    if let Err(errno) = nix::sys::prctl::set_thp_disable(true) {
+        // An emulator, or a filter of system calls.
+        eprintln!("large pages stay on, and memory may seem to grow: prctl: {errno}");
+    }
 }
 
 /// Memory in use by the whole process, KiB.
