@@ -28,7 +28,7 @@ impl Drop for Lent {
     }
 }
 
-/// A received message: one range of bytes that nobody changes any more.
+/// A received message: one range of bytes that does not change any more.
 ///
 /// It dereferences to `[u8]`, is a [`Buf`], and becomes [`Bytes`] or a vector. Its bytes were copied out of the
 /// peer's memory before `recv` returned; with [`PeerTrust`] in the configuration a message that was sent from one
